@@ -1,0 +1,306 @@
+/**
+ * Types that cross a boundary between folders, and above all between the Worker and its Durable Objects. An expected
+ * "no" is a value here, never an exception: exceptions lose their class on the way through RPC, and workerd logs each as
+ * uncaught. Signatures only grow: a new Worker may talk to an old object for minutes during a deploy.
+ */
+import type { Micros } from "./money.js";
+
+/** What a caller proved to hold: which generation of the envelope's token, and the hash of its secret part. */
+export interface Credential {
+  readonly generation: number;
+  /** Base62 SHA-256 of the token's secret part. The secret itself never reaches an object. */
+  readonly hash: string;
+}
+
+/** Sent with every call. `credential` is absent when the Worker itself vouches for the caller. */
+export interface Asked {
+  readonly credential?: Credential | undefined;
+  /** ISO 4217, lower case. An envelope keeps the currency of its first entry and refuses any other. */
+  readonly currency: string;
+}
+
+/** Names one attempt to write, so that a retry after a lost answer finds what the first attempt did. */
+export interface Operation {
+  readonly op: string;
+  /** True when an earlier attempt may have been written: only then is the tail of the ledger searched. */
+  readonly retry?: boolean;
+}
+
+/** Why an expected "no" was said. The wire names and statuses are in refusal.ts. */
+export type RefusalReason = "insufficient_balance" | "frozen" | "credential_revoked";
+
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly price_micros: Micros;
+  readonly shortfall_micros: Micros;
+}
+
+export interface Balances {
+  readonly balance_micros: Micros;
+  /** `balance_micros` less what open holds reserve. */
+  readonly available_micros: Micros;
+}
+
+export type ConflictDetail = "price" | "scope" | "in_progress";
+
+export type ChargeOutcome = Balances &
+  (
+    /** `seq` is `null` for a charge of zero that was not recorded. */
+    | { readonly outcome: "charged"; readonly seq: number | null; readonly amount_micros: Micros }
+    | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
+    | { readonly outcome: "refused"; readonly refusal: Refusal }
+    | { readonly outcome: "conflict"; readonly detail: ConflictDetail }
+    | { readonly outcome: "invalid"; readonly detail: string }
+  );
+
+export interface ChargeInput extends Asked, Operation {
+  readonly amount_micros: Micros;
+  /** Unique per envelope for ever: the second charge with a key is a replay or a conflict. */
+  readonly key?: string | undefined;
+  /** What the key was used for; the same key for something else is a conflict. */
+  readonly scope?: string | undefined;
+  /** Take what is available when that is less than the amount. */
+  readonly at_most?: boolean | undefined;
+  /** Write an entry even for a charge of zero. */
+  readonly record_zero?: boolean | undefined;
+  readonly reason?: string | undefined;
+  /** JSON text, at most `METADATA_MAX` characters. */
+  readonly metadata?: string | undefined;
+}
+
+export interface HoldInput extends Asked, Operation {
+  readonly amount_micros: Micros;
+  readonly ttl_ms: number;
+  readonly key?: string | undefined;
+  readonly scope?: string | undefined;
+  readonly reason?: string | undefined;
+}
+
+export type HoldOutcome = Balances &
+  (
+    | { readonly outcome: "held"; readonly hold_id: number; readonly expires_at_ms: number }
+    /** The key was already charged: nothing is held, and the caller need not pay again. */
+    | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
+    | { readonly outcome: "refused"; readonly refusal: Refusal }
+    | { readonly outcome: "conflict"; readonly detail: ConflictDetail }
+    | { readonly outcome: "invalid"; readonly detail: string }
+  );
+
+export type HoldEnd = "settled" | "released" | "expired";
+
+export interface SettleInput extends Operation {
+  readonly hold_id: number;
+  readonly amount_micros: Micros;
+  readonly metadata?: string | undefined;
+}
+
+export type SettleOutcome = Balances &
+  (
+    | { readonly outcome: "charged"; readonly seq: number | null; readonly amount_micros: Micros }
+    /** The price was above the hold and what is left does not cover the rest: nothing was taken, the hold is released. */
+    | { readonly outcome: "refused"; readonly refusal: Refusal }
+    /** The hold had already ended, this way. Nothing was changed. */
+    | { readonly outcome: "ended"; readonly end: HoldEnd }
+    | { readonly outcome: "invalid"; readonly detail: string }
+    | { readonly outcome: "unknown" }
+  );
+
+export type ReleaseOutcome = Balances &
+  (
+    | { readonly outcome: "released" }
+    | { readonly outcome: "ended"; readonly end: HoldEnd }
+    | { readonly outcome: "unknown" }
+  );
+
+export interface RefundInput extends Operation {
+  /** The charge, by its number or by the key it was made with. */
+  readonly charge: { readonly seq: number } | { readonly key: string };
+  /** Everything that is left of the charge when absent. */
+  readonly amount_micros?: Micros | undefined;
+  readonly reason?: string | undefined;
+}
+
+export type RefundOutcome = Balances &
+  (
+    | { readonly outcome: "refunded"; readonly seq: number; readonly amount_micros: Micros }
+    | { readonly outcome: "refused"; readonly refundable_micros: Micros }
+    | { readonly outcome: "unknown" }
+  );
+
+/** Money that was given, not paid. */
+export interface GrantInput extends Operation {
+  readonly amount_micros: Micros;
+  readonly currency: string;
+  /** Makes the grant happen once. */
+  readonly key: string;
+  readonly reason?: string | undefined;
+}
+
+export type GrantOutcome = Balances &
+  (
+    | { readonly outcome: "granted" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
+    | { readonly outcome: "conflict"; readonly detail: ConflictDetail }
+    | { readonly outcome: "invalid"; readonly detail: string }
+  );
+
+/** What Stripe says about one payment. Amounts in the currency's minor unit, untouched. */
+export interface PaymentFacts {
+  /** The PaymentIntent's id, or the Checkout Session's where there is none. */
+  readonly payment_id: string;
+  readonly session_id: string;
+  readonly event_id: string;
+  readonly state: PaymentState;
+  readonly currency: string;
+  readonly livemode: boolean;
+  readonly amount_total: number;
+  readonly amount_subtotal: number | null;
+  readonly amount_discount: number;
+  readonly amount_shipping: number;
+  readonly amount_tax: number;
+}
+
+/** In the order a payment can only climb: a later word from Stripe never takes it back down. */
+export type PaymentState = "pending" | "failed" | "paid";
+
+export interface CreditInput {
+  readonly payment: PaymentFacts;
+  readonly credit_micros: Micros;
+}
+
+export type CreditOutcome = Balances &
+  (
+    | { readonly outcome: "credited"; readonly seq: number; readonly amount_micros: Micros }
+    | { readonly outcome: "duplicate" | "pending" | "failed" }
+    | { readonly outcome: "uncreditable"; readonly reason: "currency" | "amount" }
+  );
+
+export interface HoldView {
+  readonly hold_id: number;
+  readonly amount_micros: Micros;
+  readonly at_ms: number;
+  readonly expires_at_ms: number;
+  readonly reason: string | null;
+}
+
+export interface EnvelopeState extends Balances {
+  readonly held_micros: Micros;
+  /** Number of the newest entry; 0 when there is none. */
+  readonly seq: number;
+  /** True once money was ever put in. */
+  readonly funded: boolean;
+  readonly frozen: boolean;
+  readonly currency: string | null;
+  readonly holds: readonly HoldView[];
+  /** Spending limits. Always empty until an envelope can have them. */
+  readonly windows: readonly never[];
+}
+
+/** `unauthorized`: the credential was revoked. Nothing about the envelope is told. */
+export type StateOutcome = ({ readonly outcome: "ok" } & EnvelopeState) | { readonly outcome: "unauthorized" };
+
+export type EntryKind = "charge" | "refund" | "topup" | "grant";
+
+/** One immutable line of an envelope's ledger. */
+export interface Entry {
+  readonly seq: number;
+  readonly at_ms: number;
+  readonly kind: EntryKind;
+  /** Signed effect on the balance. */
+  readonly amount_micros: Micros;
+  /** Balance after this entry. */
+  readonly balance_micros: Micros;
+  readonly key: string | null;
+  /** The charge that a refund gives back. */
+  readonly ref_seq: number | null;
+  readonly hold_id: number | null;
+  readonly payment_id: string | null;
+  readonly reason: string | null;
+  readonly metadata: string | null;
+}
+
+export interface EntriesInput {
+  /** Entries with a greater number than this, oldest first; 0 for the beginning. */
+  readonly after: number;
+  /** 1 to `ENTRIES_PAGE_MAX`. */
+  readonly limit: number;
+}
+
+export interface RotateInput {
+  readonly credential: Credential;
+  readonly next: Credential;
+  readonly grace_ms: number;
+}
+
+/** `superseded`: another successor was already issued for this generation; its hash is told so that it can be issued again. */
+export type RotateOutcome =
+  | { readonly outcome: "rotated" }
+  | { readonly outcome: "superseded"; readonly hash: string }
+  | { readonly outcome: "unauthorized" };
+
+/** The remote face of an `Envelope` object. Each call is one billed request and at most one transaction. */
+export interface EnvelopeApi {
+  charge(input: ChargeInput): Promise<ChargeOutcome>;
+  hold(input: HoldInput): Promise<HoldOutcome>;
+  settle(input: SettleInput): Promise<SettleOutcome>;
+  release(input: { readonly hold_id: number }): Promise<ReleaseOutcome>;
+  refund(input: RefundInput): Promise<RefundOutcome>;
+  grant(input: GrantInput): Promise<GrantOutcome>;
+  credit(input: CreditInput): Promise<CreditOutcome>;
+  state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome>;
+  entries(input: EntriesInput): Promise<readonly Entry[]>;
+  rotate(input: RotateInput): Promise<RotateOutcome>;
+  /** A frozen envelope takes money in and lets none out. Freezing twice, or an envelope that never held money, changes nothing. */
+  freeze(input: { readonly frozen: boolean }): Promise<{ readonly frozen: boolean }>;
+}
+
+/** Money that Stripe signed for and that could not be put into an envelope. Kept until the owner decides. */
+export interface UnclaimedPayment {
+  readonly payment_id: string;
+  readonly event_id: string;
+  readonly reason: string;
+  readonly client_reference_id: string | null;
+  readonly currency: string | null;
+  readonly amount_total: number | null;
+  readonly livemode: boolean;
+  readonly at_ms: number;
+}
+
+/** The remote face of an `EnvelopeDirectory` shard. */
+export interface DirectoryApi {
+  recordUnclaimed(payment: Omit<UnclaimedPayment, "at_ms">): Promise<{ readonly outcome: "recorded" | "duplicate" }>;
+  unclaimed(): Promise<readonly UnclaimedPayment[]>;
+}
+
+export interface MirrorBatch {
+  readonly envelope_id: string;
+  readonly currency: string;
+  /** Consecutive entries, oldest first. */
+  readonly entries: readonly MirrorEntry[];
+}
+
+export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros" | "balance_micros">;
+
+/** `next_seq` is what the aggregate wants next: past the batch when it was applied, lower when it has a gap. */
+export interface MirrorOutcome {
+  readonly next_seq: number;
+}
+
+export interface Overview {
+  readonly envelopes: number;
+  readonly credited_micros: Micros;
+  readonly granted_micros: Micros;
+  readonly spent_micros: Micros;
+  readonly refunded_micros: Micros;
+  readonly outstanding_micros: Micros;
+}
+
+/** The remote face of an `EnvelopeAggregate` shard. */
+export interface AggregateApi {
+  mirror(batch: MirrorBatch): Promise<MirrorOutcome>;
+  overview(): Promise<Overview>;
+}
+
+/** Longest metadata accepted, in characters: an entry must stay far below the 2 MB a row may take. */
+export const METADATA_MAX = 4096;
+export const REASON_MAX = 256;
+export const ENTRIES_PAGE_MAX = 1000;

@@ -1,0 +1,257 @@
+/**
+ * `Envelope`: one holder's money, one SQLite Durable Object. Thin: it reads what a rule needs, lets the rule decide and
+ * writes what it says, in one synchronous turn per call (no await between a check and its write). The platform holds the
+ * answer back until the write is durable. Every public method is remote API.
+ */
+import { DurableObject } from "cloudflare:workers";
+import type {
+  Asked,
+  ChargeInput,
+  ChargeOutcome,
+  Credential,
+  CreditInput,
+  CreditOutcome,
+  EntriesInput,
+  Entry,
+  EnvelopeApi,
+  GrantInput,
+  GrantOutcome,
+  HoldInput,
+  HoldOutcome,
+  RefundInput,
+  RefundOutcome,
+  ReleaseOutcome,
+  RotateInput,
+  RotateOutcome,
+  SettleInput,
+  SettleOutcome,
+  StateOutcome,
+} from "../contract.js";
+import { ENTRIES_PAGE_MAX } from "../contract.js";
+import { type Micros, ZERO } from "../money.js";
+import { aggregateStub } from "../stubs.js";
+import { decideRotation, judge } from "./credentials.js";
+import { decideHold, decideRelease, decideSettle } from "./holds.js";
+import { balances, decideCharge, decideGrant, decidePayment, decideRefund, type Draft, refusal, taken } from "./ledger.js";
+import { nextAttemptMs, shipEntries } from "./outbox.js";
+import { Store } from "./store.js";
+
+/** How long a token stays valid after its successor was first used: enough for requests under way in other tabs. */
+const CREDENTIAL_GRACE_MS = 15 * 60_000;
+
+/** Entries wait this long for company before they are mirrored: one alarm and one cursor row serve the whole batch. */
+const MIRROR_DELAY_MS = 1_000;
+
+export class Envelope extends DurableObject implements EnvelopeApi {
+  readonly #store: Store;
+  /** False on waking, so that the first write arms the alarm again: a lost alarm can delay the mirror, never stop it. */
+  #alarmArmed = false;
+  #failedShipments = 0;
+
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+    super(ctx, env);
+    this.#store = new Store(ctx.storage);
+  }
+
+  async charge(input: ChargeInput): Promise<ChargeOutcome> {
+    const now = this.#now();
+    const account = this.#store.account(now);
+    if (!this.#mayAct(input, now)) {
+      return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
+    }
+    const decision = decideCharge(
+      account,
+      {
+        operation: input.retry ? this.#store.priorByOperation(input.op, now) : undefined,
+        key: this.#store.priorByKey(input.key),
+        key_is_held: this.#store.keyIsHeld(input.key, now),
+      },
+      input,
+    );
+    if ("outcome" in decision) return decision.outcome;
+    const entry = this.#append(decision.write, now);
+    return { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...balances(this.#store.account(now)) };
+  }
+
+  async hold(input: HoldInput): Promise<HoldOutcome> {
+    const now = this.#now();
+    const account = this.#store.account(now);
+    if (!this.#mayAct(input, now)) {
+      return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
+    }
+    const decision = decideHold(
+      account,
+      {
+        hold: input.retry ? this.#store.holdByOperation(input.op) : undefined,
+        key: this.#store.priorByKey(input.key),
+        key_is_held: this.#store.keyIsHeld(input.key, now),
+      },
+      input,
+    );
+    if ("outcome" in decision) return decision.outcome;
+    const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#store.openHold(input, now));
+    return { outcome: "held", hold_id, expires_at_ms, ...balances(this.#store.account(now)) };
+  }
+
+  async settle(input: SettleInput): Promise<SettleOutcome> {
+    const now = this.#now();
+    const hold = this.#store.hold(input.hold_id);
+    const decision = decideSettle(this.#store.account(now), hold, input, now);
+    if (hold === undefined || !("end" in decision)) return (decision as { outcome: SettleOutcome }).outcome;
+    const entry = this.#store.transaction(() => {
+      const written = decision.write && this.#append(decision.write, now);
+      const settled = { op: input.op, seq: written?.seq ?? null, micros: written ? taken(written) : ZERO };
+      this.#store.endHold(hold, decision.end, decision.end === "settled" ? settled : undefined);
+      return written;
+    });
+    if (decision.outcome !== undefined) return decision.outcome;
+    const amount_micros = entry ? taken(entry) : ZERO;
+    return { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...balances(this.#store.account(now)) };
+  }
+
+  async release(input: { readonly hold_id: number }): Promise<ReleaseOutcome> {
+    const now = this.#now();
+    const hold = this.#store.hold(input.hold_id);
+    const decision = decideRelease(this.#store.account(now), hold, now);
+    if (hold === undefined || "outcome" in decision) return (decision as { outcome: ReleaseOutcome }).outcome;
+    this.#store.endHold(hold, decision.end, undefined);
+    const after = balances(this.#store.account(now));
+    return decision.end === "released" ? { outcome: "released", ...after } : { outcome: "ended", end: decision.end, ...after };
+  }
+
+  async refund(input: RefundInput): Promise<RefundOutcome> {
+    const now = this.#now();
+    const prior = input.retry ? this.#store.priorByOperation(input.op, now) : undefined;
+    const decision = decideRefund(this.#store.account(now), this.#store.refundable(input.charge), prior, input);
+    if ("outcome" in decision) return decision.outcome;
+    const entry = this.#append(decision.write, now);
+    return { outcome: "refunded", ...entry, ...balances(this.#store.account(now)) };
+  }
+
+  async grant(input: GrantInput): Promise<GrantOutcome> {
+    const now = this.#now();
+    const decision = decideGrant(this.#store.account(now), this.#store.priorByKey(input.key), input);
+    if ("outcome" in decision) return decision.outcome;
+    const entry = this.#store.transaction(() => {
+      this.#store.create(this.#name(), input.currency, now);
+      return this.#append(decision.write, now);
+    });
+    return { outcome: "granted", ...entry, ...balances(this.#store.account(now)) };
+  }
+
+  /** Files what Stripe says of a payment; the payment's row, its ledger entry and the new balance are one transaction. */
+  async credit(input: CreditInput): Promise<CreditOutcome> {
+    const now = this.#now();
+    const { payment, credit_micros } = input;
+    const decision = decidePayment(this.#store.account(now), this.#store.payment(payment.payment_id), input);
+    if ("outcome" in decision) return decision.outcome;
+    const entry = this.#store.transaction(() => {
+      this.#store.create(this.#name(), payment.currency, now);
+      const written = decision.write && this.#append(decision.write, now);
+      this.#store.filePayment(payment, decision.file, { micros: credit_micros, seq: written?.seq ?? null }, now);
+      return written;
+    });
+    const after = balances(this.#store.account(now));
+    if (entry !== undefined) return { outcome: "credited", ...entry, ...after };
+    return { outcome: decision.file === "pending" ? "pending" : "failed", ...after };
+  }
+
+  async state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome> {
+    const now = this.#now();
+    if (input.credential !== undefined && judge(this.#store.credentials, input.credential, now) === "revoked") {
+      return { outcome: "unauthorized" };
+    }
+    const account = this.#store.account(now);
+    return {
+      outcome: "ok",
+      ...balances(account),
+      held_micros: account.held_micros,
+      seq: this.#store.head.seq,
+      funded: this.#store.head.seq > 0,
+      frozen: account.frozen,
+      currency: account.currency,
+      holds: this.#store.openHolds(now).map(({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
+        hold_id,
+        amount_micros,
+        at_ms,
+        expires_at_ms,
+        reason,
+      })),
+      windows: [],
+    };
+  }
+
+  async entries(input: EntriesInput): Promise<readonly Entry[]> {
+    return this.#store.entries(input.after, Math.max(1, Math.min(input.limit, ENTRIES_PAGE_MAX)));
+  }
+
+  async rotate(input: RotateInput): Promise<RotateOutcome> {
+    // Nothing to revoke where nothing was ever paid: the next generation takes over when money arrives and it is used.
+    if (!this.#store.exists) return { outcome: "rotated" };
+    const now = this.#now();
+    const decision = decideRotation(this.#store.credentials, input, now);
+    if ("outcome" in decision) return decision.outcome;
+    this.#store.transaction(() => this.#store.learn(decision.learn, input.grace_ms, now));
+    return { outcome: "rotated" };
+  }
+
+  async freeze(input: { readonly frozen: boolean }): Promise<{ readonly frozen: boolean }> {
+    if (!this.#store.exists) return { frozen: false };
+    if (this.#store.head.frozen !== input.frozen) this.#store.setFrozen(input.frozen, this.#now());
+    return { frozen: input.frozen };
+  }
+
+  /** Ships entries to the aggregate. At-least-once is enough: the aggregate applies each number once. */
+  override async alarm(): Promise<void> {
+    this.#alarmArmed = true;
+    try {
+      const more = await shipEntries(this.#store, aggregateStub(this.env, this.#name()), this.#name());
+      this.#failedShipments = 0;
+      this.#alarmArmed = false;
+      if (more) this.#armAlarm(0);
+    } catch (error) {
+      // Caught, because the platform gives an alarm up after six failures; users are served all the same.
+      this.#failedShipments += 1;
+      console.error("with-envelope: mirroring will be retried", error);
+      this.#alarmArmed = false;
+      this.#armAlarm(nextAttemptMs(this.#failedShipments, Math.random()));
+    }
+  }
+
+  /** Judges the credential, and learns it when it is the first, or the next, to be used on money. */
+  #mayAct(asked: Asked, now: number): boolean {
+    if (asked.credential === undefined) return true;
+    const standing = judge(this.#store.credentials, asked.credential, now);
+    if (standing === "new" && this.#store.exists) {
+      const learnt = [asked.credential];
+      this.#store.transaction(() => this.#store.learn(learnt, CREDENTIAL_GRACE_MS, now));
+    }
+    return standing !== "revoked";
+  }
+
+  #append(draft: Draft, now: number): { readonly seq: number; readonly amount_micros: Micros } {
+    const entry = this.#store.append(draft, now);
+    this.#armAlarm(MIRROR_DELAY_MS);
+    return entry;
+  }
+
+  /** Un-awaited on purpose: in the turn of the write, the alarm and the entry become durable together or not at all. */
+  #armAlarm(delay_ms: number): void {
+    if (this.#alarmArmed) return;
+    this.#alarmArmed = true;
+    void this.ctx.storage.setAlarm(Date.now() + delay_ms);
+  }
+
+  /** Never earlier than the newest entry, so that a clock set back reorders nothing. */
+  #now(): number {
+    return Math.max(Date.now(), this.#store.head.at_ms);
+  }
+
+  #name(): string {
+    const { name } = this.ctx.id;
+    if (name === undefined) throw new Error("An Envelope is reached by name only: use getByName");
+    return name;
+  }
+}
+
+const NOTHING = { balance_micros: ZERO, available_micros: ZERO } as const;

@@ -1,0 +1,222 @@
+/**
+ * The rules of money: what a charge, refund, grant or payment does to an account. Pure and synchronous: no `this`, no I/O,
+ * no clock, no storage. A rule answers with the entry to write, or with the outcome when nothing is to be written.
+ *
+ * Precedence of a charge's answers, so that a request with two faults has one defined outcome: an operation already
+ * written, a key already used, a price of zero, frozen, too little money.
+ */
+import type {
+  Balances,
+  ChargeInput,
+  ChargeOutcome,
+  CreditInput,
+  CreditOutcome,
+  EntryKind,
+  GrantInput,
+  GrantOutcome,
+  PaymentState,
+  RefundInput,
+  RefundOutcome,
+  Refusal,
+  RefusalReason,
+} from "../contract.js";
+import { addMicros, type Micros, toMicros, ZERO } from "../money.js";
+
+/** What the rules know of an envelope: the newest entry, and what open holds reserve. */
+export interface Account {
+  readonly balance_micros: Micros;
+  readonly held_micros: Micros;
+  readonly frozen: boolean;
+  /** `null` until the first entry. */
+  readonly currency: string | null;
+}
+
+/** An entry before it has its number and running balance. */
+export interface Draft {
+  readonly kind: EntryKind;
+  readonly amount_micros: Micros;
+  readonly key?: string | undefined;
+  readonly scope?: string | undefined;
+  readonly op?: string | undefined;
+  readonly ref_seq?: number | undefined;
+  readonly hold_id?: number | undefined;
+  readonly payment_id?: string | undefined;
+  readonly reason?: string | undefined;
+  readonly metadata?: string | undefined;
+}
+
+/** What was written earlier under the same operation or key. */
+export interface Prior {
+  readonly seq: number;
+  readonly kind: EntryKind;
+  readonly amount_micros: Micros;
+  readonly scope: string | null;
+}
+
+export type Decision<Outcome> = { readonly write: Draft } | { readonly outcome: Outcome };
+
+export function balances(account: Account): Balances {
+  return { balance_micros: account.balance_micros, available_micros: available(account) };
+}
+
+export function available(account: Account): Micros {
+  return (account.balance_micros - account.held_micros) as Micros;
+}
+
+/** Positive amount that an entry took. */
+export function taken(entry: { readonly amount_micros: Micros }): Micros {
+  return (0 - entry.amount_micros) as Micros;
+}
+
+export function refusal(account: Account, reason: RefusalReason, price: Micros): Refusal {
+  const missing = Math.max(0, price - available(account));
+  return {
+    reason,
+    price_micros: price,
+    shortfall_micros: (reason === "insufficient_balance" ? missing : 0) as Micros,
+  };
+}
+
+/** Why money must not leave, or `undefined` when it may. */
+export function refuseSpending(account: Account, price: Micros): Refusal | undefined {
+  if (account.frozen) return refusal(account, "frozen", price);
+  if (price > available(account)) return refusal(account, "insufficient_balance", price);
+  return undefined;
+}
+
+/** Answers a key that was used before: a replay when it was used for the same thing, else a conflict. */
+export function answerPrior(
+  prior: Prior,
+  input: { readonly scope?: string | undefined; readonly amount_micros?: Micros; readonly at_most?: boolean | undefined },
+):
+  | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
+  | { readonly outcome: "conflict"; readonly detail: "price" | "scope" } {
+  if (prior.scope !== (input.scope ?? null)) return { outcome: "conflict", detail: "scope" };
+  const amount = taken(prior);
+  const same = input.amount_micros === undefined || (input.at_most ? amount <= input.amount_micros : amount === input.amount_micros);
+  return same ? { outcome: "replayed", seq: prior.seq, amount_micros: amount } : { outcome: "conflict", detail: "price" };
+}
+
+export interface Priors {
+  /** Written by an earlier attempt of this very operation. */
+  readonly operation?: Prior | undefined;
+  readonly key?: Prior | undefined;
+  /** An open hold was taken with this key: its charge is still to come. */
+  readonly key_is_held?: boolean;
+}
+
+export function decideCharge(account: Account, priors: Priors, input: ChargeInput): Decision<ChargeOutcome> {
+  const now = balances(account);
+  if (priors.operation !== undefined) {
+    const { seq } = priors.operation;
+    return { outcome: { outcome: "charged", seq, amount_micros: taken(priors.operation), ...now } };
+  }
+  if (toMicros(input.amount_micros) === undefined || input.amount_micros < 0) {
+    return { outcome: { outcome: "invalid", detail: "An amount is an integer of 0 to 2^53−1 micros", ...now } };
+  }
+  if (priors.key !== undefined) return { outcome: { ...answerPrior(priors.key, input), ...now } };
+  if (priors.key_is_held) return { outcome: { outcome: "conflict", detail: "in_progress", ...now } };
+  if (account.currency !== null && account.currency !== input.currency) {
+    return { outcome: { outcome: "invalid", detail: `This envelope is kept in ${account.currency}`, ...now } };
+  }
+
+  if (input.amount_micros === 0 && (!input.record_zero || account.currency === null)) {
+    return { outcome: { outcome: "charged", seq: null, amount_micros: ZERO, ...now } };
+  }
+  const amount = input.at_most
+    ? (Math.max(0, Math.min(input.amount_micros, available(account))) as Micros)
+    : input.amount_micros;
+  const nothingLeft = amount === 0 && input.amount_micros > 0;
+  const refused = nothingLeft
+    ? refusal(account, account.frozen ? "frozen" : "insufficient_balance", input.amount_micros)
+    : amount > 0
+      ? refuseSpending(account, amount)
+      : undefined;
+  if (refused !== undefined) return { outcome: { outcome: "refused", refusal: refused, ...now } };
+
+  const { key, scope, op, reason, metadata } = input;
+  return { write: { kind: "charge", amount_micros: (0 - amount) as Micros, key, scope, op, reason, metadata } };
+}
+
+/** What is known of the charge that is to be given back. */
+export interface Refundable {
+  readonly seq: number;
+  readonly kind: EntryKind;
+  readonly amount_micros: Micros;
+  /** Already given back, over all earlier refunds. */
+  readonly refunded_micros: Micros;
+}
+
+export function decideRefund(
+  account: Account,
+  charge: Refundable | undefined,
+  operation: Prior | undefined,
+  input: RefundInput,
+): Decision<RefundOutcome> {
+  const now = balances(account);
+  if (operation !== undefined) {
+    const { seq, amount_micros } = operation;
+    return { outcome: { outcome: "refunded", seq, amount_micros, ...now } };
+  }
+  if (charge === undefined || charge.kind !== "charge") return { outcome: { outcome: "unknown", ...now } };
+  const left = (taken(charge) - charge.refunded_micros) as Micros;
+  const amount = input.amount_micros ?? left;
+  if (!(amount > 0) || amount > left || addMicros(account.balance_micros, amount) === undefined) {
+    return { outcome: { outcome: "refused", refundable_micros: left, ...now } };
+  }
+  return { write: { kind: "refund", amount_micros: amount, ref_seq: charge.seq, op: input.op, reason: input.reason } };
+}
+
+export function decideGrant(account: Account, prior: Prior | undefined, input: GrantInput): Decision<GrantOutcome> {
+  const now = balances(account);
+  if (prior !== undefined) {
+    const { seq, amount_micros } = prior;
+    const same = prior.kind === "grant" && amount_micros === input.amount_micros;
+    return {
+      outcome: same ? { outcome: "replayed", seq, amount_micros, ...now } : { outcome: "conflict", detail: "price", ...now },
+    };
+  }
+  if (account.currency !== null && account.currency !== input.currency) {
+    return { outcome: { outcome: "invalid", detail: `This envelope is kept in ${account.currency}`, ...now } };
+  }
+  if (!(input.amount_micros > 0) || addMicros(account.balance_micros, input.amount_micros) === undefined) {
+    return { outcome: { outcome: "invalid", detail: "A grant is above zero and keeps the balance within 2^53−1 micros", ...now } };
+  }
+  const { key, op, reason } = input;
+  return { write: { kind: "grant", amount_micros: input.amount_micros, key, op, reason } };
+}
+
+/** What is on file of a payment. */
+export interface KnownPayment {
+  readonly state: PaymentState;
+}
+
+const PAYMENT_RANK: Readonly<Record<PaymentState, number>> = { pending: 1, failed: 2, paid: 3 };
+
+export type PaymentDecision =
+  | { readonly outcome: CreditOutcome }
+  /** File the payment's new state; with `write`, its credit as well, in the same transaction. */
+  | { readonly file: PaymentState; readonly write?: Draft };
+
+/**
+ * A payment only climbs (pending → failed → paid), so that any order and number of Stripe's events ends the same. The
+ * one step that moves money is the arrival at `paid`.
+ */
+export function decidePayment(account: Account, known: KnownPayment | undefined, input: CreditInput): PaymentDecision {
+  const now = balances(account);
+  const { payment, credit_micros } = input;
+  if (known !== undefined && PAYMENT_RANK[known.state] >= PAYMENT_RANK[payment.state]) {
+    return { outcome: { outcome: known.state === "paid" ? "duplicate" : payment.state === "pending" ? "pending" : "failed", ...now } };
+  }
+  if (account.currency !== null && account.currency !== payment.currency) {
+    return { outcome: { outcome: "uncreditable", reason: "currency", ...now } };
+  }
+  if (payment.state !== "paid") return { file: payment.state };
+  if (!(credit_micros > 0) || addMicros(account.balance_micros, credit_micros) === undefined) {
+    return { outcome: { outcome: "uncreditable", reason: "amount", ...now } };
+  }
+  return {
+    file: "paid",
+    write: { kind: "topup", amount_micros: credit_micros, payment_id: payment.payment_id },
+  };
+}

@@ -1,0 +1,28 @@
+/** The mirror's sending side: the ledger is the outbox, a cursor over `seq` says how far the aggregate has it. */
+import type { AggregateApi } from "../contract.js";
+import type { Store } from "./store.js";
+
+const BATCH_MAX = 500;
+const BATCHES_PER_RUN_MAX = 20;
+const RETRY_FIRST_MS = 1_000;
+const RETRY_MAX_MS = 5 * 60_000;
+
+/** Doubles from one second to five minutes; the jitter (0 to 1) keeps envelopes from coming back all at once. */
+export function nextAttemptMs(failures: number, jitter: number): number {
+  const delay = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 30));
+  return Math.round(delay * (0.5 + jitter / 2));
+}
+
+/** Sends what is past the cursor, and moves the cursor to where the aggregate says it is. True when more is left. */
+export async function shipEntries(store: Store, aggregate: AggregateApi, envelope_id: string): Promise<boolean> {
+  for (let batch = 0; batch < BATCHES_PER_RUN_MAX; batch++) {
+    const { seq, mirrored_seq, currency } = store.head;
+    if (currency === null || mirrored_seq >= seq) return false;
+    const entries = store
+      .entries(mirrored_seq, BATCH_MAX)
+      .map(({ seq, at_ms, kind, amount_micros, balance_micros }) => ({ seq, at_ms, kind, amount_micros, balance_micros }));
+    const { next_seq } = await aggregate.mirror({ envelope_id, currency, entries });
+    store.setMirrored(Math.min(next_seq - 1, store.head.seq));
+  }
+  return store.head.mirrored_seq < store.head.seq;
+}

@@ -1,0 +1,92 @@
+/**
+ * The tables of one envelope. docs/storage.md explains them column by column.
+ *
+ * STRICT, because every JavaScript number is bound as REAL and an ordinary column would keep a fraction. No TEXT primary
+ * key on a rowid table and no AUTOINCREMENT, because each doubles the rows an insert writes, and rows written are what a
+ * charge costs.
+ */
+
+const SAFE = "9007199254740991";
+
+/** `amount BETWEEN −(2^53−1) AND 2^53−1`: what a JavaScript number holds exactly, and what workerd reads back unharmed. */
+const safe = (column: string): string => `CHECK (${column} BETWEEN -${SAFE} AND ${SAFE})`;
+
+export const ENVELOPE_MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE envelope (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    envelope_id TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    frozen_at_ms INTEGER,
+    mirrored_seq INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+
+  CREATE TABLE entry (
+    seq INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    amount_micros INTEGER NOT NULL ${safe("amount_micros")},
+    balance_micros INTEGER NOT NULL ${safe("balance_micros")},
+    key TEXT,
+    scope TEXT,
+    op TEXT,
+    ref_seq INTEGER,
+    hold_id INTEGER,
+    payment_id TEXT,
+    reason TEXT,
+    metadata TEXT,
+    CHECK (kind <> 'charge' OR (amount_micros <= 0 AND balance_micros >= 0))
+  ) STRICT;
+  CREATE UNIQUE INDEX entry_key ON entry (key) WHERE key IS NOT NULL;
+  CREATE INDEX entry_ref ON entry (ref_seq) WHERE ref_seq IS NOT NULL;
+
+  CREATE TRIGGER entry_follows BEFORE INSERT ON entry
+  WHEN NEW.seq <> coalesce((SELECT max(seq) FROM entry), 0) + 1
+    OR NEW.balance_micros <> NEW.amount_micros + coalesce((SELECT balance_micros FROM entry WHERE seq = NEW.seq - 1), 0)
+  BEGIN SELECT RAISE(ABORT, 'entry does not follow the one before it'); END;
+  CREATE TRIGGER entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END;
+  CREATE TRIGGER entry_no_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END;
+
+  CREATE TABLE hold (
+    hold_id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    amount_micros INTEGER NOT NULL ${safe("amount_micros")} CHECK (amount_micros > 0),
+    state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'released', 'expired')),
+    settled_micros INTEGER ${safe("settled_micros")},
+    settled_seq INTEGER,
+    op TEXT NOT NULL,
+    end_op TEXT,
+    key TEXT,
+    scope TEXT,
+    reason TEXT
+  ) STRICT;
+  CREATE INDEX hold_open ON hold (hold_id) WHERE state = 'open';
+
+  CREATE TABLE payment (
+    payment_id TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'failed', 'paid')),
+    credit_micros INTEGER NOT NULL ${safe("credit_micros")},
+    credited_seq INTEGER,
+    session_id TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    livemode INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    amount_total INTEGER NOT NULL,
+    amount_subtotal INTEGER,
+    amount_discount INTEGER NOT NULL,
+    amount_shipping INTEGER NOT NULL,
+    amount_tax INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    CHECK ((state = 'paid') = (credited_seq IS NOT NULL))
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE credential (
+    generation INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER
+  ) STRICT;
+  `,
+];

@@ -1,0 +1,302 @@
+/**
+ * One envelope's rows, and the copy of its newest state in memory. Decides nothing. The copy is safe because every write
+ * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
+ * with it.
+ */
+import type { Credential, Entry, HoldEnd, HoldInput, PaymentFacts, PaymentState } from "../contract.js";
+import { hasSchema, migrate } from "../migrate.js";
+import { type Micros, ZERO } from "../money.js";
+import type { StoredCredential } from "./credentials.js";
+import { type Hold, isExpired } from "./holds.js";
+import type { Account, Draft, KnownPayment, Prior, Refundable } from "./ledger.js";
+import { ENVELOPE_MIGRATIONS } from "./schema.js";
+
+/** How far back a retry looks for what its first attempt wrote. Retries follow within seconds. */
+const OPERATION_WINDOW_MS = 120_000;
+
+interface Head {
+  seq: number;
+  at_ms: number;
+  balance_micros: Micros;
+  currency: string | null;
+  frozen: boolean;
+  mirrored_seq: number;
+}
+
+const EMPTY: Head = { seq: 0, at_ms: 0, balance_micros: ZERO, currency: null, frozen: false, mirrored_seq: 0 };
+
+type Row = Record<string, SqlStorageValue>;
+
+export class Store {
+  readonly #storage: DurableObjectStorage;
+  readonly #sql: SqlStorage;
+  #head: Head = EMPTY;
+  #holds = new Map<number, Hold>();
+  #credentials: StoredCredential[] = [];
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
+    if (hasSchema(storage)) migrate(storage, ENVELOPE_MIGRATIONS, Date.now());
+    this.#load();
+  }
+
+  /** Several writes as one: all of them, or none and the exception. */
+  transaction<T>(work: () => T): T {
+    try {
+      return this.#storage.transactionSync(work);
+    } catch (error) {
+      this.#load();
+      throw error;
+    }
+  }
+
+  /** Creates the tables, on the first write an envelope ever sees. */
+  create(envelopeId: string, currency: string, now_ms: number): void {
+    if (this.#head.currency !== null) return;
+    migrate(this.#storage, ENVELOPE_MIGRATIONS, now_ms);
+    this.#sql.exec(
+      "INSERT INTO envelope (id, envelope_id, currency, created_at_ms) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING",
+      envelopeId,
+      currency,
+      now_ms,
+    );
+    this.#head = { ...EMPTY, currency };
+  }
+
+  get exists(): boolean {
+    return this.#head.currency !== null;
+  }
+
+  get head(): Readonly<Head> {
+    return this.#head;
+  }
+
+  get credentials(): readonly StoredCredential[] {
+    return this.#credentials;
+  }
+
+  account(now_ms: number): Account {
+    const { balance_micros, frozen, currency } = this.#head;
+    return { balance_micros, held_micros: this.#held(now_ms), frozen, currency };
+  }
+
+  openHolds(now_ms: number): readonly Hold[] {
+    return [...this.#holds.values()].filter((hold) => !isExpired(hold, now_ms));
+  }
+
+  append(draft: Draft, now_ms: number): { readonly seq: number; readonly amount_micros: Micros } {
+    const seq = this.#head.seq + 1;
+    const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
+    this.#sql.exec(
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      seq,
+      now_ms,
+      draft.kind,
+      draft.amount_micros,
+      balance_micros,
+      draft.key ?? null,
+      draft.scope ?? null,
+      draft.op ?? null,
+      draft.ref_seq ?? null,
+      draft.hold_id ?? null,
+      draft.payment_id ?? null,
+      draft.reason ?? null,
+      draft.metadata ?? null,
+    );
+    this.#head = { ...this.#head, seq, at_ms: now_ms, balance_micros };
+    return { seq, amount_micros: draft.amount_micros };
+  }
+
+  priorByKey(key: string | undefined): Prior | undefined {
+    if (key === undefined || !this.exists) return undefined;
+    return this.#prior("SELECT seq, kind, amount_micros, scope FROM entry WHERE key = ?", key);
+  }
+
+  /** What an earlier attempt of this operation wrote. Without an index: a scan of the newest entries, on retries only. */
+  priorByOperation(op: string, now_ms: number): Prior | undefined {
+    if (!this.exists) return undefined;
+    const rows = this.#sql.exec(
+      "SELECT seq, at_ms, kind, amount_micros, scope, op FROM entry ORDER BY seq DESC",
+    ) as Iterable<Row>;
+    for (const row of rows) {
+      if ((row["at_ms"] as number) < now_ms - OPERATION_WINDOW_MS) return undefined;
+      if (row["op"] === op) return row as unknown as Prior;
+    }
+    return undefined;
+  }
+
+  keyIsHeld(key: string | undefined, now_ms: number): boolean {
+    return key !== undefined && this.openHolds(now_ms).some((hold) => hold.key === key);
+  }
+
+  refundable(charge: { readonly seq: number } | { readonly key: string }): Refundable | undefined {
+    if (!this.exists) return undefined;
+    const [column, value] = "seq" in charge ? ["seq", charge.seq] : ["key", charge.key];
+    const [row] = this.#sql
+      .exec(
+        `SELECT seq, kind, amount_micros,
+           (SELECT coalesce(sum(amount_micros), 0) FROM entry AS back WHERE back.ref_seq = entry.seq) AS refunded_micros
+         FROM entry WHERE ${column} = ?`,
+        value,
+      )
+      .toArray();
+    return row as unknown as Refundable | undefined;
+  }
+
+  entries(after: number, limit: number): readonly Entry[] {
+    if (!this.exists) return [];
+    return this.#sql
+      .exec(
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata
+         FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
+        after,
+        limit,
+      )
+      .toArray() as unknown as Entry[];
+  }
+
+  hold(hold_id: number): Hold | undefined {
+    const open = this.#holds.get(hold_id);
+    if (open !== undefined || !this.exists) return open;
+    const [row] = this.#sql.exec("SELECT * FROM hold WHERE hold_id = ?", hold_id).toArray();
+    return row as unknown as Hold | undefined;
+  }
+
+  holdByOperation(op: string): Hold | undefined {
+    return [...this.#holds.values()].find((hold) => hold.op === op);
+  }
+
+  /** Also marks the holds whose time is over: they reserve nothing already, this only tidies. */
+  openHold(input: HoldInput, now_ms: number): Hold {
+    for (const hold of this.#holds.values()) if (isExpired(hold, now_ms)) this.endHold(hold, "expired", undefined);
+    const [row] = this.#sql
+      .exec(
+        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason)
+         VALUES (?, ?, ?, 'open', ?, ?, ?, ?) RETURNING *`,
+        now_ms,
+        now_ms + input.ttl_ms,
+        input.amount_micros,
+        input.op,
+        input.key ?? null,
+        input.scope ?? null,
+        input.reason ?? null,
+      )
+      .toArray();
+    const hold = row as unknown as Hold;
+    this.#holds.set(hold.hold_id, hold);
+    return hold;
+  }
+
+  endHold(hold: Hold, end: HoldEnd, settled: { op: string; seq: number | null; micros: Micros } | undefined): void {
+    this.#sql.exec(
+      "UPDATE hold SET state = ?, settled_micros = ?, settled_seq = ?, end_op = ? WHERE hold_id = ?",
+      end,
+      settled?.micros ?? null,
+      settled?.seq ?? null,
+      settled?.op ?? null,
+      hold.hold_id,
+    );
+    this.#holds.delete(hold.hold_id);
+  }
+
+  payment(payment_id: string): KnownPayment | undefined {
+    if (!this.exists) return undefined;
+    const [row] = this.#sql.exec("SELECT state FROM payment WHERE payment_id = ?", payment_id).toArray();
+    return row as unknown as KnownPayment | undefined;
+  }
+
+  filePayment(
+    facts: PaymentFacts,
+    state: PaymentState,
+    credit: { readonly micros: Micros; readonly seq: number | null },
+    now_ms: number,
+  ): void {
+    this.#sql.exec(
+      `INSERT INTO payment (payment_id, state, credit_micros, credited_seq, session_id, event_id, livemode, currency,
+         amount_total, amount_subtotal, amount_discount, amount_shipping, amount_tax, at_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (payment_id) DO UPDATE SET state = excluded.state, credit_micros = excluded.credit_micros,
+         credited_seq = excluded.credited_seq, event_id = excluded.event_id, at_ms = excluded.at_ms,
+         amount_total = excluded.amount_total, amount_subtotal = excluded.amount_subtotal,
+         amount_discount = excluded.amount_discount, amount_shipping = excluded.amount_shipping, amount_tax = excluded.amount_tax`,
+      facts.payment_id,
+      state,
+      credit.micros,
+      credit.seq,
+      facts.session_id,
+      facts.event_id,
+      facts.livemode ? 1 : 0,
+      facts.currency,
+      facts.amount_total,
+      facts.amount_subtotal,
+      facts.amount_discount,
+      facts.amount_shipping,
+      facts.amount_tax,
+      now_ms,
+    );
+  }
+
+  /** Learns credentials, oldest first. Each takes over from those before it, which stay valid for `grace_ms`. */
+  learn(credentials: readonly Credential[], grace_ms: number, now_ms: number): void {
+    for (const { generation, hash } of credentials) {
+      this.#sql.exec(
+        "UPDATE credential SET expires_at_ms = ? WHERE generation < ? AND expires_at_ms IS NULL",
+        now_ms + grace_ms,
+        generation,
+      );
+      this.#sql.exec("INSERT INTO credential (generation, hash, at_ms) VALUES (?, ?, ?)", generation, hash, now_ms);
+    }
+    this.#sql.exec("DELETE FROM credential WHERE expires_at_ms <= ?", now_ms);
+    this.#loadCredentials();
+  }
+
+  setFrozen(frozen: boolean, now_ms: number): void {
+    this.#sql.exec("UPDATE envelope SET frozen_at_ms = ? WHERE id = 1", frozen ? now_ms : null);
+    this.#head = { ...this.#head, frozen };
+  }
+
+  setMirrored(seq: number): void {
+    this.#sql.exec("UPDATE envelope SET mirrored_seq = ? WHERE id = 1", seq);
+    this.#head = { ...this.#head, mirrored_seq: seq };
+  }
+
+  #held(now_ms: number): Micros {
+    let held = 0;
+    for (const hold of this.#holds.values()) if (!isExpired(hold, now_ms)) held += hold.amount_micros;
+    return held as Micros;
+  }
+
+  #prior(statement: string, binding: string): Prior | undefined {
+    const [row] = this.#sql.exec(statement, binding).toArray();
+    return row as unknown as Prior | undefined;
+  }
+
+  #load(): void {
+    this.#head = EMPTY;
+    this.#holds = new Map();
+    this.#credentials = [];
+    if (!hasSchema(this.#storage)) return;
+    const [meta] = this.#sql.exec("SELECT currency, frozen_at_ms, mirrored_seq FROM envelope WHERE id = 1").toArray();
+    if (meta === undefined) return;
+    const [last] = this.#sql.exec("SELECT seq, at_ms, balance_micros FROM entry ORDER BY seq DESC LIMIT 1").toArray();
+    this.#head = {
+      seq: (last?.["seq"] as number | undefined) ?? 0,
+      at_ms: (last?.["at_ms"] as number | undefined) ?? 0,
+      balance_micros: (last?.["balance_micros"] as Micros | undefined) ?? ZERO,
+      currency: meta["currency"] as string,
+      frozen: meta["frozen_at_ms"] !== null,
+      mirrored_seq: meta["mirrored_seq"] as number,
+    };
+    const open = this.#sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
+    this.#holds = new Map(open.map((hold) => [hold.hold_id, hold]));
+    this.#loadCredentials();
+  }
+
+  #loadCredentials(): void {
+    this.#credentials = this.#sql
+      .exec("SELECT generation, hash, expires_at_ms FROM credential ORDER BY generation")
+      .toArray() as unknown as StoredCredential[];
+  }
+}

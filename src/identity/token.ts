@@ -1,0 +1,75 @@
+/**
+ * A holder's token: `we_s1_<envelope id, 22><generation, 8><secret, 27><check, 11>`, base62, fixed length, the same in a cookie
+ * and after `Bearer`. The envelope's id routes straight to its object; the check is keyed, so junk is told apart before any
+ * object is named; the object itself keeps only a hash of the secret. The prefix lets secret scanners find a leaked one.
+ */
+import type { Credential } from "../contract.js";
+import { base62Number, digest, equalConstantTime, keyedCheck, numberFromBase62, randomBase62 } from "../secrets.js";
+import type { Keyring } from "../settings.js";
+
+const SHAPE = /^we_s1_([0-9A-Za-z]{22})([0-9A-Za-z]{8})([0-9A-Za-z]{27})([0-9A-Za-z]{11})$/;
+const PREFIX = "we_s1_";
+const ENVELOPE_ID_CHARS = 22;
+const GENERATION_CHARS = 8;
+const SECRET_CHARS = 27;
+const SECRET_BYTES = 20;
+const CHECK_BYTES = 8;
+
+export interface Token {
+  readonly envelopeId: string;
+  readonly generation: number;
+  readonly secret: string;
+  /** False when it was signed with a previous secret: time to hand out the same token signed anew. */
+  readonly current: boolean;
+}
+
+/** A token nobody has yet, for an envelope nobody has yet. Made of randomness alone: nothing is stored. */
+export function newToken(): Token {
+  return {
+    envelopeId: randomBase62(ENVELOPE_ID_CHARS),
+    generation: 0,
+    secret: randomBase62(SECRET_CHARS),
+    current: true,
+  };
+}
+
+export function writeToken(keys: Keyring, token: Token): string {
+  const body = bodyOf(token);
+  return body + keyedCheck(keys[0], body, CHECK_BYTES);
+}
+
+/** `undefined` for anything that none of the keys signed. */
+export function readToken(keys: Keyring, text: string): Token | undefined {
+  const parts = SHAPE.exec(text);
+  if (parts === null) return undefined;
+  const [, envelopeId = "", generation = "", secret = "", check = ""] = parts;
+  const body = text.slice(0, -check.length);
+  const signer = keys.findIndex((key) => equalConstantTime(keyedCheck(key, body, CHECK_BYTES), check));
+  if (signer < 0) return undefined;
+  return { envelopeId, generation: numberFromBase62(generation), secret, current: signer === 0 };
+}
+
+/** What the envelope may know of a token. */
+export function credentialOf(token: Token): Credential {
+  return { generation: token.generation, hash: digest(token.envelopeId + token.secret, 32) };
+}
+
+/**
+ * The tokens that may follow this one, the likeliest first. Derived from its secret and a key, so that rotating twice at
+ * once, or again after a lost answer, leads to the same successor. Neither the key nor the old token alone is enough.
+ */
+export function successors(keys: Keyring, token: Token): readonly [Token, ...Token[]] {
+  const generation = token.generation + 1;
+  const seed = token.envelopeId + base62Number(generation, GENERATION_CHARS) + token.secret;
+  const [first, ...rest] = keys.map((key) => ({
+    envelopeId: token.envelopeId,
+    generation,
+    secret: keyedCheck(key, seed, SECRET_BYTES),
+    current: true,
+  }));
+  return [first as Token, ...rest];
+}
+
+function bodyOf(token: Token): string {
+  return PREFIX + token.envelopeId + base62Number(token.generation, GENERATION_CHARS) + token.secret;
+}

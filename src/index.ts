@@ -1,0 +1,31 @@
+/** Public names. Nothing else is API. */
+export { EnvelopeAggregate } from "./aggregate/aggregate.js";
+export { EnvelopeUnreachableError } from "./attempt.js";
+export type {
+  Balances,
+  ChargeOutcome,
+  ConflictDetail,
+  Entry,
+  EntryKind,
+  EnvelopeState,
+  GrantOutcome,
+  HoldView,
+  Overview,
+  Refusal,
+  RefusalReason,
+  RefundOutcome,
+  UnclaimedPayment,
+} from "./contract.js";
+export { EnvelopeDirectory } from "./directory/directory.js";
+export { Envelope } from "./envelope/envelope.js";
+export { type EnvelopeAddress, type EnvelopeHandle, envelopeOf } from "./envelope-of.js";
+export type { Micros, Price } from "./money.js";
+export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
+export type { ChargeOptions, ChargeResult, EnvelopeContext, StateResult } from "./visit.js";
+export {
+  type EnvelopeExecutionContext,
+  type EnvelopeFetchHandler,
+  type EnvelopeHandler,
+  withEnvelope,
+} from "./with-envelope.js";
+export type { Paths } from "./wire.js";

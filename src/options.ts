@@ -1,0 +1,191 @@
+/** Options: their types, their defaults, and the one place where they are checked. A wrong one throws a TypeError that names its path. */
+import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
+import { DEFAULT_PATHS, type Paths } from "./wire.js";
+
+type MaybePromise<T> = T | Promise<T>;
+
+/** Something the owner should know of and no caller is told. Never holds a secret or a token. */
+export type Incident =
+  /** A response carried an `X-Price` outside the grammar, or above `maxPrice`. */
+  | { readonly kind: "invalid_price"; readonly price: string; readonly path: string; readonly served: boolean }
+  /** The envelope could not be reached. */
+  | { readonly kind: "outage"; readonly path: string; readonly served: boolean; readonly cause: unknown }
+  /** The deployment is set up wrongly; the message names the variable. */
+  | { readonly kind: "configuration"; readonly message: string };
+
+export interface EnvelopeOptions<Env = unknown> {
+  /** ISO 4217, lower case. One per deployment. Default `"usd"`. */
+  readonly currency?: string;
+  /** No single price may be above this, in minor units. Default 1,000,000,000. */
+  readonly maxPrice?: Price;
+  /**
+   * The app's own login: a stable, opaque id of the signed-in user, or `undefined` for a caller it does not know (who then
+   * may bring a token or cookie of ours). Runs on every request that reaches the handler.
+   */
+  readonly identify?: (request: Request, env: Env) => MaybePromise<string | null | undefined>;
+  /** Prices a request before the handler runs: that much is held, then settled with the response's own `X-Price` or this price. */
+  readonly price?: (request: Request, env: Env) => MaybePromise<Price | null | undefined>;
+  /** How long a hold of `price` lasts when the handler never answers, in seconds. Default 300, at most 86,400. */
+  readonly holdSeconds?: number;
+  /** Which priced responses are charged. Default: status below 400, and not HEAD, 304 or 101. OPTIONS never is. */
+  readonly chargeWhen?: (request: Request, response: Response) => boolean;
+  /** What a caller gets when the envelope cannot be reached: `"refuse"` (503, default) or `"serve"` (the body, uncharged). */
+  readonly onOutage?: "refuse" | "serve";
+  /** What a caller gets when `X-Price` is malformed: `"refuse"` (500, default) or `"serve"` (the body, uncharged). */
+  readonly onInvalidPrice?: "refuse" | "serve";
+  /** `false` ignores an `X-Price` that came from a `fetch()` which the handler passed on as it was. Default `true`. */
+  readonly trustUpstreamPrice?: boolean;
+  /** Write an entry for a charge of zero. Default `false`. */
+  readonly recordZero?: boolean;
+  /** Renames a path of ours, or turns it off with `false`. */
+  readonly paths?: Partial<Paths>;
+  /** Origins whose pages may read `GET /me` with credentials. Default none. */
+  readonly cors?: { readonly origins: readonly string[] };
+  readonly stripe?: {
+    /** Ids (`plink_…`) of the payment links that buy credit. Default: every link that carries a reference of ours. */
+    readonly paymentLinks?: readonly string[];
+    /** What becomes credit: what was paid less tax and shipping (`"net"`, default), all that was paid, or the items' sum. */
+    readonly credit?: "net" | "total" | "subtotal";
+  };
+  /** Told of every incident. Default: `console.error`. */
+  readonly onIncident?: (incident: Incident) => void;
+}
+
+export interface ResolvedOptions<Env = unknown> {
+  readonly currency: Currency;
+  readonly maxPrice: Micros;
+  readonly identify: EnvelopeOptions<Env>["identify"];
+  readonly price: EnvelopeOptions<Env>["price"];
+  readonly hold_ms: number;
+  readonly chargeWhen: (request: Request, response: Response) => boolean;
+  readonly onOutage: "refuse" | "serve";
+  readonly onInvalidPrice: "refuse" | "serve";
+  readonly trustUpstreamPrice: boolean;
+  readonly recordZero: boolean;
+  readonly paths: Paths;
+  readonly corsOrigins: ReadonlySet<string>;
+  readonly paymentLinks: ReadonlySet<string> | undefined;
+  readonly credit: "net" | "total" | "subtotal";
+  readonly onIncident: (incident: Incident) => void;
+}
+
+const HOLD_SECONDS_DEFAULT = 300;
+const HOLD_SECONDS_MAX = 86_400;
+const MAX_PRICE_DEFAULT = "1000000000";
+
+/** Names every option, so that a misspelt one is an error and not silence. */
+const KNOWN = {
+  currency: true,
+  maxPrice: true,
+  identify: true,
+  price: true,
+  holdSeconds: true,
+  chargeWhen: true,
+  onOutage: true,
+  onInvalidPrice: true,
+  trustUpstreamPrice: true,
+  recordZero: true,
+  paths: true,
+  cors: true,
+  stripe: true,
+  onIncident: true,
+} as const satisfies Record<keyof EnvelopeOptions, true>;
+
+export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): ResolvedOptions<Env> {
+  requireKnown("options", options, KNOWN);
+  const currency = currencyOf(options.currency ?? "usd");
+  if (currency === undefined) throw new TypeError("options.currency must be a lower-case ISO 4217 code such as \"usd\"");
+  const maxPrice = parsePrice(options.maxPrice ?? MAX_PRICE_DEFAULT, currency);
+  if (maxPrice === undefined) throw new TypeError("options.maxPrice must be a price within 2^53−1 micros");
+  const holdSeconds = options.holdSeconds ?? HOLD_SECONDS_DEFAULT;
+  if (!Number.isInteger(holdSeconds) || holdSeconds < 1 || holdSeconds > HOLD_SECONDS_MAX) {
+    throw new TypeError(`options.holdSeconds must be a whole number from 1 to ${HOLD_SECONDS_MAX}`);
+  }
+  requireKnown("options.stripe", options.stripe ?? {}, { paymentLinks: true, credit: true });
+  return {
+    currency,
+    maxPrice,
+    identify: optionalFunction("options.identify", options.identify),
+    price: optionalFunction("options.price", options.price),
+    hold_ms: holdSeconds * 1000,
+    chargeWhen: optionalFunction("options.chargeWhen", options.chargeWhen) ?? chargeWhenDelivered,
+    onOutage: oneOf("options.onOutage", options.onOutage ?? "refuse", ["refuse", "serve"]),
+    onInvalidPrice: oneOf("options.onInvalidPrice", options.onInvalidPrice ?? "refuse", ["refuse", "serve"]),
+    trustUpstreamPrice: boolean("options.trustUpstreamPrice", options.trustUpstreamPrice ?? true),
+    recordZero: boolean("options.recordZero", options.recordZero ?? false),
+    paths: resolvePaths(options.paths ?? {}),
+    corsOrigins: resolveOrigins(options.cors),
+    paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),
+    credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
+    onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,
+  };
+}
+
+/** The default rule of `chargeWhen`: what was delivered, and is not a probe or an upgrade. */
+export function chargeWhenDelivered(request: Request, response: Response): boolean {
+  return response.status < 400 && response.status !== 304 && response.status !== 101 && request.method !== "HEAD";
+}
+
+function logIncident(incident: Incident): void {
+  console.error("with-envelope:", incident);
+}
+
+function requireKnown(path: string, value: unknown, known: Readonly<Record<string, true>>): void {
+  if (typeof value !== "object" || value === null) throw new TypeError(`${path} must be an object`);
+  for (const name of Object.keys(value)) {
+    if (!(name in known)) throw new TypeError(`${path}.${name} is not an option; known are ${Object.keys(known).join(", ")}`);
+  }
+}
+
+function optionalFunction<F>(path: string, value: F): F {
+  if (value !== undefined && typeof value !== "function") throw new TypeError(`${path} must be a function`);
+  return value;
+}
+
+function boolean(path: string, value: boolean): boolean {
+  if (typeof value !== "boolean") throw new TypeError(`${path} must be true or false`);
+  return value;
+}
+
+function oneOf<T extends string>(path: string, value: T, allowed: readonly T[]): T {
+  if (!allowed.includes(value)) throw new TypeError(`${path} must be one of ${allowed.map((one) => `"${one}"`).join(", ")}`);
+  return value;
+}
+
+function resolvePaths(paths: Partial<Paths>): Paths {
+  requireKnown("options.paths", paths, Object.fromEntries(Object.keys(DEFAULT_PATHS).map((name) => [name, true])) as Record<string, true>);
+  const resolved = { ...DEFAULT_PATHS, ...paths };
+  const seen = new Map<string, string>();
+  for (const [name, path] of Object.entries(resolved) as [string, string | readonly string[] | false][]) {
+    for (const one of path === false ? [] : typeof path === "string" ? [path] : path) {
+      if (typeof one !== "string" || !/^\/[^\s?#:*]*$/.test(one) || one === "/") {
+        throw new TypeError(`options.paths.${name} must be false or a path such as "/billing/${name}"`);
+      }
+      const other = seen.get(one);
+      if (other !== undefined) throw new TypeError(`options.paths.${name} is the same path as options.paths.${other}`);
+      seen.set(one, name);
+    }
+  }
+  return resolved;
+}
+
+function resolveOrigins(cors: EnvelopeOptions["cors"]): ReadonlySet<string> {
+  if (cors === undefined) return new Set();
+  requireKnown("options.cors", cors, { origins: true });
+  if (!Array.isArray(cors.origins)) throw new TypeError("options.cors.origins must be an array of origins");
+  cors.origins.forEach((origin, index) => {
+    // "*" and "null" would let any page read a holder's balance with the holder's cookie.
+    if (typeof origin !== "string" || !URL.canParse(origin) || new URL(origin).origin !== origin) {
+      throw new TypeError(`options.cors.origins[${index}] must be an origin such as "https://app.example.com"`);
+    }
+  });
+  return new Set(cors.origins);
+}
+
+function resolvePaymentLinks(links: readonly string[] | undefined): ReadonlySet<string> | undefined {
+  if (links === undefined) return undefined;
+  if (!Array.isArray(links) || links.length === 0 || links.some((id) => !/^plink_[0-9A-Za-z]+$/.test(id))) {
+    throw new TypeError('options.stripe.paymentLinks must be an array of ids such as "plink_…"');
+  }
+  return new Set(links);
+}

@@ -1,0 +1,136 @@
+/** Every expected "no", as an HTTP answer: RFC 9457 problem details, from one table. A new refusal does not compile until it is in it. */
+import type { ConflictDetail, Refusal, RefusalReason } from "./contract.js";
+import { type Currency, formatMinor, type Micros } from "./money.js";
+import { EXPOSED_HEADERS, HEADER, NO_STORE } from "./wire.js";
+
+/** Which limit said no: what a client should look at before it tries again. */
+export type Limit = "balance" | "window" | "key" | "frozen";
+
+interface Kind {
+  readonly status: 401 | 402 | 403;
+  readonly limit: Limit;
+  readonly title: string;
+  readonly detail: string;
+  /** False when paying would not help. */
+  readonly canTopUp: boolean;
+}
+
+const REFUSALS: Readonly<Record<RefusalReason, Kind>> = {
+  insufficient_balance: {
+    status: 402,
+    limit: "balance",
+    title: "Payment required",
+    detail: "The balance does not cover the price. Top up at paymentLink and send the request again.",
+    canTopUp: true,
+  },
+  frozen: {
+    status: 403,
+    limit: "frozen",
+    title: "Envelope frozen",
+    detail: "Spending from this envelope is suspended. Paying more would not lift that.",
+    canTopUp: false,
+  },
+  credential_revoked: {
+    status: 401,
+    limit: "key",
+    title: "Credential revoked",
+    detail: "This token was replaced by a newer one.",
+    canTopUp: false,
+  },
+};
+
+export function limitOf(reason: RefusalReason): Limit {
+  return REFUSALS[reason].limit;
+}
+
+export function statusOf(reason: RefusalReason): number {
+  return REFUSALS[reason].status;
+}
+
+const TYPE = "urn:with-envelope:problem:";
+
+export interface ProblemBody {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly [member: string]: unknown;
+}
+
+/** An RFC 9457 answer. `Cache-Control: no-store`, because a problem is about this request only. */
+export function problem(body: ProblemBody, headers: HeadersInit = {}): Response {
+  const all = new Headers(headers);
+  all.set("Content-Type", "application/problem+json");
+  if (!all.has("Cache-Control")) all.set("Cache-Control", "no-store");
+  return new Response(JSON.stringify(body), { status: body.status, headers: all });
+}
+
+export function plainProblem(status: number, slug: string, title: string, detail: string, headers: HeadersInit = {}): Response {
+  return problem({ type: TYPE + slug, title, status, detail }, headers);
+}
+
+export interface RefusedAt {
+  readonly currency: Currency;
+  readonly balance_micros: Micros;
+  readonly paymentLink: string | null;
+}
+
+export function refusalProblem(refusal: Refusal, at: RefusedAt): Response {
+  const kind = REFUSALS[refusal.reason];
+  const { currency, paymentLink } = at;
+  const headers = new Headers({ "Cache-Control": NO_STORE, "Access-Control-Expose-Headers": EXPOSED_HEADERS });
+  if (kind.status === 401) headers.set("WWW-Authenticate", `Bearer error="invalid_token"`);
+  const body = {
+    type: TYPE + refusal.reason.replaceAll("_", "-"),
+    title: kind.title,
+    status: kind.status,
+    detail: kind.detail,
+    limit: kind.limit,
+    price: formatMinor(refusal.price_micros, currency),
+    currency: currency.code,
+    canTopUp: kind.canTopUp,
+    resetsAt: null,
+  };
+  // A revoked credential is told nothing about the envelope it once opened.
+  if (kind.status === 401) return problem(body, headers);
+
+  headers.set(HEADER.balance, formatMinor(at.balance_micros, currency));
+  if (paymentLink !== null) {
+    headers.set(HEADER.paymentLink, paymentLink);
+    headers.set("Link", `<${paymentLink}>; rel="payment"`);
+  }
+  return problem(
+    {
+      ...body,
+      balance: formatMinor(at.balance_micros, currency),
+      shortfall: formatMinor(refusal.shortfall_micros, currency),
+      paymentLink,
+    },
+    headers,
+  );
+}
+
+const CONFLICTS: Readonly<Record<ConflictDetail, { readonly status: 409 | 422; readonly detail: string }>> = {
+  // Statuses of draft-ietf-httpapi-idempotency-key-header, section 2.7.
+  price: { status: 422, detail: "This Idempotency-Key was used for another price. Nothing was charged." },
+  scope: { status: 422, detail: "This Idempotency-Key was used for another method or path. Nothing was charged." },
+  in_progress: { status: 409, detail: "A request with this Idempotency-Key is still being worked on. Nothing was charged." },
+};
+
+export function conflictProblem(conflict: ConflictDetail): Response {
+  const { status, detail } = CONFLICTS[conflict];
+  const headers: HeadersInit = conflict === "in_progress" ? { "Retry-After": "1" } : {};
+  return plainProblem(status, "idempotency-conflict", "Idempotency conflict", detail, headers);
+}
+
+export function unauthorizedProblem(): Response {
+  return plainProblem(401, "unauthorized", "Unauthorized", "The bearer token is not one of this service's.", {
+    "WWW-Authenticate": `Bearer error="invalid_token"`,
+  });
+}
+
+export function outageProblem(): Response {
+  return plainProblem(503, "unavailable", "Balance unavailable", "The balance could not be reached. Nothing was delivered.", {
+    "Retry-After": "1",
+  });
+}

@@ -1,0 +1,39 @@
+/** How a response leaves: the handler's own, with our headers on it. The body is passed on as it is, never read. */
+import { EXPOSED_HEADERS, HEADER, NO_STORE } from "./wire.js";
+
+/** A copy of the response with other headers. Keeps status, statusText, `webSocket`, `cf`, and each `Set-Cookie`. */
+export function withHeaders(response: Response, change: (headers: Headers) => void): Response {
+  // A copy, although setting headers in place is cheaper: an app may answer many callers with one Response object.
+  const copy = new Response(response.body, response);
+  change(copy.headers);
+  return copy;
+}
+
+/** Marks a response as one caller's own. */
+export function keepPrivate(headers: Headers): void {
+  headers.set("Cache-Control", NO_STORE);
+  headers.append("Vary", "Cookie, Authorization");
+}
+
+/** Lets a cross-origin page that the app already admits read our headers too. */
+export function exposeHeaders(headers: Headers): void {
+  if (headers.has("Access-Control-Allow-Origin")) headers.append("Access-Control-Expose-Headers", EXPOSED_HEADERS);
+}
+
+/**
+ * What takes the place of a priced response: keeps the app's CORS answer, or a cross-origin page could not read why it was
+ * refused, and ends the body nobody will read.
+ */
+export function inPlaceOf(response: Response, answer: Response): Response {
+  response.body?.cancel().catch(() => undefined);
+  response.webSocket?.accept();
+  response.webSocket?.close(1008, "Payment required");
+  for (const [name, value] of response.headers) {
+    if (name.startsWith("access-control-allow-") || name === "vary") answer.headers.append(name, value);
+  }
+  return answer;
+}
+
+export function withoutPrice(response: Response): Response {
+  return response.headers.has(HEADER.price) ? withHeaders(response, (headers) => headers.delete(HEADER.price)) : response;
+}

@@ -1,0 +1,217 @@
+/** Our own paths. Loaded only when one of them is asked for. */
+import { IttyRouter } from "itty-router/IttyRouter";
+import { attempt } from "./attempt.js";
+import { isSameOrigin } from "./csrf.js";
+import { setCookie } from "./identity/cookie.js";
+import { credentialOf, successors, type Token, writeToken } from "./identity/token.js";
+import { minorNumber, ZERO } from "./money.js";
+import { escapeHtml, page } from "./page.js";
+import { plainProblem, unauthorizedProblem } from "./refusal.js";
+import { keysOf, stripeMode, testCheckout, webhookSecrets } from "./settings.js";
+import { directoryStub, envelopeStub } from "./stubs.js";
+import type { WebhookPorts } from "./topup/webhook.js";
+import type { Visit } from "./visit.js";
+import { EXPOSED_HEADERS, NO_STORE } from "./wire.js";
+
+type Route = (visit: Visit<unknown>) => Promise<Response> | Response;
+
+/** How long a replaced token stays valid: enough for other tabs, and for a caller whose answer was lost. */
+const ROTATION_GRACE_MS = 15 * 60_000;
+
+export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
+  const { paths } = visit.options;
+  const router = IttyRouter();
+  const add = (path: string | readonly string[] | false, methods: Readonly<Record<string, Route>>): void => {
+    for (const one of path === false ? [] : typeof path === "string" ? [path] : path) {
+      for (const [method, route] of Object.entries(methods)) router[method]?.(one, () => route(visit as Visit<unknown>));
+      const allow = Object.keys(methods).map((method) => method.toUpperCase()).join(", ");
+      router.all(one, () => plainProblem(405, "method-not-allowed", "Method not allowed", `Use ${allow}.`, { Allow: allow }));
+    }
+  };
+  add(paths.me, { get: me, head: me, options: preflight });
+  add(paths.rotateToken, { post: rotateToken });
+  add(paths.stripeWebhook, { post: stripeWebhook });
+  add(paths.pay, { get: pay });
+  add(paths.paid, { get: paid });
+  add(paths.testCheckout, { get: showTestCheckout, post: payTestCheckout });
+  add(paths.health, { get: health, head: health });
+  const response: Response | undefined = await router.fetch(visit.request);
+  // A path with a trailing slash too many, or the like: set up, but no route of it matches.
+  return response ?? plainProblem(404, "not-found", "Not found", "There is nothing here.");
+}
+
+const health: Route = () => Response.json({ ok: true }, { headers: { "Cache-Control": "no-store" } });
+
+const me: Route = async (visit) => {
+  const { caller, currency } = visit;
+  if (caller.kind === "rejected") return unauthorizedProblem();
+  const asked =
+    caller.kind === "fresh"
+      ? undefined
+      : await attempt(() =>
+          envelopeStub(visit.env, caller.envelopeId).state({ credential: visit.asked(caller).credential }),
+        );
+  if (asked?.outcome === "unauthorized") {
+    if (caller.kind === "bearer") return unauthorizedProblem();
+    visit.becomeFresh();
+  }
+  const state = asked?.outcome === "ok" ? asked : undefined;
+  const balance_micros = state?.balance_micros ?? ZERO;
+  const headers = corsHeaders(visit);
+  headers.set("Cache-Control", NO_STORE);
+  headers.append("Vary", "Cookie, Authorization");
+  const body = {
+    client_reference_id: visit.reference(),
+    balance: minorNumber(balance_micros, currency),
+    balance_micros,
+    available_micros: state?.available_micros ?? ZERO,
+    currency: currency.code,
+    paymentLink: visit.paymentLink(),
+    registered: state?.funded ?? false,
+    // Who paid is not who holds: anybody may pay into an envelope, so a payer's details are not told to its holder.
+    name: null,
+    email: null,
+    verified_email: null,
+    card_fingerprint: null,
+    windows: state?.windows ?? [],
+  };
+  const { known } = visit;
+  // Sent on each visit, so that a browser which keeps coming back never loses its envelope to the cookie's age.
+  if (known.kind === "cookie" || known.kind === "fresh") {
+    headers.append("Set-Cookie", setCookie(visit.url, writeToken(visit.keys.token, known.token)));
+  }
+  return Response.json(body, { headers });
+};
+
+const preflight: Route = (visit) => {
+  const headers = corsHeaders(visit);
+  if (headers.has("Access-Control-Allow-Origin")) {
+    headers.set("Access-Control-Allow-Methods", "GET");
+    headers.set("Access-Control-Allow-Headers", "Authorization");
+    headers.set("Access-Control-Max-Age", "600");
+  }
+  return new Response(null, { status: 204, headers });
+};
+
+/** No header at all for an origin that is not listed: never a wildcard, never a reflection. */
+function corsHeaders(visit: Visit<unknown>): Headers {
+  const headers = new Headers();
+  if (visit.options.corsOrigins.size === 0) return headers;
+  headers.append("Vary", "Origin");
+  const origin = visit.request.headers.get("Origin") ?? "";
+  if (visit.options.corsOrigins.has(origin)) {
+    headers.set("Access-Control-Allow-Origin", origin);
+    headers.set("Access-Control-Allow-Credentials", "true");
+    headers.set("Access-Control-Expose-Headers", EXPOSED_HEADERS);
+  }
+  return headers;
+}
+
+/**
+ * A new credential for the same envelope. Money stays where it is: only which token counts changes. Answers with the
+ * same token however often it is asked, so that a double click or a lost answer locks nobody out.
+ */
+const rotateToken: Route = async (visit) => {
+  const { caller, request, url } = visit;
+  if (caller.kind === "cookie" && !isSameOrigin(request, url)) {
+    return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
+  }
+  if (caller.kind === "app") {
+    return plainProblem(409, "no-credential", "No credential", "This caller is known by the app's own login: there is no token to rotate.");
+  }
+  if (caller.kind !== "cookie" && caller.kind !== "bearer") return unauthorizedProblem();
+
+  const next = await rotateTo(visit, caller.token, successors(visit.keys.rotation, caller.token));
+  if (next === undefined) return unauthorizedProblem();
+  const token = writeToken(visit.keys.token, next);
+  const headers = new Headers({ "Cache-Control": NO_STORE });
+  if (caller.kind === "cookie") headers.append("Set-Cookie", setCookie(url, token));
+  return Response.json(
+    { success: true, message: "Token rotated successfully", ...(caller.kind === "bearer" ? { token } : {}) },
+    { headers },
+  );
+};
+
+async function rotateTo(visit: Visit<unknown>, token: Token, candidates: readonly [Token, ...Token[]]): Promise<Token | undefined> {
+  const outcome = await attempt(() =>
+    envelopeStub(visit.env, token.envelopeId).rotate({
+      credential: credentialOf(token),
+      next: credentialOf(candidates[0]),
+      grace_ms: ROTATION_GRACE_MS,
+    }),
+  );
+  if (outcome.outcome === "rotated") return candidates[0];
+  if (outcome.outcome === "unauthorized") return undefined;
+  // Issued before ENVELOPE_SECRET was rotated: the successor of then is found again with the secret of then.
+  return candidates.find((candidate) => credentialOf(candidate).hash === outcome.hash);
+}
+
+const pay: Route = (visit) => {
+  if (visit.caller.kind === "rejected") return unauthorizedProblem();
+  const link = visit.paymentLink();
+  if (link === null) {
+    return plainProblem(503, "misconfigured", "Not set up", "STRIPE_PAYMENT_LINK is not set.", { "Retry-After": "3600" });
+  }
+  const headers = new Headers({ Location: link, "Cache-Control": NO_STORE, "Referrer-Policy": "no-referrer" });
+  const cookie = visit.cookie();
+  if (cookie !== undefined) headers.append("Set-Cookie", cookie);
+  return new Response(null, { status: 303, headers });
+};
+
+const paid: Route = () =>
+  page(
+    "Thank you",
+    `<h1>Thank you</h1><p>Your payment was received. Credit is booked when the payment provider confirms it, usually within seconds.</p>
+<p><a href="/">Continue</a></p>`,
+  );
+
+const stripeWebhook: Route = async (visit) => {
+  const secrets = webhookSecrets(visit.env);
+  const { handleWebhook } = await import("./topup/webhook.js");
+  return handleWebhook(visit.request, secrets, webhookPorts(visit));
+};
+
+/** What the webhook needs of the house: it knows how to read Stripe, not where envelopes are. */
+function webhookPorts(visit: Visit<unknown>): WebhookPorts {
+  const { env, options } = visit;
+  return {
+    rules: {
+      currency: options.currency,
+      credit: options.credit,
+      paymentLinks: options.paymentLinks,
+      mode: stripeMode(env),
+      referenceKeys: keysOf(env).reference,
+    },
+    credit: (reference, input) =>
+      attempt(() => envelopeStub(env, reference.envelopeId, reference.locationHint).credit(input)),
+    recordUnclaimed: (payment) => attempt(() => directoryStub(env, payment.payment_id).recordUnclaimed(payment)),
+  };
+}
+
+const showTestCheckout: Route = async (visit) => {
+  if (!testCheckout(visit.env, visit.url)) return notFound();
+  const { checkoutPage } = await import("./topup/test-checkout.js");
+  return checkoutPage(visit.url, visit.currency);
+};
+
+const payTestCheckout: Route = async (visit) => {
+  const { env, request, url, currency, options } = visit;
+  if (!testCheckout(env, url)) return notFound();
+  if (!isSameOrigin(request, url)) {
+    return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
+  }
+  const secrets = webhookSecrets(env);
+  const { signedPayment } = await import("./topup/test-checkout.js");
+  const event = await signedPayment(request, url, currency, secrets[0], options.paymentLinks);
+  if (event === undefined) return plainProblem(400, "invalid-amount", "Invalid amount", "Choose an amount above zero.");
+  const { handleWebhook } = await import("./topup/webhook.js");
+  const answer = await handleWebhook(event, secrets, webhookPorts(visit));
+  if (!answer.ok) return answer;
+  const { outcome } = await answer.json<{ outcome: string }>();
+  if (outcome !== "credited") return page("Not credited", `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”.</p>`);
+  return new Response(null, { status: 303, headers: { Location: options.paths.paid || "/", "Cache-Control": NO_STORE } });
+};
+
+function notFound(): Response {
+  return plainProblem(404, "not-found", "Not found", "There is nothing here.");
+}

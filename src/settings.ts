@@ -1,0 +1,103 @@
+/**
+ * What the environment says: secrets, and how to be paid. Read when a path needs it, so that a missing Stripe secret never
+ * takes a free page down. A fault names the variable, never its value.
+ */
+import { deriveKey } from "./secrets.js";
+import { isLocalHost } from "./wire.js";
+
+/** The deployment is set up wrongly. Its message names an environment variable and may be shown. */
+export class ConfigurationError extends Error {
+  override readonly name = "ConfigurationError";
+  readonly variable: string;
+  constructor(variable: string, what: string) {
+    super(`${variable} ${what}`);
+    this.variable = variable;
+  }
+}
+
+/** Keys of one purpose: the first signs, all verify. */
+export type Keyring = readonly [Uint8Array, ...Uint8Array[]];
+
+export interface Keys {
+  readonly token: Keyring;
+  readonly reference: Keyring;
+  readonly rotation: Keyring;
+}
+
+const SECRET_CHARS_MIN = 32;
+const PLACEHOLDER = /replace|change.?me|your[_-]|placeholder|example|\.\.\.|<|>|xxxx/i;
+
+function variable(env: unknown, name: string): string {
+  const value = (env as Record<string, unknown> | null | undefined)?.[name];
+  return typeof value === "string" ? value.trim() : "";
+}
+
+function rootSecret(env: unknown): string {
+  const secret = variable(env, "ENVELOPE_SECRET");
+  if (secret === "") throw new ConfigurationError("ENVELOPE_SECRET", "is not set");
+  if (secret.length < SECRET_CHARS_MIN || PLACEHOLDER.test(secret) || new Set(secret).size < 8) {
+    throw new ConfigurationError("ENVELOPE_SECRET", `is weak: it takes at least ${SECRET_CHARS_MIN} random characters`);
+  }
+  return secret;
+}
+
+let derived: { readonly from: string; readonly keys: Keys } | undefined;
+
+/** Derives the keys once per isolate and set of secrets. */
+export function keysOf(env: unknown): Keys {
+  const current = rootSecret(env);
+  const previous = variable(env, "ENVELOPE_SECRET_PREVIOUS");
+  const from = JSON.stringify([current, previous]);
+  if (derived?.from !== from) {
+    // A secret may itself contain a comma, so the whole value is tried as well as its parts.
+    const older = [previous, ...previous.split(",").map((part) => part.trim())];
+    const accepted = new Set([current, ...older.filter((secret) => secret.length >= SECRET_CHARS_MIN)]);
+    const ring = (purpose: string): Keyring => [...accepted].map((secret) => deriveKey(secret, purpose)) as unknown as Keyring;
+    derived = { from, keys: { token: ring("token"), reference: ring("reference"), rotation: ring("rotation") } };
+  }
+  return derived.keys;
+}
+
+/** Signing secrets of the webhook endpoint, newest first: a comma list, so that old and new overlap while one is rolled. */
+export function webhookSecrets(env: unknown): readonly [string, ...string[]] {
+  const name = "STRIPE_WEBHOOK_SECRET";
+  const [first, ...rest] = variable(env, name).split(",").map((part) => part.trim());
+  if (first === undefined || (first === "" && rest.length === 0)) throw new ConfigurationError(name, "is not set");
+  for (const secret of [first, ...rest]) {
+    if (secret === "" || secret === "whsec_" || PLACEHOLDER.test(secret)) {
+      throw new ConfigurationError(name, "holds a blank or placeholder secret");
+    }
+  }
+  return [first, ...rest];
+}
+
+/** Mode of the Stripe key, where there is one. Signing secrets belong to one mode each, so without a key they decide alone. */
+export function stripeMode(env: unknown): "live" | "test" | undefined {
+  const key = /^(?:sk|rk)_(live|test)_/.exec(variable(env, "STRIPE_SECRET_KEY"));
+  return key === null ? undefined : (key[1] as "live" | "test");
+}
+
+/**
+ * Whether the built-in test checkout takes the place of Stripe. It gives money away, so it is refused next to a live key
+ * and on any host that others can reach.
+ */
+export function testCheckout(env: unknown, url: URL): boolean {
+  const name = "ENVELOPE_TEST_CHECKOUT";
+  if (variable(env, name) !== "true") return false;
+  if (stripeMode(env) === "live") throw new ConfigurationError(name, "is refused together with a live STRIPE_SECRET_KEY");
+  const link = variable(env, "STRIPE_PAYMENT_LINK");
+  if (link !== "" && !new URL(link).pathname.includes("/test_")) {
+    throw new ConfigurationError(name, "is refused together with a live STRIPE_PAYMENT_LINK");
+  }
+  if (!isLocalHost(url.hostname)) throw new ConfigurationError(name, "is refused on a host that is not local");
+  return true;
+}
+
+/** The configured payment link; `undefined` when there is none. */
+export function paymentLink(env: unknown): URL | undefined {
+  const name = "STRIPE_PAYMENT_LINK";
+  const link = variable(env, name);
+  if (link === "") return undefined;
+  if (!URL.canParse(link) || new URL(link).protocol !== "https:") throw new ConfigurationError(name, "is not an https URL");
+  return new URL(link);
+}

@@ -1,0 +1,252 @@
+/**
+ * One request's dealings with its envelope: who the caller is, and what was charged. Everything is lazy: a request that
+ * asks nothing of it computes nothing, calls no object and gets no cookie.
+ */
+import { attempt } from "./attempt.js";
+import type { ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
+import { METADATA_MAX, REASON_MAX } from "./contract.js";
+import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
+import { setCookie } from "./identity/cookie.js";
+import { credentialOf, writeToken } from "./identity/token.js";
+import { type Currency, formatMinor, type Micros, type Price, parsePrice, ZERO } from "./money.js";
+import type { ResolvedOptions } from "./options.js";
+import { writeReference } from "./reference.js";
+import { digest, randomBase62 } from "./secrets.js";
+import { type Keys, keysOf, paymentLink, testCheckout } from "./settings.js";
+import { envelopeStub } from "./stubs.js";
+
+/** What a charge asks for besides its price. */
+export interface ChargeOptions {
+  /** Makes the charge happen once per envelope: 1 to 255 visible ASCII characters. */
+  readonly key?: string;
+  /** Shown in the ledger. At most 256 characters. */
+  readonly reason?: string;
+  /** Kept with the entry, as JSON of at most 4,096 characters. */
+  readonly metadata?: unknown;
+  /** Take what is left when that is less than the price. */
+  readonly atMost?: boolean;
+}
+
+/** Outcome of `ctx.envelope.charge`. A "no" is a value; only an envelope that cannot be reached throws. */
+export type ChargeResult = ChargeOutcome & {
+  /** Balance after, in minor units, exact. */
+  readonly balance: string;
+  readonly currency: string;
+};
+
+export type StateResult = EnvelopeState & { readonly balance: string; readonly available: string };
+
+/** `ctx.envelope`: the caller's envelope. */
+export interface EnvelopeContext {
+  /** The envelope's id. For a caller without credentials, of the one they will have once they pay. */
+  readonly id: string;
+  /** True when the caller presented a genuine credential, or the app vouched for them. */
+  readonly identified: boolean;
+  /** Where this caller tops up; `null` when no payment link is configured. */
+  readonly paymentLink: string | null;
+  /** Balance, holds and flags: one round trip. */
+  state(): Promise<StateResult>;
+  /** Takes a price from the envelope, checked and written in one turn: one round trip. */
+  charge(price: Price, options?: ChargeOptions): Promise<ChargeResult>;
+}
+
+/** The caller presented a bearer token that is not ours, or no longer valid. */
+export class UnauthorizedError extends Error {
+  override readonly name = "UnauthorizedError";
+}
+
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/** Whether a text may be an idempotency key: 1 to 255 visible ASCII characters. */
+export function isKey(text: string): boolean {
+  return KEY.test(text);
+}
+
+type Known = Exclude<Caller, { readonly kind: "rejected" }>;
+
+export class Visit<Env> {
+  readonly request: Request;
+  readonly url: URL;
+  readonly env: Env;
+  readonly options: ResolvedOptions<Env>;
+  /** Balance after the latest charge of this request. */
+  balance: Micros | undefined;
+  readonly #identity: string | undefined;
+  #caller: Caller | undefined;
+  #shown = false;
+
+  constructor(request: Request, url: URL, env: Env, options: ResolvedOptions<Env>, identity: string | undefined) {
+    this.request = request;
+    this.url = url;
+    this.env = env;
+    this.options = options;
+    this.#identity = identity;
+  }
+
+  get keys(): Keys {
+    return keysOf(this.env);
+  }
+
+  get currency(): Currency {
+    return this.options.currency;
+  }
+
+  get caller(): Caller {
+    this.#caller ??= identifyCaller(this.request, this.url, () => this.keys, this.#identity);
+    return this.#caller;
+  }
+
+  /** The caller, unless a bad bearer was presented. */
+  get known(): Known {
+    const { caller } = this;
+    if (caller.kind === "rejected") throw new UnauthorizedError("The bearer token is not one of this service's");
+    return caller;
+  }
+
+  /** Forgets a credential that its envelope no longer honours: the caller is nobody again. */
+  becomeFresh(): void {
+    this.#caller = freshCaller();
+  }
+
+  /** The identity was told to the caller, so it must reach their browser. */
+  show(): Known {
+    this.#shown = true;
+    return this.known;
+  }
+
+  /** The cookie to set, when this request made an identity that was shown, or holds one signed with an old secret. */
+  cookie(): string | undefined {
+    const caller = this.#caller;
+    if (caller === undefined) return undefined;
+    const outdated = caller.kind === "cookie" && !caller.token.current;
+    if (!outdated && !(caller.kind === "fresh" && this.#shown)) return undefined;
+    return setCookie(this.url, writeToken(this.keys.token, caller.token));
+  }
+
+  reference(): string {
+    return writeReference(this.keys.reference, this.show().envelopeId, this.request);
+  }
+
+  paymentLink(): string | null {
+    const link = testCheckout(this.env, this.url)
+      ? new URL(this.options.paths.testCheckout || "/", this.url)
+      : paymentLink(this.env);
+    if (link === undefined) return null;
+    link.searchParams.set("client_reference_id", this.reference());
+    return link.href;
+  }
+
+  /** Charges the caller's envelope. A caller without credentials has nothing to charge, and no object is asked. */
+  async charge(input: Omit<ChargeInput, "credential" | "currency" | "op" | "retry">): Promise<ChargeOutcome> {
+    const caller = this.known;
+    if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
+    const op = randomBase62(16);
+    const asked = { ...input, op, ...this.asked(caller) };
+    const outcome = await attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge({ ...asked, retry }));
+    this.balance = outcome.balance_micros;
+    return outcome;
+  }
+
+  asked(caller: Known): Pick<ChargeInput, "credential" | "currency"> {
+    return {
+      currency: this.currency.code,
+      credential: "token" in caller ? credentialOf(caller.token) : undefined,
+    };
+  }
+
+  /** What an `Idempotency-Key` was used for: the same key on another method or path is a conflict. Hashed, as paths may be personal. */
+  scope(): string {
+    return digest(`${this.request.method} ${this.url.pathname}`, 12);
+  }
+
+  reason(): string {
+    return `${this.request.method} ${this.url.pathname}`.slice(0, REASON_MAX);
+  }
+
+  /** The handler's view of this visit. */
+  context(): EnvelopeContext {
+    const visit = this;
+    return {
+      get id() {
+        return visit.show().envelopeId;
+      },
+      get identified() {
+        return visit.caller.kind !== "fresh" && visit.caller.kind !== "rejected";
+      },
+      get paymentLink() {
+        return visit.paymentLink();
+      },
+      state: () => visit.#state(),
+      charge: (price, options) => visit.#chargeForApp(price, options ?? {}),
+    };
+  }
+
+  async #state(): Promise<StateResult> {
+    const caller = this.known;
+    const { credential } = this.asked(caller);
+    const state =
+      caller.kind === "fresh"
+        ? EMPTY_STATE
+        : await attempt(() => envelopeStub(this.env, caller.envelopeId).state({ credential }));
+    if (state.outcome === "unauthorized") throw new UnauthorizedError("This token was replaced by a newer one");
+    const { outcome, ...rest } = state;
+    return {
+      ...rest,
+      balance: formatMinor(rest.balance_micros, this.currency),
+      available: formatMinor(rest.available_micros, this.currency),
+    };
+  }
+
+  async #chargeForApp(price: Price, options: ChargeOptions): Promise<ChargeResult> {
+    const invalid = this.#invalidCharge(price, options);
+    const outcome: ChargeOutcome =
+      invalid !== undefined
+        ? { outcome: "invalid", detail: invalid, ...NO_BALANCES }
+        : await this.charge({
+            amount_micros: parsePrice(price, this.currency) as Micros,
+            key: options.key === undefined ? undefined : `app:${options.key}`,
+            at_most: options.atMost,
+            record_zero: this.options.recordZero,
+            reason: options.reason ?? this.reason(),
+            metadata: options.metadata === undefined ? undefined : JSON.stringify(options.metadata),
+          });
+    return { ...outcome, balance: formatMinor(outcome.balance_micros, this.currency), currency: this.currency.code };
+  }
+
+  #invalidCharge(price: Price, { key, reason, metadata }: ChargeOptions): string | undefined {
+    const micros = parsePrice(price, this.currency);
+    if (micros === undefined) return "The price is outside the grammar of X-Price";
+    if (micros > this.options.maxPrice) return "The price is above options.maxPrice";
+    if (key !== undefined && !isKey(key)) return "The key must be 1 to 255 visible ASCII characters";
+    if (reason !== undefined && (typeof reason !== "string" || reason.length > REASON_MAX)) {
+      return `The reason must be a text of at most ${REASON_MAX} characters`;
+    }
+    if (metadata !== undefined && (JSON.stringify(metadata) ?? "").length > METADATA_MAX) {
+      return `The metadata must be at most ${METADATA_MAX} characters of JSON`;
+    }
+    return undefined;
+  }
+}
+
+const NO_BALANCES = { balance_micros: ZERO, available_micros: ZERO } as const;
+
+const EMPTY_STATE = {
+  outcome: "ok",
+  ...NO_BALANCES,
+  held_micros: ZERO,
+  seq: 0,
+  funded: false,
+  frozen: false,
+  currency: null,
+  holds: [],
+  windows: [],
+} as const;
+
+export function chargeOfNothing(amount_micros: Micros): ChargeOutcome {
+  if (amount_micros === 0) return { outcome: "charged", seq: null, amount_micros, ...NO_BALANCES };
+  return { outcome: "refused", refusal: refusalOfNothing(amount_micros), ...NO_BALANCES };
+}
+
+export function refusalOfNothing(price_micros: Micros): Refusal {
+  return { reason: "insufficient_balance", price_micros, shortfall_micros: price_micros };
+}

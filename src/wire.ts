@@ -1,0 +1,47 @@
+/** Names on the wire: headers, cookies and paths. Nothing here decides anything. */
+
+export const HEADER = {
+  price: "X-Price",
+  balance: "X-Balance",
+  paymentLink: "X-Payment-Link",
+  replayed: "X-Charge-Replayed",
+  idempotencyKey: "Idempotency-Key",
+} as const;
+
+/** Response headers a cross-origin page must be allowed to read (Fetch standard, CORS-exposed header-name list). */
+export const EXPOSED_HEADERS = [HEADER.price, HEADER.balance, HEADER.paymentLink, "Link", "Retry-After"].join(", ");
+
+/** A response that was charged, or that names an identity, is nobody else's: a cache must not answer with it. */
+export const NO_STORE = "private, no-store";
+
+export const COOKIE = {
+  /** `__Host-` binds the cookie to this host, https and path `/` (RFC 6265bis §4.1.3.2). */
+  secure: "__Host-we",
+  /** Browsers refuse `__Host-` over plain http, so local development has a name of its own. */
+  local: "we_dev",
+} as const;
+
+export interface Paths {
+  readonly me: string | false;
+  readonly rotateToken: string | false;
+  readonly stripeWebhook: readonly string[] | false;
+  readonly pay: string | false;
+  readonly paid: string | false;
+  readonly testCheckout: string | false;
+  readonly health: string | false;
+}
+
+export const DEFAULT_PATHS: Paths = {
+  me: "/me",
+  rotateToken: "/rotate-token",
+  stripeWebhook: ["/stripe-webhook", "/stripe/webhook"],
+  pay: "/pay",
+  paid: "/paid",
+  testCheckout: "/test-checkout",
+  health: "/health",
+};
+
+/** True for the hosts that only this machine can reach (RFC 6761 §6.3; loopback addresses). */
+export function isLocalHost(hostname: string): boolean {
+  return /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname);
+}

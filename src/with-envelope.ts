@@ -1,0 +1,322 @@
+/**
+ * The story: a request is identified, may hold its price, runs, is charged, and only then does the body leave.
+ *
+ *   identify → hold → run → settle → reply
+ *
+ * Read this first. Everything else is a leaf of it, or a Durable Object it talks to.
+ */
+import { attempt, EnvelopeUnreachableError } from "./attempt.js";
+import type { ChargeOutcome, HoldInput, HoldOutcome } from "./contract.js";
+import { formatMinor, type Micros, parsePrice } from "./money.js";
+import { type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
+import { conflictProblem, outageProblem, plainProblem, refusalProblem, unauthorizedProblem } from "./refusal.js";
+import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withoutPrice } from "./reply.js";
+import { randomBase62 } from "./secrets.js";
+import { ConfigurationError } from "./settings.js";
+import { envelopeStub } from "./stubs.js";
+import { chargeOfNothing, type EnvelopeContext, isKey, refusalOfNothing, UnauthorizedError, Visit } from "./visit.js";
+import { HEADER } from "./wire.js";
+
+/** What a wrapped handler gets as `ctx`: all it had, and the caller's envelope. */
+export type EnvelopeExecutionContext = ExecutionContext & { readonly envelope: EnvelopeContext };
+
+export type EnvelopeFetchHandler<Env> = (
+  request: Request<unknown, IncomingRequestCfProperties>,
+  env: Env,
+  ctx: EnvelopeExecutionContext,
+) => Response | Promise<Response>;
+
+/** A whole Worker whose `fetch` is to be wrapped; its other handlers pass through. */
+export type EnvelopeHandler<Env> = Omit<ExportedHandler<Env>, "fetch"> & { readonly fetch: EnvelopeFetchHandler<Env> };
+
+type Fetch<Env> = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>;
+
+/**
+ * Gives every caller of a Worker a prepaid balance. A response that carries `X-Price` (decimal, minor units) charges the
+ * caller's envelope before its body leaves; too little money answers 402 in its place.
+ *
+ * @throws {TypeError} at creation, when an option is wrong; the message names its path.
+ */
+export function withEnvelope<Env = unknown>(app: EnvelopeFetchHandler<Env>, options?: EnvelopeOptions<Env>): Fetch<Env>;
+export function withEnvelope<Env = unknown>(
+  app: EnvelopeHandler<Env>,
+  options?: EnvelopeOptions<Env>,
+): Omit<ExportedHandler<Env>, "fetch"> & { readonly fetch: Fetch<Env> };
+export function withEnvelope<Env>(
+  app: EnvelopeFetchHandler<Env> | EnvelopeHandler<Env>,
+  options: EnvelopeOptions<Env> = {},
+): unknown {
+  const resolved = resolveOptions(options);
+  if (typeof app === "function") return wrapFetch(app, resolved);
+  if (typeof app?.fetch !== "function") {
+    throw new TypeError("withEnvelope takes a fetch handler, or an object with a fetch method");
+  }
+  const others = Object.entries(app).map(([name, value]) => [name, typeof value === "function" ? value.bind(app) : value]);
+  return { ...Object.fromEntries(others), fetch: wrapFetch(app.fetch.bind(app), resolved) };
+}
+
+function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions<Env>): Fetch<Env> {
+  const ownPaths = new Set(Object.values(options.paths).flatMap((path) => path || []));
+  return async (request, env, ctx) => {
+    const url = new URL(request.url);
+    try {
+      const identity = options.identify && (await identify(options.identify, request, env));
+      const visit = new Visit(request, url, env, options, identity);
+      if (!ownPaths.has(url.pathname)) return await serve(app, visit, ctx);
+      const { answerOwnPath } = await import("./routes.js");
+      return await answerOwnPath(visit);
+    } catch (error) {
+      return answerError(error, url, options);
+    }
+  };
+}
+
+async function identify<Env>(
+  source: NonNullable<EnvelopeOptions<Env>["identify"]>,
+  request: Request,
+  env: Env,
+): Promise<string | undefined> {
+  const identity = (await source(request, env)) ?? undefined;
+  if (identity !== undefined && (typeof identity !== "string" || identity === "")) {
+    throw new TypeError("options.identify must return a non-empty string, or undefined");
+  }
+  return identity;
+}
+
+/** identify → hold → run → settle → reply */
+async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx: ExecutionContext): Promise<Response> {
+  const extended = Object.assign(ctx, { envelope: visit.context() });
+  const held = await hold(visit);
+  if ("refuse" in held) return finish(visit, held.refuse);
+
+  let response: Response;
+  try {
+    response = await app(withoutRequestPrice(visit.request), visit.env, extended);
+  } catch (error) {
+    ctx.waitUntil(release(visit, held));
+    throw error;
+  }
+
+  const price = priceOf(visit, response, held);
+  if (price === undefined) {
+    if (held.hold_id !== undefined) ctx.waitUntil(release(visit, held));
+    return finish(visit, withoutPrice(response));
+  }
+  if (price === "invalid") {
+    ctx.waitUntil(release(visit, held));
+    return finish(visit, answerInvalidPrice(visit, response));
+  }
+  const charging = charge(visit, price, held);
+  // Work that was done is paid for, even when the client leaves while the charge is on its way.
+  ctx.waitUntil(charging.catch(() => undefined));
+  return finish(visit, await reply(visit, response, price, charging));
+}
+
+/** What was reserved before the handler ran; empty when nothing was. */
+interface Held {
+  readonly quote?: Micros;
+  readonly hold_id?: number;
+  /** The caller's key was already charged: nothing is held, nothing is charged again. */
+  readonly replayed?: Extract<HoldOutcome, { outcome: "replayed" }>;
+}
+
+async function hold<Env>(visit: Visit<Env>): Promise<Held | { readonly refuse: Response }> {
+  const { options, request } = visit;
+  if (options.price === undefined || request.method === "OPTIONS") return {};
+  const price = (await options.price(request, visit.env)) ?? undefined;
+  if (price === undefined) return {};
+  const quote = parsePrice(price, options.currency);
+  if (quote === undefined || quote > options.maxPrice) {
+    throw new TypeError("options.price must return a price within the grammar of X-Price and options.maxPrice, or undefined");
+  }
+  if (quote === 0) return { quote };
+  const key = requestKey(visit);
+  if (key === "malformed") return { refuse: malformedKey() };
+  const outcome = await holdQuote(visit, quote, key);
+  switch (outcome.outcome) {
+    case "held":
+      return { quote, hold_id: outcome.hold_id };
+    case "replayed":
+      return { quote, replayed: outcome };
+    default:
+      return { refuse: answerNo(visit, outcome) };
+  }
+}
+
+async function holdQuote<Env>(visit: Visit<Env>, quote: Micros, key: string | undefined): Promise<HoldOutcome> {
+  const caller = visit.known;
+  if (caller.kind === "fresh") {
+    return { outcome: "refused", refusal: refusalOfNothing(quote), balance_micros: 0 as Micros, available_micros: 0 as Micros };
+  }
+  const input: HoldInput = {
+    ...visit.asked(caller),
+    amount_micros: quote,
+    ttl_ms: visit.options.hold_ms,
+    op: randomBase62(16),
+    key,
+    scope: key && visit.scope(),
+    reason: visit.reason(),
+  };
+  return attempt((retry) => envelopeStub(visit.env, caller.envelopeId).hold({ ...input, retry }));
+}
+
+/** Never throws: a hold that cannot be released now gives its money back by expiring. */
+async function release<Env>(visit: Visit<Env>, held: Held): Promise<void> {
+  const { hold_id } = held;
+  const { caller } = visit;
+  if (hold_id === undefined || caller.kind === "rejected") return;
+  await attempt(() => envelopeStub(visit.env, caller.envelopeId).release({ hold_id })).catch(() => undefined);
+}
+
+/** The price to take for this response: its own, else the one quoted; `undefined` when it is not to be charged. */
+function priceOf<Env>(visit: Visit<Env>, response: Response, held: Held): Micros | "invalid" | undefined {
+  const { options, request } = visit;
+  const upstream = response.url !== "" && !options.trustUpstreamPrice;
+  const text = upstream ? null : response.headers.get(HEADER.price);
+  if (text === null && held.quote === undefined) return undefined;
+  if (request.method === "OPTIONS" || !options.chargeWhen(request, response)) return undefined;
+  if (text === null) return held.quote;
+  const price = parsePrice(text, options.currency);
+  return price === undefined || price > options.maxPrice ? "invalid" : price;
+}
+
+type Charged = ChargeOutcome | { readonly outcome: "malformed_key" };
+
+async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promise<Charged> {
+  const { replayed, hold_id } = held;
+  const key = requestKey(visit);
+  if (key === "malformed") return { outcome: "malformed_key" };
+  if (replayed !== undefined) {
+    return replayed.amount_micros === price ? replayed : { ...replayed, outcome: "conflict", detail: "price" };
+  }
+  if (price === 0 && visit.known.kind === "fresh") return chargeOfNothing(price);
+  if (hold_id !== undefined) {
+    const settled = await settle(visit, hold_id, price);
+    if (settled !== undefined) return settled;
+  }
+  return visit.charge({
+    amount_micros: price,
+    key,
+    scope: key && visit.scope(),
+    reason: visit.reason(),
+    record_zero: visit.options.recordZero,
+  });
+}
+
+/** `undefined` when the hold had ended before the work did: the price is then charged without it. */
+async function settle<Env>(visit: Visit<Env>, hold_id: number, price: Micros): Promise<ChargeOutcome | undefined> {
+  const { envelopeId } = visit.known;
+  const op = randomBase62(16);
+  const outcome = await attempt((retry) =>
+    envelopeStub(visit.env, envelopeId).settle({ hold_id, amount_micros: price, op, retry }),
+  );
+  if (outcome.outcome === "ended" || outcome.outcome === "unknown") return undefined;
+  visit.balance = outcome.balance_micros;
+  return outcome;
+}
+
+async function reply<Env>(
+  visit: Visit<Env>,
+  response: Response,
+  price: Micros,
+  charging: Promise<Charged>,
+): Promise<Response> {
+  try {
+    const outcome = await charging;
+    if (outcome.outcome !== "charged" && outcome.outcome !== "replayed") {
+      return inPlaceOf(response, outcome.outcome === "malformed_key" ? malformedKey() : answerNo(visit, outcome));
+    }
+    return withHeaders(response, (headers) => {
+      if (!headers.has(HEADER.price)) headers.set(HEADER.price, formatMinor(price, visit.currency));
+      headers.set(HEADER.balance, formatMinor(outcome.balance_micros, visit.currency));
+      if (outcome.outcome === "replayed") headers.set(HEADER.replayed, "true");
+      keepPrivate(headers);
+      exposeHeaders(headers);
+    });
+  } catch (error) {
+    if (!(error instanceof EnvelopeUnreachableError)) {
+      return inPlaceOf(response, answerError(error, visit.url, visit.options));
+    }
+    const served = visit.options.onOutage === "serve";
+    visit.options.onIncident({ kind: "outage", path: visit.url.pathname, served, cause: error.cause });
+    return served ? withHeaders(withoutPrice(response), keepPrivate) : inPlaceOf(response, outageProblem());
+  }
+}
+
+/** Answers a "no" of the envelope. A caller with no credential, or a cookie that was replaced, leaves with a fresh identity. */
+function answerNo<Env>(
+  visit: Visit<Env>,
+  outcome: Exclude<ChargeOutcome | HoldOutcome, { outcome: "charged" | "replayed" | "held" }>,
+): Response {
+  if (outcome.outcome === "conflict") return conflictProblem(outcome.detail);
+  if (outcome.outcome === "invalid") {
+    visit.options.onIncident({ kind: "configuration", message: outcome.detail });
+    return plainProblem(500, "misconfigured", "Not set up", "The price does not fit this envelope. Nothing was charged.");
+  }
+  let { refusal } = outcome;
+  if (refusal.reason === "credential_revoked" && visit.known.kind === "cookie") {
+    visit.becomeFresh();
+    refusal = refusalOfNothing(refusal.price_micros);
+  }
+  visit.show();
+  const { balance_micros } = outcome;
+  return refusalProblem(refusal, { currency: visit.currency, balance_micros, paymentLink: visit.paymentLink() });
+}
+
+function answerInvalidPrice<Env>(visit: Visit<Env>, response: Response): Response {
+  const served = visit.options.onInvalidPrice === "serve";
+  const price = response.headers.get(HEADER.price)?.slice(0, 64) ?? "";
+  visit.options.onIncident({ kind: "invalid_price", price, path: visit.url.pathname, served });
+  if (served) return withoutPrice(response);
+  return inPlaceOf(
+    response,
+    plainProblem(500, "invalid-price", "Invalid price", "The price of this resource is malformed. Nothing was charged."),
+  );
+}
+
+/** Puts the cookie on a response that made an identity known. Free responses that asked nothing of the envelope leave as they came. */
+function finish<Env>(visit: Visit<Env>, response: Response): Response {
+  const { balance } = visit;
+  const cookie = visit.cookie();
+  if (cookie === undefined && (balance === undefined || response.headers.has(HEADER.balance))) return response;
+  return withHeaders(response, (headers) => {
+    if (cookie !== undefined) headers.append("Set-Cookie", cookie);
+    // The handler charged by itself, or told the caller who they are: either way the answer is theirs alone.
+    if (balance !== undefined && !headers.has(HEADER.balance)) headers.set(HEADER.balance, formatMinor(balance, visit.currency));
+    keepPrivate(headers);
+  });
+}
+
+/** The caller's `Idempotency-Key`, apart from keys the app makes. */
+function requestKey<Env>(visit: Visit<Env>): string | undefined | "malformed" {
+  const key = visit.request.headers.get(HEADER.idempotencyKey);
+  if (key === null) return undefined;
+  return isKey(key) ? `request:${key}` : "malformed";
+}
+
+function malformedKey(): Response {
+  const detail = "Idempotency-Key must be 1 to 255 visible ASCII characters. Nothing was charged.";
+  return plainProblem(400, "invalid-idempotency-key", "Invalid Idempotency-Key", detail);
+}
+
+/** A price in a request is the caller's wish, never a price. */
+function withoutRequestPrice(request: Request): Request<unknown, IncomingRequestCfProperties> {
+  const incoming = request as Request<unknown, IncomingRequestCfProperties>;
+  if (!request.headers.has(HEADER.price)) return incoming;
+  const copy = new Request(incoming) as typeof incoming;
+  copy.headers.delete(HEADER.price);
+  return copy;
+}
+
+function answerError<Env>(error: unknown, url: URL, options: ResolvedOptions<Env>): Response {
+  if (error instanceof UnauthorizedError) return unauthorizedProblem();
+  if (error instanceof ConfigurationError) {
+    options.onIncident({ kind: "configuration", message: error.message });
+    return plainProblem(500, "misconfigured", "Not set up", `${error.message}.`);
+  }
+  if (error instanceof EnvelopeUnreachableError) {
+    options.onIncident({ kind: "outage", path: url.pathname, served: false, cause: error.cause });
+    return outageProblem();
+  }
+  throw error;
+}

@@ -1,0 +1,26 @@
+import { cloudflareTest } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+const secrets = {
+  ENVELOPE_SECRET: "test-root-secret-0123456789-abcdefghij",
+  STRIPE_WEBHOOK_SECRET: "whsec_first_0123456789abcdef,whsec_second_0123456789abcdef",
+  STRIPE_PAYMENT_LINK: "https://buy.stripe.com/test_link",
+};
+
+export default defineConfig({
+  test: {
+    reporters: process.env["CI"] ? ["default", "json"] : ["default"],
+    outputFile: { json: ".results/vitest.json" },
+    projects: [
+      {
+        plugins: [
+          cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings: secrets } }),
+        ],
+        test: { name: "workers", include: ["test/workers/**/*.test.ts"] },
+      },
+      {
+        test: { name: "node", include: ["test/node/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false },
+      },
+    ],
+  },
+});
