@@ -13,13 +13,21 @@ export default defineConfig({
     outputFile: { json: ".results/vitest.json" },
     projects: [
       {
+        // Without it, a hundred lines on source maps that the stripe package does not ship.
+        logLevel: "error",
         plugins: [
           cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings: secrets } }),
         ],
         test: { name: "workers", include: ["test/workers/**/*.test.ts"] },
       },
       {
-        test: { name: "node", include: ["test/node/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false },
+        test: {
+          name: "node",
+          include: ["test/node/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
       },
     ],
   },

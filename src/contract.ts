@@ -44,8 +44,8 @@ export interface Balances {
 export type ConflictDetail = "price" | "scope" | "in_progress";
 
 export type ChargeOutcome = Balances &
+  /** `seq` is `null` for a charge of zero that was not recorded. */
   (
-    /** `seq` is `null` for a charge of zero that was not recorded. */
     | { readonly outcome: "charged"; readonly seq: number | null; readonly amount_micros: Micros }
     | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
     | { readonly outcome: "refused"; readonly refusal: Refusal }

@@ -13,7 +13,10 @@ export interface EnvelopeHandle {
   readonly id: string;
   state(): Promise<EnvelopeState>;
   /** Once per `key`: a queue may deliver a message twice. */
-  charge(price: Price, options: { readonly key: string; readonly reason?: string; readonly atMost?: boolean }): Promise<ChargeOutcome>;
+  charge(
+    price: Price,
+    options: { readonly key: string; readonly reason?: string; readonly atMost?: boolean },
+  ): Promise<ChargeOutcome>;
   /** Gives money. Once per `key`. */
   grant(amount: Price, options: { readonly key: string; readonly reason?: string }): Promise<GrantOutcome>;
   /** Gives a charge back, by its entry number or its key: all that is left of it, or `amount`. */
@@ -29,9 +32,13 @@ export interface EnvelopeHandle {
  * @param options `currency` as given to `withEnvelope`; default `"usd"`
  * @throws {TypeError} for an address, price or currency that is malformed
  */
-export function envelopeOf(env: unknown, address: EnvelopeAddress, options: { readonly currency?: string } = {}): EnvelopeHandle {
+export function envelopeOf(
+  env: unknown,
+  address: EnvelopeAddress,
+  options: { readonly currency?: string } = {},
+): EnvelopeHandle {
   const currency = currencyOf(options.currency ?? "usd");
-  if (currency === undefined) throw new TypeError("options.currency must be a lower-case ISO 4217 code such as \"usd\"");
+  if (currency === undefined) throw new TypeError('options.currency must be a lower-case ISO 4217 code such as "usd"');
   const id = "id" in address ? address.id : envelopeIdOf(address.identity);
   if (!/^[0-9A-Za-z]{22}$/.test(id)) throw new TypeError("address.id must be an envelope's id: 22 letters and digits");
   const stub = () => envelopeStub(env, id);
@@ -44,16 +51,33 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: { re
       return state;
     },
     charge: (price, { key, reason, atMost }) => {
-      const input = { amount_micros: amountOf(price), currency: currency.code, op: randomBase62(16), key: `app:${key}`, reason, at_most: atMost };
+      const input = {
+        amount_micros: amountOf(price),
+        currency: currency.code,
+        op: randomBase62(16),
+        key: `app:${key}`,
+        reason,
+        at_most: atMost,
+      };
       return attempt((retry) => stub().charge({ ...input, retry }));
     },
     grant: (amount, { key, reason }) => {
-      const input = { amount_micros: amountOf(amount), currency: currency.code, op: randomBase62(16), key: `grant:${key}`, reason };
+      const input = {
+        amount_micros: amountOf(amount),
+        currency: currency.code,
+        op: randomBase62(16),
+        key: `grant:${key}`,
+        reason,
+      };
       return attempt((retry) => stub().grant({ ...input, retry }));
     },
     refund: (charge, amount) => {
       const amount_micros = amount === undefined ? undefined : amountOf(amount);
-      const input = { charge: "key" in charge ? { key: `app:${charge.key}` } : charge, amount_micros, op: randomBase62(16) };
+      const input = {
+        charge: "key" in charge ? { key: `app:${charge.key}` } : charge,
+        amount_micros,
+        op: randomBase62(16),
+      };
       return attempt((retry) => stub().refund({ ...input, retry }));
     },
     entries: (after = 0, limit = 100) => attempt(() => stub().entries({ after, limit })),

@@ -11,9 +11,9 @@ export type {
   GrantOutcome,
   HoldView,
   Overview,
+  RefundOutcome,
   Refusal,
   RefusalReason,
-  RefundOutcome,
   UnclaimedPayment,
 } from "./contract.js";
 export { EnvelopeDirectory } from "./directory/directory.js";
@@ -22,10 +22,10 @@ export { type EnvelopeAddress, type EnvelopeHandle, envelopeOf } from "./envelop
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
 export type { ChargeOptions, ChargeResult, EnvelopeContext, StateResult } from "./visit.js";
+export type { Paths } from "./wire.js";
 export {
   type EnvelopeExecutionContext,
   type EnvelopeFetchHandler,
   type EnvelopeHandler,
   withEnvelope,
 } from "./with-envelope.js";
-export type { Paths } from "./wire.js";

@@ -94,7 +94,7 @@ const KNOWN = {
 export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): ResolvedOptions<Env> {
   requireKnown("options", options, KNOWN);
   const currency = currencyOf(options.currency ?? "usd");
-  if (currency === undefined) throw new TypeError("options.currency must be a lower-case ISO 4217 code such as \"usd\"");
+  if (currency === undefined) throw new TypeError('options.currency must be a lower-case ISO 4217 code such as "usd"');
   const maxPrice = parsePrice(options.maxPrice ?? MAX_PRICE_DEFAULT, currency);
   if (maxPrice === undefined) throw new TypeError("options.maxPrice must be a price within 2^53−1 micros");
   const holdSeconds = options.holdSeconds ?? HOLD_SECONDS_DEFAULT;
@@ -133,7 +133,8 @@ function logIncident(incident: Incident): void {
 function requireKnown(path: string, value: unknown, known: Readonly<Record<string, true>>): void {
   if (typeof value !== "object" || value === null) throw new TypeError(`${path} must be an object`);
   for (const name of Object.keys(value)) {
-    if (!(name in known)) throw new TypeError(`${path}.${name} is not an option; known are ${Object.keys(known).join(", ")}`);
+    if (!(name in known))
+      throw new TypeError(`${path}.${name} is not an option; known are ${Object.keys(known).join(", ")}`);
   }
 }
 
@@ -148,12 +149,17 @@ function boolean(path: string, value: boolean): boolean {
 }
 
 function oneOf<T extends string>(path: string, value: T, allowed: readonly T[]): T {
-  if (!allowed.includes(value)) throw new TypeError(`${path} must be one of ${allowed.map((one) => `"${one}"`).join(", ")}`);
+  if (!allowed.includes(value))
+    throw new TypeError(`${path} must be one of ${allowed.map((one) => `"${one}"`).join(", ")}`);
   return value;
 }
 
 function resolvePaths(paths: Partial<Paths>): Paths {
-  requireKnown("options.paths", paths, Object.fromEntries(Object.keys(DEFAULT_PATHS).map((name) => [name, true])) as Record<string, true>);
+  requireKnown(
+    "options.paths",
+    paths,
+    Object.fromEntries(Object.keys(DEFAULT_PATHS).map((name) => [name, true])) as Record<string, true>,
+  );
   const resolved = { ...DEFAULT_PATHS, ...paths };
   const seen = new Map<string, string>();
   for (const [name, path] of Object.entries(resolved) as [string, string | readonly string[] | false][]) {

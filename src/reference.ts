@@ -44,7 +44,9 @@ export function readReference(keys: Keyring, text: string): Reference | undefine
   const parts = SHAPE.exec(text);
   if (parts === null) return undefined;
   const [, envelopeId = "", region = "", check = ""] = parts;
-  const genuine = keys.some((key) => equalConstantTime(keyedCheck(key, `e1_${envelopeId}_${region}`, CHECK_BYTES), check));
+  const genuine = keys.some((key) =>
+    equalConstantTime(keyedCheck(key, `e1_${envelopeId}_${region}`, CHECK_BYTES), check),
+  );
   return genuine ? { envelopeId, locationHint: REGIONS[region] } : undefined;
 }
 

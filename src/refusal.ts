@@ -65,7 +65,13 @@ export function problem(body: ProblemBody, headers: HeadersInit = {}): Response 
   return new Response(JSON.stringify(body), { status: body.status, headers: all });
 }
 
-export function plainProblem(status: number, slug: string, title: string, detail: string, headers: HeadersInit = {}): Response {
+export function plainProblem(
+  status: number,
+  slug: string,
+  title: string,
+  detail: string,
+  headers: HeadersInit = {},
+): Response {
   return problem({ type: TYPE + slug, title, status, detail }, headers);
 }
 
@@ -114,7 +120,10 @@ const CONFLICTS: Readonly<Record<ConflictDetail, { readonly status: 409 | 422; r
   // Statuses of draft-ietf-httpapi-idempotency-key-header, section 2.7.
   price: { status: 422, detail: "This Idempotency-Key was used for another price. Nothing was charged." },
   scope: { status: 422, detail: "This Idempotency-Key was used for another method or path. Nothing was charged." },
-  in_progress: { status: 409, detail: "A request with this Idempotency-Key is still being worked on. Nothing was charged." },
+  in_progress: {
+    status: 409,
+    detail: "A request with this Idempotency-Key is still being worked on. Nothing was charged.",
+  },
 };
 
 export function conflictProblem(conflict: ConflictDetail): Response {
@@ -130,7 +139,13 @@ export function unauthorizedProblem(): Response {
 }
 
 export function outageProblem(): Response {
-  return plainProblem(503, "unavailable", "Balance unavailable", "The balance could not be reached. Nothing was delivered.", {
-    "Retry-After": "1",
-  });
+  return plainProblem(
+    503,
+    "unavailable",
+    "Balance unavailable",
+    "The balance could not be reached. Nothing was delivered.",
+    {
+      "Retry-After": "1",
+    },
+  );
 }

@@ -35,5 +35,7 @@ export function inPlaceOf(response: Response, answer: Response): Response {
 }
 
 export function withoutPrice(response: Response): Response {
-  return response.headers.has(HEADER.price) ? withHeaders(response, (headers) => headers.delete(HEADER.price)) : response;
+  return response.headers.has(HEADER.price)
+    ? withHeaders(response, (headers) => headers.delete(HEADER.price))
+    : response;
 }

@@ -7,7 +7,7 @@ import { credentialOf, successors, type Token, writeToken } from "./identity/tok
 import { minorNumber, ZERO } from "./money.js";
 import { escapeHtml, page } from "./page.js";
 import { plainProblem, unauthorizedProblem } from "./refusal.js";
-import { keysOf, stripeMode, testCheckout, webhookSecrets } from "./settings.js";
+import { ConfigurationError, keysOf, stripeMode, testCheckout, webhookSecrets } from "./settings.js";
 import { directoryStub, envelopeStub } from "./stubs.js";
 import type { WebhookPorts } from "./topup/webhook.js";
 import type { Visit } from "./visit.js";
@@ -23,9 +23,14 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   const router = IttyRouter();
   const add = (path: string | readonly string[] | false, methods: Readonly<Record<string, Route>>): void => {
     for (const one of path === false ? [] : typeof path === "string" ? [path] : path) {
-      for (const [method, route] of Object.entries(methods)) router[method]?.(one, () => route(visit as Visit<unknown>));
-      const allow = Object.keys(methods).map((method) => method.toUpperCase()).join(", ");
-      router.all(one, () => plainProblem(405, "method-not-allowed", "Method not allowed", `Use ${allow}.`, { Allow: allow }));
+      for (const [method, route] of Object.entries(methods))
+        router[method]?.(one, () => route(visit as Visit<unknown>));
+      const allow = Object.keys(methods)
+        .map((method) => method.toUpperCase())
+        .join(", ");
+      router.all(one, () =>
+        plainProblem(405, "method-not-allowed", "Method not allowed", `Use ${allow}.`, { Allow: allow }),
+      );
     }
   };
   add(paths.me, { get: me, head: me, options: preflight });
@@ -117,7 +122,12 @@ const rotateToken: Route = async (visit) => {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
   if (caller.kind === "app") {
-    return plainProblem(409, "no-credential", "No credential", "This caller is known by the app's own login: there is no token to rotate.");
+    return plainProblem(
+      409,
+      "no-credential",
+      "No credential",
+      "This caller is known by the app's own login: there is no token to rotate.",
+    );
   }
   if (caller.kind !== "cookie" && caller.kind !== "bearer") return unauthorizedProblem();
 
@@ -132,7 +142,11 @@ const rotateToken: Route = async (visit) => {
   );
 };
 
-async function rotateTo(visit: Visit<unknown>, token: Token, candidates: readonly [Token, ...Token[]]): Promise<Token | undefined> {
+async function rotateTo(
+  visit: Visit<unknown>,
+  token: Token,
+  candidates: readonly [Token, ...Token[]],
+): Promise<Token | undefined> {
   const outcome = await attempt(() =>
     envelopeStub(visit.env, token.envelopeId).rotate({
       credential: credentialOf(token),
@@ -150,7 +164,9 @@ const pay: Route = (visit) => {
   if (visit.caller.kind === "rejected") return unauthorizedProblem();
   const link = visit.paymentLink();
   if (link === null) {
-    return plainProblem(503, "misconfigured", "Not set up", "STRIPE_PAYMENT_LINK is not set.", { "Retry-After": "3600" });
+    return plainProblem(503, "misconfigured", "Not set up", "STRIPE_PAYMENT_LINK is not set.", {
+      "Retry-After": "3600",
+    });
   }
   const headers = new Headers({ Location: link, "Cache-Control": NO_STORE, "Referrer-Policy": "no-referrer" });
   const cookie = visit.cookie();
@@ -188,15 +204,24 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
   };
 }
 
+/** 404 unless it is on; the fault, by name, where it was asked for and is refused. */
+function testCheckoutClosed({ env, url }: Visit<unknown>): Response | undefined {
+  const state = testCheckout(env, url);
+  if (state instanceof ConfigurationError) throw state;
+  return state === "on" ? undefined : plainProblem(404, "not-found", "Not found", "There is nothing here.");
+}
+
 const showTestCheckout: Route = async (visit) => {
-  if (!testCheckout(visit.env, visit.url)) return notFound();
+  const closed = testCheckoutClosed(visit);
+  if (closed !== undefined) return closed;
   const { checkoutPage } = await import("./topup/test-checkout.js");
   return checkoutPage(visit.url, visit.currency);
 };
 
 const payTestCheckout: Route = async (visit) => {
   const { env, request, url, currency, options } = visit;
-  if (!testCheckout(env, url)) return notFound();
+  const closed = testCheckoutClosed(visit);
+  if (closed !== undefined) return closed;
   if (!isSameOrigin(request, url)) {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
@@ -208,10 +233,10 @@ const payTestCheckout: Route = async (visit) => {
   const answer = await handleWebhook(event, secrets, webhookPorts(visit));
   if (!answer.ok) return answer;
   const { outcome } = await answer.json<{ outcome: string }>();
-  if (outcome !== "credited") return page("Not credited", `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”.</p>`);
-  return new Response(null, { status: 303, headers: { Location: options.paths.paid || "/", "Cache-Control": NO_STORE } });
+  if (outcome !== "credited")
+    return page("Not credited", `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”.</p>`);
+  return new Response(null, {
+    status: 303,
+    headers: { Location: options.paths.paid || "/", "Cache-Control": NO_STORE },
+  });
 };
-
-function notFound(): Response {
-  return plainProblem(404, "not-found", "Not found", "There is nothing here.");
-}

@@ -52,7 +52,8 @@ export function keysOf(env: unknown): Keys {
     // A secret may itself contain a comma, so the whole value is tried as well as its parts.
     const older = [previous, ...previous.split(",").map((part) => part.trim())];
     const accepted = new Set([current, ...older.filter((secret) => secret.length >= SECRET_CHARS_MIN)]);
-    const ring = (purpose: string): Keyring => [...accepted].map((secret) => deriveKey(secret, purpose)) as unknown as Keyring;
+    const ring = (purpose: string): Keyring =>
+      [...accepted].map((secret) => deriveKey(secret, purpose)) as unknown as Keyring;
     derived = { from, keys: { token: ring("token"), reference: ring("reference"), rotation: ring("rotation") } };
   }
   return derived.keys;
@@ -61,7 +62,9 @@ export function keysOf(env: unknown): Keys {
 /** Signing secrets of the webhook endpoint, newest first: a comma list, so that old and new overlap while one is rolled. */
 export function webhookSecrets(env: unknown): readonly [string, ...string[]] {
   const name = "STRIPE_WEBHOOK_SECRET";
-  const [first, ...rest] = variable(env, name).split(",").map((part) => part.trim());
+  const [first, ...rest] = variable(env, name)
+    .split(",")
+    .map((part) => part.trim());
   if (first === undefined || (first === "" && rest.length === 0)) throw new ConfigurationError(name, "is not set");
   for (const secret of [first, ...rest]) {
     if (secret === "" || secret === "whsec_" || PLACEHOLDER.test(secret)) {
@@ -77,20 +80,22 @@ export function stripeMode(env: unknown): "live" | "test" | undefined {
   return key === null ? undefined : (key[1] as "live" | "test");
 }
 
+export type TestCheckout = "off" | "on" | ConfigurationError;
+
 /**
  * Whether the built-in test checkout takes the place of Stripe. It gives money away, so it is refused next to a live key
- * and on any host that others can reach.
+ * or link, and on any host that others can reach.
  */
-export function testCheckout(env: unknown, url: URL): boolean {
+export function testCheckout(env: unknown, url: URL): TestCheckout {
   const name = "ENVELOPE_TEST_CHECKOUT";
-  if (variable(env, name) !== "true") return false;
-  if (stripeMode(env) === "live") throw new ConfigurationError(name, "is refused together with a live STRIPE_SECRET_KEY");
+  if (variable(env, name) !== "true") return "off";
+  const refuse = (why: string) => new ConfigurationError(name, `is refused ${why}`);
+  if (stripeMode(env) === "live") return refuse("together with a live STRIPE_SECRET_KEY");
   const link = variable(env, "STRIPE_PAYMENT_LINK");
-  if (link !== "" && !new URL(link).pathname.includes("/test_")) {
-    throw new ConfigurationError(name, "is refused together with a live STRIPE_PAYMENT_LINK");
-  }
-  if (!isLocalHost(url.hostname)) throw new ConfigurationError(name, "is refused on a host that is not local");
-  return true;
+  if (link !== "" && !/^https:\/\/[^/]+\/(.*\/)?test_/.test(link))
+    return refuse("together with a live STRIPE_PAYMENT_LINK");
+  if (!isLocalHost(url.hostname)) return refuse("on a host that is not local");
+  return "on";
 }
 
 /** The configured payment link; `undefined` when there is none. */
@@ -98,6 +103,7 @@ export function paymentLink(env: unknown): URL | undefined {
   const name = "STRIPE_PAYMENT_LINK";
   const link = variable(env, name);
   if (link === "") return undefined;
-  if (!URL.canParse(link) || new URL(link).protocol !== "https:") throw new ConfigurationError(name, "is not an https URL");
+  if (!URL.canParse(link) || new URL(link).protocol !== "https:")
+    throw new ConfigurationError(name, "is not an https URL");
   return new URL(link);
 }

@@ -12,7 +12,7 @@ import { type Currency, formatMinor, type Micros, type Price, parsePrice, ZERO }
 import type { ResolvedOptions } from "./options.js";
 import { writeReference } from "./reference.js";
 import { digest, randomBase62 } from "./secrets.js";
-import { type Keys, keysOf, paymentLink, testCheckout } from "./settings.js";
+import { ConfigurationError, type Keys, keysOf, paymentLink, testCheckout } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
 
 /** What a charge asks for besides its price. */
@@ -128,9 +128,10 @@ export class Visit<Env> {
   }
 
   paymentLink(): string | null {
-    const link = testCheckout(this.env, this.url)
-      ? new URL(this.options.paths.testCheckout || "/", this.url)
-      : paymentLink(this.env);
+    const test = testCheckout(this.env, this.url);
+    if (test instanceof ConfigurationError) this.options.onIncident({ kind: "configuration", message: test.message });
+    const { testCheckout: path } = this.options.paths;
+    const link = test === "on" && path !== false ? new URL(path, this.url) : paymentLink(this.env);
     if (link === undefined) return null;
     link.searchParams.set("client_reference_id", this.reference());
     return link.href;

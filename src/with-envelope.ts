@@ -51,7 +51,10 @@ export function withEnvelope<Env>(
   if (typeof app?.fetch !== "function") {
     throw new TypeError("withEnvelope takes a fetch handler, or an object with a fetch method");
   }
-  const others = Object.entries(app).map(([name, value]) => [name, typeof value === "function" ? value.bind(app) : value]);
+  const others = Object.entries(app).map(([name, value]) => [
+    name,
+    typeof value === "function" ? value.bind(app) : value,
+  ]);
   return { ...Object.fromEntries(others), fetch: wrapFetch(app.fetch.bind(app), resolved) };
 }
 
@@ -104,7 +107,8 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
   }
   if (price === "invalid") {
     ctx.waitUntil(release(visit, held));
-    return finish(visit, answerInvalidPrice(visit, response));
+    const refused = reportInvalidPrice(visit, response.headers.get(HEADER.price) ?? "");
+    return finish(visit, refused === undefined ? withoutPrice(response) : inPlaceOf(response, refused));
   }
   const charging = charge(visit, price, held);
   // Work that was done is paid for, even when the client leaves while the charge is on its way.
@@ -127,7 +131,8 @@ async function hold<Env>(visit: Visit<Env>): Promise<Held | { readonly refuse: R
   if (price === undefined) return {};
   const quote = parsePrice(price, options.currency);
   if (quote === undefined || quote > options.maxPrice) {
-    throw new TypeError("options.price must return a price within the grammar of X-Price and options.maxPrice, or undefined");
+    const refuse = reportInvalidPrice(visit, String(price));
+    return refuse === undefined ? {} : { refuse };
   }
   if (quote === 0) return { quote };
   const key = requestKey(visit);
@@ -146,7 +151,12 @@ async function hold<Env>(visit: Visit<Env>): Promise<Held | { readonly refuse: R
 async function holdQuote<Env>(visit: Visit<Env>, quote: Micros, key: string | undefined): Promise<HoldOutcome> {
   const caller = visit.known;
   if (caller.kind === "fresh") {
-    return { outcome: "refused", refusal: refusalOfNothing(quote), balance_micros: 0 as Micros, available_micros: 0 as Micros };
+    return {
+      outcome: "refused",
+      refusal: refusalOfNothing(quote),
+      balance_micros: 0 as Micros,
+      available_micros: 0 as Micros,
+    };
   }
   const input: HoldInput = {
     ...visit.asked(caller),
@@ -251,7 +261,12 @@ function answerNo<Env>(
   if (outcome.outcome === "conflict") return conflictProblem(outcome.detail);
   if (outcome.outcome === "invalid") {
     visit.options.onIncident({ kind: "configuration", message: outcome.detail });
-    return plainProblem(500, "misconfigured", "Not set up", "The price does not fit this envelope. Nothing was charged.");
+    return plainProblem(
+      500,
+      "misconfigured",
+      "Not set up",
+      "The price does not fit this envelope. Nothing was charged.",
+    );
   }
   let { refusal } = outcome;
   if (refusal.reason === "credential_revoked" && visit.known.kind === "cookie") {
@@ -263,14 +278,16 @@ function answerNo<Env>(
   return refusalProblem(refusal, { currency: visit.currency, balance_micros, paymentLink: visit.paymentLink() });
 }
 
-function answerInvalidPrice<Env>(visit: Visit<Env>, response: Response): Response {
+/** Tells the owner of a malformed price; `undefined` when they chose to serve the response all the same. */
+function reportInvalidPrice<Env>(visit: Visit<Env>, price: string): Response | undefined {
   const served = visit.options.onInvalidPrice === "serve";
-  const price = response.headers.get(HEADER.price)?.slice(0, 64) ?? "";
-  visit.options.onIncident({ kind: "invalid_price", price, path: visit.url.pathname, served });
-  if (served) return withoutPrice(response);
-  return inPlaceOf(
-    response,
-    plainProblem(500, "invalid-price", "Invalid price", "The price of this resource is malformed. Nothing was charged."),
+  visit.options.onIncident({ kind: "invalid_price", price: price.slice(0, 64), path: visit.url.pathname, served });
+  if (served) return undefined;
+  return plainProblem(
+    500,
+    "invalid-price",
+    "Invalid price",
+    "The price of this resource is malformed. Nothing was charged.",
   );
 }
 
@@ -282,7 +299,8 @@ function finish<Env>(visit: Visit<Env>, response: Response): Response {
   return withHeaders(response, (headers) => {
     if (cookie !== undefined) headers.append("Set-Cookie", cookie);
     // The handler charged by itself, or told the caller who they are: either way the answer is theirs alone.
-    if (balance !== undefined && !headers.has(HEADER.balance)) headers.set(HEADER.balance, formatMinor(balance, visit.currency));
+    if (balance !== undefined && !headers.has(HEADER.balance))
+      headers.set(HEADER.balance, formatMinor(balance, visit.currency));
     keepPrivate(headers);
   });
 }

@@ -30,17 +30,19 @@ const COLUMN = {
   refund: "refunded_micros",
 } as const;
 
-/** Takes the entries that follow on `summary` and leaves the rest: old ones are known already, later ones wait for a gap to be filled. */
-export function applyEntries(summary: Summary, entries: readonly MirrorEntry[]): Summary {
-  return entries.reduce((so_far, entry) => {
-    if (entry.seq !== so_far.applied_seq + 1) return so_far;
+/** Takes the entries that follow on `known` and leaves the rest: old ones are in it already, later ones wait for the gap to be filled. */
+export function applyEntries(known: Summary, entries: readonly MirrorEntry[]): Summary {
+  let summary = known;
+  for (const entry of entries) {
+    if (entry.seq !== summary.applied_seq + 1) continue;
     const column = COLUMN[entry.kind];
-    return {
-      ...so_far,
+    summary = {
+      ...summary,
       applied_seq: entry.seq,
       balance_micros: entry.balance_micros,
       last_at_ms: entry.at_ms,
-      [column]: so_far[column] + Math.abs(entry.amount_micros),
+      [column]: summary[column] + Math.abs(entry.amount_micros),
     };
-  }, summary);
+  }
+  return summary;
 }

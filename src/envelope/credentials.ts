@@ -35,7 +35,9 @@ export function decideRotation(
   if (standing === "revoked") return { outcome: { outcome: "unauthorized" } };
   const next = stored.find((one) => one.generation === input.next.generation);
   if (next !== undefined) {
-    return { outcome: next.hash === input.next.hash ? { outcome: "rotated" } : { outcome: "superseded", hash: next.hash } };
+    return {
+      outcome: next.hash === input.next.hash ? { outcome: "rotated" } : { outcome: "superseded", hash: next.hash },
+    };
   }
   return { learn: standing === "new" ? [input.credential, input.next] : [input.next] };
 }

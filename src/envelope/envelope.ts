@@ -32,7 +32,16 @@ import { type Micros, ZERO } from "../money.js";
 import { aggregateStub } from "../stubs.js";
 import { decideRotation, judge } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
-import { balances, decideCharge, decideGrant, decidePayment, decideRefund, type Draft, refusal, taken } from "./ledger.js";
+import {
+  balances,
+  type Draft,
+  decideCharge,
+  decideGrant,
+  decidePayment,
+  decideRefund,
+  refusal,
+  taken,
+} from "./ledger.js";
 import { nextAttemptMs, shipEntries } from "./outbox.js";
 import { Store } from "./store.js";
 
@@ -116,7 +125,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     if (hold === undefined || "outcome" in decision) return (decision as { outcome: ReleaseOutcome }).outcome;
     this.#store.endHold(hold, decision.end, undefined);
     const after = balances(this.#store.account(now));
-    return decision.end === "released" ? { outcome: "released", ...after } : { outcome: "ended", end: decision.end, ...after };
+    return decision.end === "released"
+      ? { outcome: "released", ...after }
+      : { outcome: "ended", end: decision.end, ...after };
   }
 
   async refund(input: RefundInput): Promise<RefundOutcome> {

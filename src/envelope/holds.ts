@@ -39,7 +39,9 @@ export function decideHold(
     return { outcome: { outcome: "held", hold_id, expires_at_ms, ...now } };
   }
   if (toMicros(input.amount_micros) === undefined || input.amount_micros <= 0 || !(input.ttl_ms > 0)) {
-    return { outcome: { outcome: "invalid", detail: "A hold is above zero micros and lasts longer than 0 ms", ...now } };
+    return {
+      outcome: { outcome: "invalid", detail: "A hold is above zero micros and lasts longer than 0 ms", ...now },
+    };
   }
   if (priors.key !== undefined) {
     // The final price is not known yet, so only the scope can be compared; the price is when the work is done.

@@ -87,14 +87,22 @@ export function refuseSpending(account: Account, price: Micros): Refusal | undef
 /** Answers a key that was used before: a replay when it was used for the same thing, else a conflict. */
 export function answerPrior(
   prior: Prior,
-  input: { readonly scope?: string | undefined; readonly amount_micros?: Micros; readonly at_most?: boolean | undefined },
+  input: {
+    readonly scope?: string | undefined;
+    readonly amount_micros?: Micros;
+    readonly at_most?: boolean | undefined;
+  },
 ):
   | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
   | { readonly outcome: "conflict"; readonly detail: "price" | "scope" } {
   if (prior.scope !== (input.scope ?? null)) return { outcome: "conflict", detail: "scope" };
   const amount = taken(prior);
-  const same = input.amount_micros === undefined || (input.at_most ? amount <= input.amount_micros : amount === input.amount_micros);
-  return same ? { outcome: "replayed", seq: prior.seq, amount_micros: amount } : { outcome: "conflict", detail: "price" };
+  const same =
+    input.amount_micros === undefined ||
+    (input.at_most ? amount <= input.amount_micros : amount === input.amount_micros);
+  return same
+    ? { outcome: "replayed", seq: prior.seq, amount_micros: amount }
+    : { outcome: "conflict", detail: "price" };
 }
 
 export interface Priors {
@@ -173,14 +181,22 @@ export function decideGrant(account: Account, prior: Prior | undefined, input: G
     const { seq, amount_micros } = prior;
     const same = prior.kind === "grant" && amount_micros === input.amount_micros;
     return {
-      outcome: same ? { outcome: "replayed", seq, amount_micros, ...now } : { outcome: "conflict", detail: "price", ...now },
+      outcome: same
+        ? { outcome: "replayed", seq, amount_micros, ...now }
+        : { outcome: "conflict", detail: "price", ...now },
     };
   }
   if (account.currency !== null && account.currency !== input.currency) {
     return { outcome: { outcome: "invalid", detail: `This envelope is kept in ${account.currency}`, ...now } };
   }
   if (!(input.amount_micros > 0) || addMicros(account.balance_micros, input.amount_micros) === undefined) {
-    return { outcome: { outcome: "invalid", detail: "A grant is above zero and keeps the balance within 2^53−1 micros", ...now } };
+    return {
+      outcome: {
+        outcome: "invalid",
+        detail: "A grant is above zero and keeps the balance within 2^53−1 micros",
+        ...now,
+      },
+    };
   }
   const { key, op, reason } = input;
   return { write: { kind: "grant", amount_micros: input.amount_micros, key, op, reason } };
@@ -206,7 +222,12 @@ export function decidePayment(account: Account, known: KnownPayment | undefined,
   const now = balances(account);
   const { payment, credit_micros } = input;
   if (known !== undefined && PAYMENT_RANK[known.state] >= PAYMENT_RANK[payment.state]) {
-    return { outcome: { outcome: known.state === "paid" ? "duplicate" : payment.state === "pending" ? "pending" : "failed", ...now } };
+    return {
+      outcome: {
+        outcome: known.state === "paid" ? "duplicate" : payment.state === "pending" ? "pending" : "failed",
+        ...now,
+      },
+    };
   }
   if (account.currency !== null && account.currency !== payment.currency) {
     return { outcome: { outcome: "uncreditable", reason: "currency", ...now } };

@@ -20,7 +20,13 @@ export async function shipEntries(store: Store, aggregate: AggregateApi, envelop
     if (currency === null || mirrored_seq >= seq) return false;
     const entries = store
       .entries(mirrored_seq, BATCH_MAX)
-      .map(({ seq, at_ms, kind, amount_micros, balance_micros }) => ({ seq, at_ms, kind, amount_micros, balance_micros }));
+      .map(({ seq, at_ms, kind, amount_micros, balance_micros }) => ({
+        seq,
+        at_ms,
+        kind,
+        amount_micros,
+        balance_micros,
+      }));
     const { next_seq } = await aggregate.mirror({ envelope_id, currency, entries });
     store.setMirrored(Math.min(next_seq - 1, store.head.seq));
   }

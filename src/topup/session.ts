@@ -35,7 +35,8 @@ export type Meaning =
 
 type Json = Readonly<Record<string, unknown>>;
 
-const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** What each event says of its session's payment; `undefined` leaves it to `payment_status`. */
 const STATES: Readonly<Record<string, PaymentState | undefined>> = {
@@ -64,7 +65,9 @@ const ignore: Meaning = { kind: "ignore" };
 function readSession(event: Json, session: Json, said: PaymentState | undefined, rules: CreditRules): Meaning {
   const ours = isOurs(session, rules);
   const keep = (reason: UnclaimedReason): Meaning =>
-    ours && state !== "pending" && state !== "failed" ? { kind: "unclaimed", payment: unclaimedPayment(event, session, reason) } : ignore;
+    ours && state !== "pending" && state !== "failed"
+      ? { kind: "unclaimed", payment: unclaimedPayment(event, session, reason) }
+      : ignore;
 
   const state = said ?? stateOf(session["payment_status"]);
   if (state === "nothing_due") return ignore;

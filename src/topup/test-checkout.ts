@@ -51,7 +51,12 @@ export async function signedPayment(
   });
 }
 
-function completedEvent(client_reference_id: string, amount: number, currency: Currency, payment_link: string): unknown {
+function completedEvent(
+  client_reference_id: string,
+  amount: number,
+  currency: Currency,
+  payment_link: string,
+): unknown {
   const created = Math.floor(Date.now() / 1000);
   return {
     id: `evt_test_${randomBase62(24)}`,

@@ -26,7 +26,13 @@ export async function verify(request: Request, secrets: readonly string[], now_m
   const { default: Stripe } = await import("stripe");
   const cryptoProvider = Stripe.createSubtleCryptoProvider();
   for (const secret of secrets) {
-    const checking = Stripe.webhooks.signature?.verifyHeaderAsync(text, header, secret, TOLERANCE_SECONDS, cryptoProvider);
+    const checking = Stripe.webhooks.signature?.verifyHeaderAsync(
+      text,
+      header,
+      secret,
+      TOLERANCE_SECONDS,
+      cryptoProvider,
+    );
     const genuine = await checking?.catch(() => false);
     if (genuine) return { outcome: "verified", event: parseJson(text) };
   }

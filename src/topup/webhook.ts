@@ -3,8 +3,8 @@
  * retries; anything that could not be finished is a 503, and Stripe sends it again. No call to Stripe's API is made.
  */
 import type { CreditInput, CreditOutcome, UnclaimedPayment } from "../contract.js";
-import { plainProblem } from "../refusal.js";
 import type { Reference } from "../reference.js";
+import { plainProblem } from "../refusal.js";
 import { type CreditRules, type Meaning, readEvent } from "./session.js";
 import { verify } from "./verify.js";
 
@@ -17,7 +17,11 @@ export interface WebhookPorts {
   readonly recordUnclaimed: (payment: Omit<UnclaimedPayment, "at_ms">) => Promise<unknown>;
 }
 
-export async function handleWebhook(request: Request, secrets: readonly string[], ports: WebhookPorts): Promise<Response> {
+export async function handleWebhook(
+  request: Request,
+  secrets: readonly string[],
+  ports: WebhookPorts,
+): Promise<Response> {
   const verified = await verify(request, secrets, Date.now());
   if (verified.outcome === "too_large") {
     return plainProblem(413, "too-large", "Payload too large", "The body is larger than any event of Stripe's.");
@@ -47,7 +51,15 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
     case "uncreditable": {
       const { payment_id, event_id, currency, amount_total, livemode } = payment;
       const client_reference_id = meaning.reference.envelopeId;
-      await ports.recordUnclaimed({ payment_id, event_id, reason: credited.reason, client_reference_id, currency, amount_total, livemode });
+      await ports.recordUnclaimed({
+        payment_id,
+        event_id,
+        reason: credited.reason,
+        client_reference_id,
+        currency,
+        amount_total,
+        livemode,
+      });
       return "unclaimed";
     }
   }
