@@ -37,7 +37,7 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   add(paths.rotateToken, { post: rotateToken });
   add(paths.stripeWebhook, { post: stripeWebhook });
   add(paths.pay, { get: pay });
-  add(paths.paid, { get: paid });
+  add(paths.paid, { get: paid, head: paid });
   add(paths.testCheckout, { get: showTestCheckout, post: payTestCheckout });
   add(paths.health, { get: health, head: health });
   const response: Response | undefined = await router.fetch(visit.request);
@@ -178,7 +178,7 @@ const paid: Route = () =>
   page(
     "Thank you",
     `<h1>Thank you</h1><p>Your payment was received. Credit is booked when the payment provider confirms it, usually within seconds.</p>
-<p><a href="/">Continue</a></p>`,
+<p><a class="button" href="/">Continue</a></p>`,
   );
 
 const stripeWebhook: Route = async (visit) => {
@@ -215,7 +215,7 @@ const showTestCheckout: Route = async (visit) => {
   const closed = testCheckoutClosed(visit);
   if (closed !== undefined) return closed;
   const { checkoutPage } = await import("./topup/test-checkout.js");
-  return checkoutPage(visit.url, visit.currency);
+  return checkoutPage(visit.url.searchParams.get("client_reference_id") ?? "", visit.currency);
 };
 
 const payTestCheckout: Route = async (visit) => {
@@ -226,15 +226,25 @@ const payTestCheckout: Route = async (visit) => {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
   const secrets = webhookSecrets(env);
-  const { signedPayment } = await import("./topup/test-checkout.js");
-  const event = await signedPayment(request, url, currency, secrets[0], options.paymentLinks);
-  if (event === undefined) return plainProblem(400, "invalid-amount", "Invalid amount", "Choose an amount above zero.");
+  const { checkoutPage, minorFromMain, signedPayment } = await import("./topup/test-checkout.js");
+  const form = await request.formData().catch(() => undefined);
+  const reference = String(form?.get("client_reference_id") ?? "");
+  const amount = minorFromMain(String(form?.get("amount") ?? ""), currency);
+  if (amount === undefined) return checkoutPage(reference, currency, "Please give an amount above zero, such as 12.");
+
+  const [payment_link = "plink_test"] = options.paymentLinks ?? [];
+  const event = await signedPayment({ reference, amount, currency, payment_link }, url, secrets[0]);
   const { handleWebhook } = await import("./topup/webhook.js");
   const answer = await handleWebhook(event, secrets, webhookPorts(visit));
   if (!answer.ok) return answer;
   const { outcome } = await answer.json<{ outcome: string }>();
-  if (outcome !== "credited")
-    return page("Not credited", `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”.</p>`);
+  if (outcome !== "credited") {
+    const why = "It was kept for the owner: the reference is not one that this service made.";
+    return page(
+      "Not credited",
+      `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”. ${why}</p><p><a href="/">Back</a></p>`,
+    );
+  }
   return new Response(null, {
     status: 303,
     headers: { Location: options.paths.paid || "/", "Cache-Control": NO_STORE },

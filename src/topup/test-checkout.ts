@@ -2,42 +2,58 @@
  * The built-in test checkout: stands where Stripe's page would, so that the whole loop runs without an account. It has no
  * way of its own to put money in: it signs the event that Stripe would send, and sends it through the real webhook.
  */
-import { type Currency, formatMinor, type Micros, parsePrice } from "../money.js";
+import type { Currency } from "../money.js";
 import { escapeHtml, page } from "../page.js";
 import { randomBase62 } from "../secrets.js";
 
 const AMOUNTS_MAIN = [5, 10, 20] as const;
 
-export function checkoutPage(url: URL, currency: Currency): Response {
-  const reference = escapeHtml(url.searchParams.get("client_reference_id") ?? "");
-  const buttons = AMOUNTS_MAIN.map((main) => {
-    const minor = formatMinor((main * 1_000_000) as Micros, currency);
-    return `<button name="amount" value="${minor}">${main} ${currency.code.toUpperCase()}</button>`;
-  }).join("");
+/** The form; with `complaint`, why the last one was not taken. */
+export function checkoutPage(reference: string, currency: Currency, complaint?: string): Response {
+  if (reference === "") {
+    return page(
+      "Test checkout",
+      `<h1>Test checkout</h1><p>Open this page from a “Top up” link: it says whose envelope to fill.</p>`,
+      400,
+    );
+  }
+  const money = new Intl.NumberFormat("en", { style: "currency", currency: currency.code });
+  const buttons = AMOUNTS_MAIN.map(
+    (main) => `<button name="amount" value="${main}">${escapeHtml(money.format(main))}</button>`,
+  );
+  const hidden = `<input type="hidden" name="client_reference_id" value="${escapeHtml(reference)}">`;
   return page(
     "Test checkout",
     `<h1>Test checkout</h1><p>This page stands in for Stripe on your machine. No money moves.</p>
-<form method="post"><input type="hidden" name="client_reference_id" value="${reference}"><div class="row">${buttons}</div></form>
-<form method="post"><input type="hidden" name="client_reference_id" value="${reference}">
-<div class="row"><label>Other amount, in minor units<br><input name="amount" inputmode="numeric" pattern="[0-9]+" required></label><button>Pay</button></div></form>
-<small>Sends a signed <code>checkout.session.completed</code> to the webhook.</small>`,
+${complaint === undefined ? "" : `<p role="alert">${escapeHtml(complaint)}</p>`}
+<form method="post">${hidden}<div class="row">${buttons.join("")}</div></form>
+<form method="post">${hidden}<div class="row"><label>Other amount, in ${escapeHtml(currency.code.toUpperCase())}<br>
+<input name="amount" inputmode="decimal" required></label><button>Pay</button></div></form>
+<p><a href="/">Cancel</a></p>
+<small>Paying sends a signed <code>checkout.session.completed</code> to the webhook.</small>`,
+    complaint === undefined ? 200 : 400,
   );
 }
 
-/** The webhook request that Stripe would send for this form; `undefined` when the amount is not a whole number above zero. */
-export async function signedPayment(
-  request: Request,
-  url: URL,
-  currency: Currency,
-  secret: string,
-  paymentLinks: ReadonlySet<string> | undefined,
-): Promise<Request | undefined> {
-  const form = await request.formData().catch(() => undefined);
-  const amount = String(form?.get("amount") ?? "");
-  if (!/^[1-9][0-9]{0,11}$/.test(amount) || parsePrice(amount, currency) === undefined) return undefined;
-  const reference = String(form?.get("client_reference_id") ?? "");
-  const [link = "plink_test"] = paymentLinks ?? [];
-  const payload = JSON.stringify(completedEvent(reference, Number(amount), currency, link));
+/** A whole number of minor units from an amount in main units; `undefined` for anything else. */
+export function minorFromMain(text: string, { exponent }: Currency): number | undefined {
+  const digits = /^([0-9]{1,9})(?:\.([0-9]{1,3}))?$/.exec(text.trim());
+  const fraction = digits?.[2] ?? "";
+  if (digits === null || fraction.length > exponent) return undefined;
+  const minor = Number(digits[1]) * 10 ** exponent + Number(fraction.padEnd(exponent, "0"));
+  return minor > 0 ? minor : undefined;
+}
+
+export interface TestPayment {
+  readonly reference: string;
+  readonly amount: number;
+  readonly currency: Currency;
+  readonly payment_link: string;
+}
+
+/** The webhook request that Stripe would send for this payment. */
+export async function signedPayment(payment: TestPayment, url: URL, secret: string): Promise<Request> {
+  const payload = JSON.stringify(completedEvent(payment));
   const { default: Stripe } = await import("stripe");
   const signature = await Stripe.webhooks.generateTestHeaderStringAsync({
     payload,
@@ -51,12 +67,7 @@ export async function signedPayment(
   });
 }
 
-function completedEvent(
-  client_reference_id: string,
-  amount: number,
-  currency: Currency,
-  payment_link: string,
-): unknown {
+function completedEvent({ reference, amount, currency, payment_link }: TestPayment): unknown {
   const created = Math.floor(Date.now() / 1000);
   return {
     id: `evt_test_${randomBase62(24)}`,
@@ -73,7 +84,7 @@ function completedEvent(
         payment_status: "paid",
         payment_intent: `pi_test_${randomBase62(24)}`,
         payment_link,
-        client_reference_id: client_reference_id === "" ? null : client_reference_id,
+        client_reference_id: reference,
         currency: currency.code,
         amount_subtotal: amount,
         amount_total: amount,

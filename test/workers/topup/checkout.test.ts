@@ -17,7 +17,7 @@ describe("the test checkout", () => {
     expect(paymentLink).toBe(`${LOCAL}/test-checkout?client_reference_id=${client_reference_id}`);
     const shown = await site.fetch(paymentLink ?? "");
     expect(await shown.text()).toContain(`value="${client_reference_id}"`);
-    const paid = await site.fetch(`${LOCAL}/test-checkout`, form({ amount: "500", client_reference_id }));
+    const paid = await site.fetch(`${LOCAL}/test-checkout`, form({ amount: "5.00", client_reference_id }));
     expect([paid.status, paid.headers.get("Location")]).toEqual([303, "/paid"]);
     const me = await site.fetch(`${LOCAL}/me`, { headers: { Cookie: cookie } });
     expect(await me.json<Me>()).toMatchObject({ balance: 500, registered: true });
@@ -39,7 +39,7 @@ describe("the test checkout", () => {
     expect([response.status, await response.text()]).toEqual([200, expect.stringContaining("unclaimed")]);
   });
 
-  it.each(["", "0", "-5", "1e3", "1.5", "99999999999999"])("an amount of %j is a 400", async (amount) => {
+  it.each(["", "0", "0.00", "-5", "1e3", "1.555", "99999999999999"])("an amount of %j is a 400", async (amount) => {
     expect((await site.fetch(`${LOCAL}/test-checkout`, form({ amount }))).status).toBe(400);
   });
 
