@@ -145,11 +145,10 @@ export type GrantOutcome = Balances &
 
 /** What Stripe says about one payment. Amounts in the currency's minor unit, untouched. */
 export interface PaymentFacts {
-  /** The PaymentIntent's id, or the Checkout Session's where there is none. */
-  readonly payment_id: string;
+  readonly state: PaymentState;
+  /** The Checkout Session's id, or the PaymentIntent's where there was no session. */
   readonly session_id: string;
   readonly event_id: string;
-  readonly state: PaymentState;
   readonly currency: string;
   readonly livemode: boolean;
   readonly amount_total: number;
@@ -157,20 +156,53 @@ export interface PaymentFacts {
   readonly amount_discount: number;
   readonly amount_shipping: number;
   readonly amount_tax: number;
+  /** What the payment is worth in the envelope. */
+  readonly credit_micros: Micros;
 }
 
 /** In the order a payment can only climb: a later word from Stripe never takes it back down. */
 export type PaymentState = "pending" | "failed" | "paid";
 
-export interface CreditInput {
-  readonly payment: PaymentFacts;
-  readonly credit_micros: Micros;
+/** What Stripe says about a refund, a dispute or a warning on a payment: one state per object, joined with what is on file. */
+export interface Reversal {
+  /** `re_…`, `du_…`, `issfr_…`; of a check, the charge's id. */
+  readonly reversal_id: string;
+  readonly kind: "refund" | "dispute" | "warning" | "check";
+  /**
+   * How far the object's money has moved, only ever upwards. Refund: 1 pending, 2 succeeded, 3 failed. Dispute: how often
+   * money was withdrawn or reinstated, so that an odd rank means that it is withdrawn now.
+   */
+  readonly rank: number;
+  /** Minor units of the payment's currency. */
+  readonly amount: number;
+  /** The amount is in another currency, so the whole payment counts as taken back. */
+  readonly whole: boolean;
+  /** A dispute that is neither won nor lost yet. */
+  readonly open: boolean;
+  /** Whether an open dispute freezes the envelope. */
+  readonly freezes: boolean;
+  /** When Stripe made the event, seconds; with `status_rank`, says which of two words about a status is the later one. */
+  readonly told_at: number;
+  readonly status_rank: number;
 }
 
-export type CreditOutcome = Balances &
+/** One word from Stripe about one payment. Any order, number and repetition of the same words ends the same. */
+export interface PaymentReport {
+  /** The PaymentIntent's id, or the Checkout Session's where there is none. */
+  readonly payment_id: string;
+  /** The deployment's currency. */
+  readonly currency: string;
+  readonly payment?: PaymentFacts;
+  readonly reversal?: Reversal;
+}
+
+export type PaymentOutcome = Balances &
   (
     | { readonly outcome: "credited"; readonly seq: number; readonly amount_micros: Micros }
-    | { readonly outcome: "duplicate" | "pending" | "failed" }
+    /** A refund or dispute took money back, or gave it back: the signed effect on the balance. */
+    | { readonly outcome: "reversed"; readonly amount_micros: Micros }
+    /** `disowned`: the payment was given to another envelope. */
+    | { readonly outcome: "duplicate" | "pending" | "failed" | "noted" | "disowned" }
     | { readonly outcome: "uncreditable"; readonly reason: "currency" | "amount" }
   );
 
@@ -188,7 +220,10 @@ export interface EnvelopeState extends Balances {
   readonly seq: number;
   /** True once money was ever put in. */
   readonly funded: boolean;
+  /** By the owner, or by an open dispute. */
   readonly frozen: boolean;
+  /** Disputes that are neither won nor lost yet. */
+  readonly open_disputes: number;
   readonly currency: string | null;
   readonly holds: readonly HoldView[];
   /** Spending limits. Always empty until an envelope can have them. */
@@ -198,7 +233,8 @@ export interface EnvelopeState extends Balances {
 /** `unauthorized`: the credential was revoked. Nothing about the envelope is told. */
 export type StateOutcome = ({ readonly outcome: "ok" } & EnvelopeState) | { readonly outcome: "unauthorized" };
 
-export type EntryKind = "charge" | "refund" | "topup" | "grant";
+/** `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. */
+export type EntryKind = "charge" | "refund" | "topup" | "grant" | "clawback" | "reinstatement";
 
 /** One immutable line of an envelope's ledger. */
 export interface Entry {
@@ -245,7 +281,9 @@ export interface EnvelopeApi {
   release(input: { readonly hold_id: number }): Promise<ReleaseOutcome>;
   refund(input: RefundInput): Promise<RefundOutcome>;
   grant(input: GrantInput): Promise<GrantOutcome>;
-  credit(input: CreditInput): Promise<CreditOutcome>;
+  report(report: PaymentReport): Promise<PaymentOutcome>;
+  /** Gives up a payment that was claimed here and could not be credited, so that it can be credited elsewhere. */
+  disown(input: { readonly payment_id: string; readonly currency: string }): Promise<DisownOutcome>;
   state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
@@ -253,7 +291,7 @@ export interface EnvelopeApi {
   freeze(input: { readonly frozen: boolean }): Promise<{ readonly frozen: boolean }>;
 }
 
-/** Money that Stripe signed for and that could not be put into an envelope. Kept until the owner decides. */
+/** Money that Stripe signed for and that could not be put into an envelope. Kept until the owner assigns it, once. */
 export interface UnclaimedPayment {
   readonly payment_id: string;
   readonly event_id: string;
@@ -262,14 +300,67 @@ export interface UnclaimedPayment {
   readonly currency: string | null;
   readonly amount_total: number | null;
   readonly livemode: boolean;
+  /** What Stripe said, for the envelope it is assigned to; `null` when that was not understood. */
+  readonly facts: PaymentFacts | null;
   readonly at_ms: number;
+  /** The envelope an owner gave it to. Still listed while that is not finished: assign it again to finish it. */
+  readonly assigned_to: string | null;
 }
 
-/** The remote face of an `EnvelopeDirectory` shard. */
-export interface DirectoryApi {
-  recordUnclaimed(payment: Omit<UnclaimedPayment, "at_ms">): Promise<{ readonly outcome: "recorded" | "duplicate" }>;
-  unclaimed(): Promise<readonly UnclaimedPayment[]>;
+export type NewUnclaimedPayment = Omit<UnclaimedPayment, "at_ms" | "assigned_to">;
+
+export interface ClaimOutcome {
+  /** Whose the payment is: the claimant's, or whoever claimed it before, or was assigned it. */
+  readonly envelope_id: string;
+  /** What arrived for the payment before anybody claimed it. Handed out until it is settled. */
+  readonly parked: readonly ParkedReport[];
+  /** The payment is still listed as unclaimed: to be settled once it is credited. */
+  readonly listed: boolean;
 }
+
+export interface ParkedReport {
+  readonly event_id: string;
+  readonly report: PaymentReport;
+}
+
+export type AssignOutcome =
+  | {
+      readonly outcome: "assigned";
+      readonly payment: UnclaimedPayment;
+      /** Who had it before and could not be credited: to be asked first, and to hand over what they heard. */
+      readonly claimed_by: readonly string[];
+    }
+  /** It is in an envelope already. */
+  | { readonly outcome: "taken"; readonly payment: UnclaimedPayment }
+  | { readonly outcome: "unknown" };
+
+/** The remote face of an `EnvelopeDirectory` shard: which envelope a payment belongs to. */
+export interface DirectoryApi {
+  /** First claimant wins; asking again is answered the same. */
+  claim(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<ClaimOutcome>;
+  /** Answers whose the payment is; while it is nobody's, keeps the report for whoever gets it. In one turn. */
+  route(parked: ParkedReport): Promise<{ readonly envelope_id: string | null }>;
+  /** The payment is booked in this envelope and the reports are applied. */
+  settle(input: SettledPayment): Promise<void>;
+  recordUnclaimed(payment: NewUnclaimedPayment): Promise<{ readonly outcome: "recorded" | "duplicate" }>;
+  /** Payments that are in no envelope yet, oldest first. */
+  unclaimed(): Promise<readonly UnclaimedPayment[]>;
+  /** Looks one up, booked or not. */
+  lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null>;
+  /** Gives an unclaimed payment to an envelope, once. Repeating it with the same envelope repairs an interrupted one. */
+  assign(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<AssignOutcome>;
+}
+
+export interface SettledPayment {
+  readonly payment_id: string;
+  readonly envelope_id: string;
+  readonly event_ids: readonly string[];
+}
+
+/** `paid`: it is credited here. Else nothing of this payment will ever be, and what was heard of it is handed over. */
+export type DisownOutcome =
+  | { readonly outcome: "paid" }
+  | { readonly outcome: "disowned"; readonly reversals: readonly Reversal[] };
 
 export interface MirrorBatch {
   readonly envelope_id: string;
@@ -291,6 +382,8 @@ export interface Overview {
   readonly granted_micros: Micros;
   readonly spent_micros: Micros;
   readonly refunded_micros: Micros;
+  /** Top-ups that Stripe refunds and disputes took back, less what came back. */
+  readonly reversed_micros: Micros;
   readonly outstanding_micros: Micros;
 }
 

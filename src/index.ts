@@ -21,6 +21,7 @@ export { Envelope } from "./envelope/envelope.js";
 export { type EnvelopeAddress, type EnvelopeHandle, envelopeOf } from "./envelope-of.js";
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
+export { type Assignment, type AssignmentResult, assignPayment, unclaimedPayments } from "./unclaimed.js";
 export type { ChargeOptions, ChargeResult, EnvelopeContext, StateResult } from "./visit.js";
 export type { Paths } from "./wire.js";
 export {

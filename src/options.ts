@@ -46,6 +46,8 @@ export interface EnvelopeOptions<Env = unknown> {
     readonly paymentLinks?: readonly string[];
     /** What becomes credit: what was paid less tax and shipping (`"net"`, default), all that was paid, or the items' sum. */
     readonly credit?: "net" | "total" | "subtotal";
+    /** What an open dispute does to spending: `"freeze"` (default) stops it until the dispute is decided, `"ignore"` does not. */
+    readonly onDispute?: "freeze" | "ignore";
   };
   /** Told of every incident. Default: `console.error`. */
   readonly onIncident?: (incident: Incident) => void;
@@ -66,6 +68,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly corsOrigins: ReadonlySet<string>;
   readonly paymentLinks: ReadonlySet<string> | undefined;
   readonly credit: "net" | "total" | "subtotal";
+  readonly onDispute: "freeze" | "ignore";
   readonly onIncident: (incident: Incident) => void;
 }
 
@@ -101,7 +104,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
   if (!Number.isInteger(holdSeconds) || holdSeconds < 1 || holdSeconds > HOLD_SECONDS_MAX) {
     throw new TypeError(`options.holdSeconds must be a whole number from 1 to ${HOLD_SECONDS_MAX}`);
   }
-  requireKnown("options.stripe", options.stripe ?? {}, { paymentLinks: true, credit: true });
+  requireKnown("options.stripe", options.stripe ?? {}, { paymentLinks: true, credit: true, onDispute: true });
   return {
     currency,
     maxPrice,
@@ -117,6 +120,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     corsOrigins: resolveOrigins(options.cors),
     paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),
     credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
+    onDispute: oneOf("options.stripe.onDispute", options.stripe?.onDispute ?? "freeze", ["freeze", "ignore"]),
     onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,
   };
 }

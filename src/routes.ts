@@ -8,6 +8,7 @@ import { minorNumber, ZERO } from "./money.js";
 import { escapeHtml, page } from "./page.js";
 import { plainProblem, unauthorizedProblem } from "./refusal.js";
 import { ConfigurationError, keysOf, stripeMode, testCheckout, webhookSecrets } from "./settings.js";
+import { fetchEventObject } from "./stripe-api.js";
 import { directoryStub, envelopeStub } from "./stubs.js";
 import type { WebhookPorts } from "./topup/webhook.js";
 import type { Visit } from "./visit.js";
@@ -40,9 +41,15 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   add(paths.paid, { get: paid, head: paid });
   add(paths.testCheckout, { get: showTestCheckout, post: payTestCheckout });
   add(paths.health, { get: health, head: health });
+  if (paths.admin !== false) router.all(`${paths.admin}/*`, () => answerOwner(visit as Visit<unknown>));
   const response: Response | undefined = await router.fetch(visit.request);
   // A path with a trailing slash too many, or the like: set up, but no route of it matches.
   return response ?? plainProblem(404, "not-found", "Not found", "There is nothing here.");
+}
+
+async function answerOwner(visit: Visit<unknown>): Promise<Response> {
+  const { answerOwnersPath } = await import("./owner-routes.js");
+  return answerOwnersPath(visit);
 }
 
 const health: Route = () => Response.json({ ok: true }, { headers: { "Cache-Control": "no-store" } });
@@ -197,9 +204,21 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
       paymentLinks: options.paymentLinks,
       mode: stripeMode(env),
       referenceKeys: keysOf(env).reference,
+      onDispute: options.onDispute,
     },
-    credit: (reference, input) =>
-      attempt(() => envelopeStub(env, reference.envelopeId, reference.locationHint).credit(input)),
+    ...directoryPorts(env),
+    report: (envelope_id, report, reference) =>
+      attempt(() => envelopeStub(env, envelope_id, reference?.locationHint).report(report)),
+    fetchObject: ({ type, object_id }) => fetchEventObject(env, type, object_id),
+  };
+}
+
+function directoryPorts(env: unknown): Pick<WebhookPorts, "claim" | "route" | "settle" | "recordUnclaimed"> {
+  return {
+    claim: (payment_id, envelope_id) =>
+      attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id })),
+    route: (parked) => attempt(() => directoryStub(env, parked.report.payment_id).route(parked)),
+    settle: (settled) => attempt(() => directoryStub(env, settled.payment_id).settle(settled)),
     recordUnclaimed: (payment) => attempt(() => directoryStub(env, payment.payment_id).recordUnclaimed(payment)),
   };
 }

@@ -80,6 +80,40 @@ export function stripeMode(env: unknown): "live" | "test" | undefined {
   return key === null ? undefined : (key[1] as "live" | "test");
 }
 
+/** The secret or restricted key, for the few paths that call Stripe. */
+export function stripeKey(env: unknown): string {
+  const name = "STRIPE_SECRET_KEY";
+  const key = variable(env, name);
+  if (key === "") throw new ConfigurationError(name, "is not set");
+  if (!/^(?:sk|rk)_(?:live|test)_\w+$/.test(key))
+    throw new ConfigurationError(name, "is not a secret or restricted key");
+  return key;
+}
+
+/** Another address for Stripe's API, for tests. Refused with a live key: it would hand that key to whoever is there. */
+export function stripeApiBase(env: unknown): URL | undefined {
+  const name = "STRIPE_API_BASE";
+  const base = variable(env, name);
+  if (base === "") return undefined;
+  if (stripeMode(env) === "live")
+    throw new ConfigurationError(name, "is refused together with a live STRIPE_SECRET_KEY");
+  if (!URL.canParse(base)) throw new ConfigurationError(name, "is not a URL");
+  return new URL(base);
+}
+
+/** The owner's secret; `undefined` where there is none, and then no owner's path exists. */
+export function adminSecret(env: unknown): string | undefined {
+  const name = "ENVELOPE_ADMIN_SECRET";
+  const secret = variable(env, name);
+  if (secret === "") return undefined;
+  if (secret.length < SECRET_CHARS_MIN || PLACEHOLDER.test(secret)) {
+    throw new ConfigurationError(name, `is weak: it takes at least ${SECRET_CHARS_MIN} random characters`);
+  }
+  if (secret === variable(env, "ENVELOPE_SECRET"))
+    throw new ConfigurationError(name, "must not be the same as ENVELOPE_SECRET");
+  return secret;
+}
+
 export type TestCheckout = "off" | "on" | ConfigurationError;
 
 /**

@@ -56,11 +56,7 @@ export function directoryStub(env: unknown, key: string): DirectoryApi {
   return directoryShard(env, shardOf(key, DIRECTORY_SHARDS));
 }
 
-export function directoryShards(env: unknown): DirectoryApi[] {
-  return Array.from({ length: DIRECTORY_SHARDS }, (_, shard) => directoryShard(env, shard));
-}
-
-function directoryShard(env: unknown, shard: number): DirectoryApi {
+export function directoryShard(env: unknown, shard: number): DirectoryApi {
   return namespaceOf<DirectoryApi>(env, "EnvelopeDirectory").getByName(`directory-${shard}`);
 }
 

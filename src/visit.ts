@@ -238,6 +238,7 @@ const EMPTY_STATE = {
   seq: 0,
   funded: false,
   frozen: false,
+  open_disputes: 0,
   currency: null,
   holds: [],
   windows: [],

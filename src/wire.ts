@@ -29,6 +29,8 @@ export interface Paths {
   readonly paid: string | false;
   readonly testCheckout: string | false;
   readonly health: string | false;
+  /** Prefix of the owner's paths. */
+  readonly admin: string | false;
 }
 
 export const DEFAULT_PATHS: Paths = {
@@ -39,6 +41,7 @@ export const DEFAULT_PATHS: Paths = {
   paid: "/paid",
   testCheckout: "/test-checkout",
   health: "/health",
+  admin: "/db",
 };
 
 /** True for the hosts that only this machine can reach (RFC 6761 §6.3; loopback addresses). */

@@ -65,13 +65,17 @@ function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions
     try {
       const identity = options.identify && (await identify(options.identify, request, env));
       const visit = new Visit(request, url, env, options, identity);
-      if (!ownPaths.has(url.pathname)) return await serve(app, visit, ctx);
+      if (!ownPaths.has(url.pathname) && !isOwnersPath(url.pathname, options)) return await serve(app, visit, ctx);
       const { answerOwnPath } = await import("./routes.js");
       return await answerOwnPath(visit);
     } catch (error) {
       return answerError(error, url, options);
     }
   };
+}
+
+function isOwnersPath<Env>(pathname: string, { paths }: ResolvedOptions<Env>): boolean {
+  return paths.admin !== false && pathname.startsWith(`${paths.admin}/`);
 }
 
 async function identify<Env>(

@@ -28,7 +28,8 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
           .exec(
             `SELECT count(*) AS envelopes, coalesce(sum(credited_micros), 0) AS credited_micros,
                coalesce(sum(granted_micros), 0) AS granted_micros, coalesce(sum(spent_micros), 0) AS spent_micros,
-               coalesce(sum(refunded_micros), 0) AS refunded_micros, coalesce(sum(balance_micros), 0) AS outstanding_micros
+               coalesce(sum(refunded_micros), 0) AS refunded_micros, coalesce(sum(reversed_micros), 0) AS reversed_micros,
+               coalesce(sum(balance_micros), 0) AS outstanding_micros
              FROM envelope_summary`,
           )
           .toArray()
@@ -44,7 +45,7 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
   #file({ envelope_id, currency }: MirrorBatch, summary: Summary): void {
     this.#sql.exec(
       `INSERT OR REPLACE INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros,
-         granted_micros, spent_micros, refunded_micros, last_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         granted_micros, spent_micros, refunded_micros, reversed_micros, last_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       envelope_id,
       currency,
       summary.applied_seq,
@@ -53,6 +54,7 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
       summary.granted_micros,
       summary.spent_micros,
       summary.refunded_micros,
+      summary.reversed_micros,
       summary.last_at_ms,
     );
   }
@@ -64,5 +66,6 @@ const NO_OVERVIEW = {
   granted_micros: NO_SUMMARY.granted_micros,
   spent_micros: NO_SUMMARY.spent_micros,
   refunded_micros: NO_SUMMARY.refunded_micros,
+  reversed_micros: NO_SUMMARY.reversed_micros,
   outstanding_micros: NO_SUMMARY.balance_micros,
 } as const satisfies Overview;

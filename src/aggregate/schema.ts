@@ -13,4 +13,7 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
     last_at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE envelope_summary ADD COLUMN reversed_micros INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

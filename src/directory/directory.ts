@@ -1,8 +1,24 @@
-/** `EnvelopeDirectory`: a sharded register of keys that are unique in the world, and of payments nobody owns yet. Never holds money. */
+/**
+ * `EnvelopeDirectory`: which envelope a payment belongs to, for the news that does not say so itself (refunds and disputes
+ * name only the payment). Sharded by payment id, so a payment's claim, its early news and its unclaimed row are decided by
+ * one object, each in one turn. Never holds money.
+ */
 import { DurableObject } from "cloudflare:workers";
-import type { DirectoryApi, UnclaimedPayment } from "../contract.js";
+import type {
+  AssignOutcome,
+  ClaimOutcome,
+  DirectoryApi,
+  NewUnclaimedPayment,
+  ParkedReport,
+  PaymentReport,
+  SettledPayment,
+  UnclaimedPayment,
+} from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { DIRECTORY_MIGRATIONS } from "./schema.js";
+
+/** News of a payment that nobody claimed in this time is of a payment that is not ours: the account sells other things too. */
+const PARKED_FOR_MS = 90 * 24 * 3_600_000;
 
 export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
   readonly #sql: SqlStorage;
@@ -13,13 +29,62 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
     if (hasSchema(ctx.storage)) migrate(ctx.storage, DIRECTORY_MIGRATIONS, Date.now());
   }
 
-  async recordUnclaimed(
-    payment: Omit<UnclaimedPayment, "at_ms">,
-  ): Promise<{ readonly outcome: "recorded" | "duplicate" }> {
-    migrate(this.ctx.storage, DIRECTORY_MIGRATIONS, Date.now());
+  async claim(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<ClaimOutcome> {
+    this.#create();
+    const { payment_id, envelope_id } = input;
+    this.#sql.exec(
+      "INSERT INTO claim (payment_id, envelope_id, at_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+      payment_id,
+      envelope_id,
+      Date.now(),
+    );
+    return {
+      envelope_id: this.#claimant(payment_id) ?? envelope_id,
+      parked: this.#parked(payment_id),
+      listed: this.#listed(payment_id) !== undefined,
+    };
+  }
+
+  async route(parked: ParkedReport): Promise<{ readonly envelope_id: string | null }> {
+    this.#create();
+    const { event_id, report } = parked;
+    // A claim that came to nothing has no owner: the news waits for whoever is assigned the payment.
+    const envelope_id = this.#listed(report.payment_id) === undefined ? this.#claimant(report.payment_id) : undefined;
+    if (envelope_id !== undefined) return { envelope_id };
+    const now = Date.now();
+    this.#sql.exec(
+      "INSERT INTO parked (event_id, payment_id, report, at_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+      event_id,
+      report.payment_id,
+      JSON.stringify(report),
+      now,
+    );
+    this.#sql.exec("DELETE FROM parked WHERE at_ms < ?", now - PARKED_FOR_MS);
+    return { envelope_id: null };
+  }
+
+  async settle(input: SettledPayment): Promise<void> {
+    if (!hasSchema(this.ctx.storage)) return;
+    this.ctx.storage.transactionSync(() => {
+      this.#sql.exec(
+        "DELETE FROM parked WHERE event_id IN (SELECT value FROM json_each(?))",
+        JSON.stringify(input.event_ids),
+      );
+      this.#sql.exec(
+        "UPDATE unclaimed SET assigned_to = ?, booked_at_ms = ? WHERE payment_id = ? AND booked_at_ms IS NULL",
+        input.envelope_id,
+        Date.now(),
+        input.payment_id,
+      );
+      this.#sql.exec("UPDATE claim SET envelope_id = ? WHERE payment_id = ?", input.envelope_id, input.payment_id);
+    });
+  }
+
+  async recordUnclaimed(payment: NewUnclaimedPayment): Promise<{ readonly outcome: "recorded" | "duplicate" }> {
+    this.#create();
     const { rowsWritten } = this.#sql.exec(
-      `INSERT INTO unclaimed (payment_id, event_id, reason, client_reference_id, currency, amount_total, livemode, at_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+      `INSERT INTO unclaimed (payment_id, event_id, reason, client_reference_id, currency, amount_total, livemode, facts, at_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
       payment.payment_id,
       payment.event_id,
       payment.reason,
@@ -27,6 +92,7 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
       payment.currency,
       payment.amount_total,
       payment.livemode ? 1 : 0,
+      payment.facts && JSON.stringify(payment.facts),
       Date.now(),
     );
     return { outcome: rowsWritten > 0 ? "recorded" : "duplicate" };
@@ -35,8 +101,77 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
   async unclaimed(): Promise<readonly UnclaimedPayment[]> {
     if (!hasSchema(this.ctx.storage)) return [];
     return this.#sql
-      .exec("SELECT * FROM unclaimed ORDER BY at_ms, payment_id")
+      .exec("SELECT * FROM unclaimed WHERE booked_at_ms IS NULL ORDER BY at_ms, payment_id")
       .toArray()
-      .map((row) => ({ ...row, livemode: row["livemode"] === 1 }) as unknown as UnclaimedPayment);
+      .map(toUnclaimed);
   }
+
+  async lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null> {
+    const row = hasSchema(this.ctx.storage) ? this.#row(input.payment_id) : undefined;
+    return row === undefined ? null : toUnclaimed(row);
+  }
+
+  async assign(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<AssignOutcome> {
+    const { payment_id, envelope_id } = input;
+    const row = hasSchema(this.ctx.storage) ? this.#row(payment_id) : undefined;
+    if (row === undefined) return { outcome: "unknown" };
+    const payment = toUnclaimed(row);
+    if (row["booked_at_ms"] !== null) return { outcome: "taken", payment };
+    // Remembered with the row, so that an assignment which was interrupted, or made anew, asks all of them again.
+    const former = new Set(JSON.parse(row["claimed_by"] as string) as string[]);
+    const claimant = this.#claimant(payment_id);
+    if (claimant !== undefined) former.add(claimant);
+    former.delete(envelope_id);
+    const claimed_by = [...former];
+    this.ctx.storage.transactionSync(() => {
+      this.#sql.exec(
+        "UPDATE unclaimed SET assigned_to = ?, claimed_by = ? WHERE payment_id = ?",
+        envelope_id,
+        JSON.stringify(claimed_by),
+        payment_id,
+      );
+      this.#sql.exec(
+        "INSERT OR REPLACE INTO claim (payment_id, envelope_id, at_ms) VALUES (?, ?, ?)",
+        payment_id,
+        envelope_id,
+        Date.now(),
+      );
+    });
+    return { outcome: "assigned", payment: { ...payment, assigned_to: envelope_id }, claimed_by };
+  }
+
+  #row(payment_id: string): Record<string, SqlStorageValue> | undefined {
+    return this.#sql.exec("SELECT * FROM unclaimed WHERE payment_id = ?", payment_id).toArray()[0];
+  }
+
+  /** The unclaimed row, as long as the payment is in no envelope. */
+  #listed(payment_id: string): Record<string, SqlStorageValue> | undefined {
+    const row = this.#row(payment_id);
+    return row?.["booked_at_ms"] === null ? row : undefined;
+  }
+
+  #claimant(payment_id: string): string | undefined {
+    const [row] = this.#sql.exec("SELECT envelope_id FROM claim WHERE payment_id = ?", payment_id).toArray();
+    return row?.["envelope_id"] as string | undefined;
+  }
+
+  #parked(payment_id: string): readonly ParkedReport[] {
+    return this.#sql
+      .exec("SELECT event_id, report FROM parked WHERE payment_id = ? ORDER BY at_ms, event_id", payment_id)
+      .toArray()
+      .map((row) => ({
+        event_id: row["event_id"] as string,
+        report: JSON.parse(row["report"] as string) as PaymentReport,
+      }));
+  }
+
+  #create(): void {
+    migrate(this.ctx.storage, DIRECTORY_MIGRATIONS, Date.now());
+  }
+}
+
+function toUnclaimed(row: Record<string, SqlStorageValue>): UnclaimedPayment {
+  const { claimed_by, booked_at_ms, ...rest } = row;
+  const facts = row["facts"] === null ? null : JSON.parse(row["facts"] as string);
+  return { ...rest, livemode: row["livemode"] === 1, facts } as unknown as UnclaimedPayment;
 }

@@ -1,6 +1,21 @@
-/** The tables of one shard of the directory. */
+/** The tables of one shard of the directory. docs/storage.md explains them. */
 export const DIRECTORY_MIGRATIONS: readonly string[] = [
   `
+  CREATE TABLE claim (
+    payment_id TEXT PRIMARY KEY,
+    envelope_id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE parked (
+    event_id TEXT PRIMARY KEY,
+    payment_id TEXT NOT NULL,
+    report TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX parked_payment ON parked (payment_id);
+  CREATE INDEX parked_at ON parked (at_ms);
+
   CREATE TABLE unclaimed (
     payment_id TEXT PRIMARY KEY,
     event_id TEXT NOT NULL,
@@ -9,7 +24,11 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
     currency TEXT,
     amount_total INTEGER,
     livemode INTEGER NOT NULL,
-    at_ms INTEGER NOT NULL
+    facts TEXT,
+    at_ms INTEGER NOT NULL,
+    assigned_to TEXT,
+    claimed_by TEXT NOT NULL DEFAULT '[]',
+    booked_at_ms INTEGER
   ) STRICT, WITHOUT ROWID;
   `,
 ];

@@ -9,8 +9,7 @@ import type {
   ChargeInput,
   ChargeOutcome,
   Credential,
-  CreditInput,
-  CreditOutcome,
+  DisownOutcome,
   EntriesInput,
   Entry,
   EnvelopeApi,
@@ -18,6 +17,8 @@ import type {
   GrantOutcome,
   HoldInput,
   HoldOutcome,
+  PaymentOutcome,
+  PaymentReport,
   RefundInput,
   RefundOutcome,
   ReleaseOutcome,
@@ -32,17 +33,9 @@ import { type Micros, ZERO } from "../money.js";
 import { aggregateStub } from "../stubs.js";
 import { decideRotation, judge } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
-import {
-  balances,
-  type Draft,
-  decideCharge,
-  decideGrant,
-  decidePayment,
-  decideRefund,
-  refusal,
-  taken,
-} from "./ledger.js";
+import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
 import { nextAttemptMs, shipEntries } from "./outbox.js";
+import { decidePayment } from "./payments.js";
 import { Store } from "./store.js";
 
 /** How long a token stays valid after its successor was first used: enough for requests under way in other tabs. */
@@ -150,21 +143,41 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return { outcome: "granted", ...entry, ...balances(this.#store.account(now)) };
   }
 
-  /** Files what Stripe says of a payment; the payment's row, its ledger entry and the new balance are one transaction. */
-  async credit(input: CreditInput): Promise<CreditOutcome> {
+  /** Files what Stripe says of a payment; its row, its entries and the new balance are one transaction. */
+  async report(report: PaymentReport): Promise<PaymentOutcome> {
     const now = this.#now();
-    const { payment, credit_micros } = input;
-    const decision = decidePayment(this.#store.account(now), this.#store.payment(payment.payment_id), input);
+    const { payment_id } = report;
+    const decision = decidePayment(this.#store.account(now), this.#store.paymentFile(payment_id), report);
     if ("outcome" in decision) return decision.outcome;
-    const entry = this.#store.transaction(() => {
-      this.#store.create(this.#name(), payment.currency, now);
-      const written = decision.write && this.#append(decision.write, now);
-      this.#store.filePayment(payment, decision.file, { micros: credit_micros, seq: written?.seq ?? null }, now);
+    const { file, writes } = decision;
+    const entries = this.#store.transaction(() => {
+      this.#store.create(this.#name(), report.currency, now);
+      const written = writes.map((draft) => ({ ...this.#append(draft, now), kind: draft.kind }));
+      const credit = written.find(({ kind }) => kind === "topup");
+      this.#store.filePayment(payment_id, file, credit?.seq ?? null, now);
       return written;
     });
     const after = balances(this.#store.account(now));
-    if (entry !== undefined) return { outcome: "credited", ...entry, ...after };
-    return { outcome: decision.file === "pending" ? "pending" : "failed", ...after };
+    const credit = entries.find(({ kind }) => kind === "topup");
+    if (credit !== undefined)
+      return { outcome: "credited", seq: credit.seq, amount_micros: credit.amount_micros, ...after };
+    const [reversed] = entries;
+    if (reversed !== undefined) return { outcome: "reversed", amount_micros: reversed.amount_micros, ...after };
+    if (file.payment !== undefined)
+      return { outcome: file.payment.state === "pending" ? "pending" : "failed", ...after };
+    return { outcome: "noted", ...after };
+  }
+
+  async disown(input: { readonly payment_id: string; readonly currency: string }): Promise<DisownOutcome> {
+    const now = this.#now();
+    const { payment_id, currency } = input;
+    const { payment, reversals } = this.#store.paymentFile(payment_id);
+    if (payment?.state === "paid") return { outcome: "paid" };
+    this.#store.transaction(() => {
+      this.#store.create(this.#name(), currency, now);
+      this.#store.disown(payment_id, now);
+    });
+    return { outcome: "disowned", reversals };
   }
 
   async state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome> {
@@ -180,6 +193,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       seq: this.#store.head.seq,
       funded: this.#store.head.seq > 0,
       frozen: account.frozen,
+      open_disputes: this.#store.head.open_disputes,
       currency: account.currency,
       holds: this.#store.openHolds(now).map(({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
         hold_id,

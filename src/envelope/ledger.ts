@@ -9,12 +9,9 @@ import type {
   Balances,
   ChargeInput,
   ChargeOutcome,
-  CreditInput,
-  CreditOutcome,
   EntryKind,
   GrantInput,
   GrantOutcome,
-  PaymentState,
   RefundInput,
   RefundOutcome,
   Refusal,
@@ -200,44 +197,4 @@ export function decideGrant(account: Account, prior: Prior | undefined, input: G
   }
   const { key, op, reason } = input;
   return { write: { kind: "grant", amount_micros: input.amount_micros, key, op, reason } };
-}
-
-/** What is on file of a payment. */
-export interface KnownPayment {
-  readonly state: PaymentState;
-}
-
-const PAYMENT_RANK: Readonly<Record<PaymentState, number>> = { pending: 1, failed: 2, paid: 3 };
-
-export type PaymentDecision =
-  | { readonly outcome: CreditOutcome }
-  /** File the payment's new state; with `write`, its credit as well, in the same transaction. */
-  | { readonly file: PaymentState; readonly write?: Draft };
-
-/**
- * A payment only climbs (pending → failed → paid), so that any order and number of Stripe's events ends the same. The
- * one step that moves money is the arrival at `paid`.
- */
-export function decidePayment(account: Account, known: KnownPayment | undefined, input: CreditInput): PaymentDecision {
-  const now = balances(account);
-  const { payment, credit_micros } = input;
-  if (known !== undefined && PAYMENT_RANK[known.state] >= PAYMENT_RANK[payment.state]) {
-    return {
-      outcome: {
-        outcome: known.state === "paid" ? "duplicate" : payment.state === "pending" ? "pending" : "failed",
-        ...now,
-      },
-    };
-  }
-  if (account.currency !== null && account.currency !== payment.currency) {
-    return { outcome: { outcome: "uncreditable", reason: "currency", ...now } };
-  }
-  if (payment.state !== "paid") return { file: payment.state };
-  if (!(credit_micros > 0) || addMicros(account.balance_micros, credit_micros) === undefined) {
-    return { outcome: { outcome: "uncreditable", reason: "amount", ...now } };
-  }
-  return {
-    file: "paid",
-    write: { kind: "topup", amount_micros: credit_micros, payment_id: payment.payment_id },
-  };
 }

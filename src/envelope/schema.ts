@@ -89,4 +89,26 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
     expires_at_ms INTEGER
   ) STRICT;
   `,
+  `
+  ALTER TABLE payment ADD COLUMN reversed_micros INTEGER NOT NULL DEFAULT 0 ${safe("reversed_micros")} CHECK (reversed_micros BETWEEN 0 AND credit_micros);
+
+  CREATE TABLE reversal (
+    reversal_id TEXT PRIMARY KEY,
+    payment_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('refund', 'dispute', 'warning', 'check')),
+    rank INTEGER NOT NULL,
+    amount INTEGER NOT NULL ${safe("amount")},
+    whole INTEGER NOT NULL,
+    open INTEGER NOT NULL,
+    freezes INTEGER NOT NULL,
+    told_at INTEGER NOT NULL,
+    status_rank INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX reversal_payment ON reversal (payment_id);
+  CREATE TABLE disowned (
+    payment_id TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX reversal_open ON reversal (reversal_id) WHERE open = 1;
+  `,
 ];

@@ -3,12 +3,13 @@
  * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
  * with it.
  */
-import type { Credential, Entry, HoldEnd, HoldInput, PaymentFacts, PaymentState } from "../contract.js";
+import type { Credential, Entry, HoldEnd, HoldInput, PaymentFacts, PaymentReport, Reversal } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
 import type { StoredCredential } from "./credentials.js";
 import { type Hold, isExpired } from "./holds.js";
-import type { Account, Draft, KnownPayment, Prior, Refundable } from "./ledger.js";
+import type { Account, Draft, Prior, Refundable } from "./ledger.js";
+import { NO_FILE, type PaymentFile } from "./payments.js";
 import { ENVELOPE_MIGRATIONS } from "./schema.js";
 
 /** How far back a retry looks for what its first attempt wrote. Retries follow within seconds. */
@@ -19,11 +20,24 @@ interface Head {
   at_ms: number;
   balance_micros: Micros;
   currency: string | null;
+  /** By the owner. */
   frozen: boolean;
+  open_disputes: number;
+  /** One of the open disputes freezes the envelope. */
+  disputed: boolean;
   mirrored_seq: number;
 }
 
-const EMPTY: Head = { seq: 0, at_ms: 0, balance_micros: ZERO, currency: null, frozen: false, mirrored_seq: 0 };
+const EMPTY: Head = {
+  seq: 0,
+  at_ms: 0,
+  balance_micros: ZERO,
+  currency: null,
+  frozen: false,
+  open_disputes: 0,
+  disputed: false,
+  mirrored_seq: 0,
+};
 
 type Row = Record<string, SqlStorageValue>;
 
@@ -77,8 +91,8 @@ export class Store {
   }
 
   account(now_ms: number): Account {
-    const { balance_micros, frozen, currency } = this.#head;
-    return { balance_micros, held_micros: this.#held(now_ms), frozen, currency };
+    const { balance_micros, frozen, disputed, currency } = this.#head;
+    return { balance_micros, held_micros: this.#held(now_ms), frozen: frozen || disputed, currency };
   }
 
   openHolds(now_ms: number): readonly Hold[] {
@@ -201,30 +215,61 @@ export class Store {
     this.#holds.delete(hold.hold_id);
   }
 
-  payment(payment_id: string): KnownPayment | undefined {
-    if (!this.exists) return undefined;
-    const [row] = this.#sql.exec("SELECT state FROM payment WHERE payment_id = ?", payment_id).toArray();
-    return row as unknown as KnownPayment | undefined;
+  paymentFile(payment_id: string): PaymentFile {
+    if (!this.exists) return NO_FILE;
+    const [row] = this.#sql.exec("SELECT * FROM payment WHERE payment_id = ?", payment_id).toArray();
+    const reversals = this.#sql
+      .exec(
+        `SELECT reversal_id, kind, rank, amount, whole, open, freezes, told_at, status_rank
+         FROM reversal WHERE payment_id = ? ORDER BY reversal_id`,
+        payment_id,
+      )
+      .toArray()
+      .map((one) => ({ ...one, whole: one["whole"] === 1, open: one["open"] === 1, freezes: one["freezes"] === 1 }));
+    return {
+      payment: row && ({ ...row, livemode: row["livemode"] === 1 } as unknown as PaymentFacts),
+      reversals: reversals as unknown as Reversal[],
+      reversed_micros: (row?.["reversed_micros"] as Micros | undefined) ?? ZERO,
+      disowned: this.#sql.exec("SELECT 1 FROM disowned WHERE payment_id = ?", payment_id).toArray().length > 0,
+    };
   }
 
+  disown(payment_id: string, now_ms: number): void {
+    this.#sql.exec("INSERT INTO disowned (payment_id, at_ms) VALUES (?, ?) ON CONFLICT DO NOTHING", payment_id, now_ms);
+    this.#sql.exec("UPDATE reversal SET open = 0 WHERE payment_id = ?", payment_id);
+    this.#loadDisputes();
+  }
+
+  /** Files what a report changed. `credited_seq` is the entry of the payment's credit, when this report brought it. */
   filePayment(
-    facts: PaymentFacts,
-    state: PaymentState,
-    credit: { readonly micros: Micros; readonly seq: number | null },
+    payment_id: string,
+    file: Pick<PaymentReport, "payment" | "reversal"> & { readonly reversed_micros: Micros },
+    credited_seq: number | null,
     now_ms: number,
   ): void {
+    if (file.payment !== undefined) this.#filePaymentFacts(payment_id, file.payment, credited_seq, now_ms);
+    this.#sql.exec(
+      "UPDATE payment SET reversed_micros = ?2 WHERE payment_id = ?1 AND reversed_micros <> ?2",
+      payment_id,
+      file.reversed_micros,
+    );
+    if (file.reversal !== undefined) this.#fileReversal(payment_id, file.reversal);
+  }
+
+  #filePaymentFacts(payment_id: string, facts: PaymentFacts, credited_seq: number | null, now_ms: number): void {
     this.#sql.exec(
       `INSERT INTO payment (payment_id, state, credit_micros, credited_seq, session_id, event_id, livemode, currency,
          amount_total, amount_subtotal, amount_discount, amount_shipping, amount_tax, at_ms)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (payment_id) DO UPDATE SET state = excluded.state, credit_micros = excluded.credit_micros,
-         credited_seq = excluded.credited_seq, event_id = excluded.event_id, at_ms = excluded.at_ms,
-         amount_total = excluded.amount_total, amount_subtotal = excluded.amount_subtotal,
-         amount_discount = excluded.amount_discount, amount_shipping = excluded.amount_shipping, amount_tax = excluded.amount_tax`,
-      facts.payment_id,
-      state,
-      credit.micros,
-      credit.seq,
+         credited_seq = excluded.credited_seq, session_id = excluded.session_id, event_id = excluded.event_id,
+         at_ms = excluded.at_ms, amount_total = excluded.amount_total, amount_subtotal = excluded.amount_subtotal,
+         amount_discount = excluded.amount_discount, amount_shipping = excluded.amount_shipping,
+         amount_tax = excluded.amount_tax`,
+      payment_id,
+      facts.state,
+      facts.credit_micros,
+      credited_seq,
       facts.session_id,
       facts.event_id,
       facts.livemode ? 1 : 0,
@@ -236,6 +281,24 @@ export class Store {
       facts.amount_tax,
       now_ms,
     );
+  }
+
+  #fileReversal(payment_id: string, reversal: Reversal): void {
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO reversal (reversal_id, payment_id, kind, rank, amount, whole, open, freezes, told_at, status_rank)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      reversal.reversal_id,
+      payment_id,
+      reversal.kind,
+      reversal.rank,
+      reversal.amount,
+      reversal.whole ? 1 : 0,
+      reversal.open ? 1 : 0,
+      reversal.freezes ? 1 : 0,
+      reversal.told_at,
+      reversal.status_rank,
+    );
+    this.#loadDisputes();
   }
 
   /** Learns credentials, oldest first. Each takes over from those before it, which stay valid for `grace_ms`. */
@@ -287,11 +350,22 @@ export class Store {
       balance_micros: (last?.["balance_micros"] as Micros | undefined) ?? ZERO,
       currency: meta["currency"] as string,
       frozen: meta["frozen_at_ms"] !== null,
+      open_disputes: 0,
+      disputed: false,
       mirrored_seq: meta["mirrored_seq"] as number,
     };
     const open = this.#sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
     this.#holds = new Map(open.map((hold) => [hold.hold_id, hold]));
     this.#loadCredentials();
+    this.#loadDisputes();
+  }
+
+  #loadDisputes(): void {
+    const [row] = this.#sql
+      .exec("SELECT count(*) AS open_disputes, coalesce(max(freezes), 0) AS disputed FROM reversal WHERE open = 1")
+      .toArray();
+    const open_disputes = (row?.["open_disputes"] as number | undefined) ?? 0;
+    this.#head = { ...this.#head, open_disputes, disputed: row?.["disputed"] === 1 };
   }
 
   #loadCredentials(): void {

@@ -1,11 +1,22 @@
 /**
- * Stripe's webhook: verify, read, credit. Answers 200 only when the outcome is durable, because a 2xx ends Stripe's
- * retries; anything that could not be finished is a 503, and Stripe sends it again. No call to Stripe's API is made.
+ * Stripe's webhook: verify, read, book. Answers 200 only when the outcome is durable, because a 2xx ends Stripe's retries;
+ * anything that could not be finished is a 503, and Stripe sends it again. Only a thin event asks Stripe's API for anything.
+ *
+ * The order of the writes makes every interruption repairable: a payment is claimed in the directory before it is credited,
+ * news that came before the claim is applied before it is forgotten, and each step, done again, changes nothing.
  */
-import type { CreditInput, CreditOutcome, UnclaimedPayment } from "../contract.js";
+import type {
+  ClaimOutcome,
+  NewUnclaimedPayment,
+  ParkedReport,
+  PaymentOutcome,
+  PaymentReport,
+  SettledPayment,
+} from "../contract.js";
 import type { Reference } from "../reference.js";
 import { plainProblem } from "../refusal.js";
-import { type CreditRules, type Meaning, readEvent } from "./session.js";
+import { readEvent, readThin, snapshotOf, type ThinEvent } from "./events.js";
+import type { CreditRules, Meaning } from "./payment.js";
 import { verify } from "./verify.js";
 
 export type WebhookOutcome = "credited" | "duplicate" | "pending" | "ignored" | "unclaimed" | "reversed";
@@ -13,8 +24,14 @@ export type WebhookOutcome = "credited" | "duplicate" | "pending" | "ignored" | 
 /** What the webhook is given of the rest of the house. */
 export interface WebhookPorts {
   readonly rules: CreditRules;
-  readonly credit: (reference: Reference, input: CreditInput) => Promise<CreditOutcome>;
-  readonly recordUnclaimed: (payment: Omit<UnclaimedPayment, "at_ms">) => Promise<unknown>;
+  /** Reports to an envelope; the reference, where there is one, says near whom it is created. */
+  readonly report: (envelope_id: string, report: PaymentReport, reference?: Reference) => Promise<PaymentOutcome>;
+  readonly claim: (payment_id: string, envelope_id: string) => Promise<ClaimOutcome>;
+  readonly route: (parked: ParkedReport) => Promise<{ readonly envelope_id: string | null }>;
+  readonly settle: (settled: SettledPayment) => Promise<unknown>;
+  readonly recordUnclaimed: (payment: NewUnclaimedPayment) => Promise<unknown>;
+  /** The object a thin event is about, from Stripe's API; `undefined` when Stripe says there is none. */
+  readonly fetchObject: (event: ThinEvent) => Promise<unknown>;
 }
 
 export async function handleWebhook(
@@ -29,38 +46,74 @@ export async function handleWebhook(
   if (verified.outcome === "refused") {
     return plainProblem(400, "not-signed", "Not signed", "The request is not signed by Stripe.");
   }
-  const outcome = await act(readEvent(verified.event, ports.rules), ports);
+  const thin = readThin(verified.event);
+  const event = thin === undefined ? verified.event : snapshotOf(thin, await ports.fetchObject(thin));
+  const outcome = await act(readEvent(event, ports.rules), ports);
   return Response.json({ received: true, outcome }, { headers: { "Cache-Control": "no-store" } });
 }
 
 async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcome> {
-  if (meaning.kind === "ignore") return "ignored";
-  if (meaning.kind === "unclaimed") {
-    await ports.recordUnclaimed(meaning.payment);
+  switch (meaning.kind) {
+    case "ignore":
+      return "ignored";
+    case "unclaimed":
+      await ports.recordUnclaimed(meaning.payment);
+      return "unclaimed";
+    case "payment":
+      return bookPayment(meaning, ports);
+    case "reversal": {
+      const { envelope_id } = await ports.route({ event_id: meaning.event_id, report: meaning.report });
+      if (envelope_id === null) return "pending";
+      return said(await ports.report(envelope_id, meaning.report));
+    }
+  }
+}
+
+/** Claims, reports, then applies what came early. */
+async function bookPayment(
+  meaning: Extract<Meaning, { kind: "payment" }>,
+  ports: WebhookPorts,
+): Promise<WebhookOutcome> {
+  const { reference, report } = meaning;
+  const { payment_id, payment } = report;
+  const { envelope_id, parked, listed } = await ports.claim(payment_id, reference.envelopeId);
+  const outcome = await ports.report(envelope_id, report, reference);
+  // An owner is giving it to another envelope at this very moment: it is credited there.
+  if (outcome.outcome === "disowned") return "duplicate";
+  if (outcome.outcome === "uncreditable") {
+    const { event_id, currency, amount_total, livemode } = payment;
+    const { reason } = outcome;
+    const client_reference_id = meaning.client_reference_id;
+    await ports.recordUnclaimed({
+      payment_id,
+      event_id,
+      reason,
+      client_reference_id,
+      currency,
+      amount_total,
+      livemode,
+      facts: payment,
+    });
     return "unclaimed";
   }
-  const { payment } = meaning.input;
-  const credited = await ports.credit(meaning.reference, meaning.input);
-  switch (credited.outcome) {
+  for (const { report: early } of parked) await ports.report(envelope_id, early);
+  if (parked.length > 0 || (listed && payment.state === "paid")) {
+    await ports.settle({ payment_id, envelope_id, event_ids: parked.map(({ event_id }) => event_id) });
+  }
+  return said(outcome);
+}
+
+function said({ outcome }: PaymentOutcome): WebhookOutcome {
+  switch (outcome) {
     case "credited":
+    case "reversed":
     case "duplicate":
     case "pending":
-      return credited.outcome;
+      return outcome;
     case "failed":
+    case "noted":
+    case "uncreditable":
+    case "disowned":
       return "ignored";
-    case "uncreditable": {
-      const { payment_id, event_id, currency, amount_total, livemode } = payment;
-      const client_reference_id = meaning.reference.envelopeId;
-      await ports.recordUnclaimed({
-        payment_id,
-        event_id,
-        reason: credited.reason,
-        client_reference_id,
-        currency,
-        amount_total,
-        livemode,
-      });
-      return "unclaimed";
-    }
   }
 }

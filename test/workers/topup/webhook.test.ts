@@ -2,17 +2,20 @@
 import { abortAllDurableObjects } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { Envelope, EnvelopeDirectory, type EnvelopeOptions, type UnclaimedPayment } from "../../../src/index.js";
-import { directoryShards } from "../../../src/stubs.js";
+import {
+  Envelope,
+  EnvelopeDirectory,
+  type EnvelopeOptions,
+  type UnclaimedPayment,
+  unclaimedPayments,
+} from "../../../src/index.js";
 import { completed, nextId, type Problem, Site, sessionEvent, sign, WEBHOOK_SECRETS } from "../support.js";
 
 const site = new Site();
 afterEach(() => vi.restoreAllMocks());
 
 const unclaimed = async (payment_id: string): Promise<UnclaimedPayment | undefined> =>
-  (await Promise.all(directoryShards(env).map((shard) => shard.unclaimed())))
-    .flat()
-    .find((one) => one.payment_id === payment_id);
+  (await unclaimedPayments(env)).find((one) => one.payment_id === payment_id);
 
 describe("one credit per payment", () => {
   it("T30 T31 the same event 100 times, at once and later", async () => {
@@ -52,8 +55,8 @@ describe("one credit per payment", () => {
   it("T43 the answer was lost after the credit: Stripe's retry finds it done", async () => {
     const { reference, envelope } = await site.newcomer();
     const event = completed({ client_reference_id: reference });
-    const real = Envelope.prototype.credit;
-    vi.spyOn(Envelope.prototype, "credit").mockImplementationOnce(async function (this: Envelope, input) {
+    const real = Envelope.prototype.report;
+    vi.spyOn(Envelope.prototype, "report").mockImplementationOnce(async function (this: Envelope, input) {
       await real.call(this, input);
       throw new Error("killed before the answer");
     });
@@ -65,7 +68,7 @@ describe("one credit per payment", () => {
   it("T42 an envelope that cannot be reached is a 503, and nothing is half-written", async () => {
     const { reference, envelope } = await site.newcomer();
     const event = completed({ client_reference_id: reference });
-    vi.spyOn(Envelope.prototype, "credit").mockRejectedValueOnce(new Error("storage is gone"));
+    vi.spyOn(Envelope.prototype, "report").mockRejectedValueOnce(new Error("storage is gone"));
     const response = await new Site({ onIncident: () => undefined }).webhook(event);
     expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "1"]);
     expect(await envelope.entries()).toEqual([]);

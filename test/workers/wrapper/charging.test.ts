@@ -270,7 +270,7 @@ function spyOnEnvelope(): () => Record<string, number> {
     "release",
     "refund",
     "grant",
-    "credit",
+    "report",
     "state",
     "entries",
     "rotate",

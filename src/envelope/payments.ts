@@ -1,0 +1,137 @@
+/**
+ * The rules of payments: what Stripe's words do to an account. Pure, like ledger.ts.
+ *
+ * Stripe sends the same news several times, in any order, under different events. So each Stripe object has one state that
+ * only climbs, states are joined, and what reaches the ledger is only the difference between what is due now and what was
+ * booked before. A payment that is paid is worth its credit, once; refunds and withdrawn disputes take it back in
+ * proportion, never more than it gave, below zero if need be.
+ */
+import type { PaymentFacts, PaymentOutcome, PaymentReport, PaymentState, Reversal } from "../contract.js";
+import { addMicros, type Micros, ZERO } from "../money.js";
+import { type Account, balances, type Draft } from "./ledger.js";
+
+/** All that is known of one payment. */
+export interface PaymentFile {
+  readonly payment: PaymentFacts | undefined;
+  readonly reversals: readonly Reversal[];
+  /** What was taken back so far. */
+  readonly reversed_micros: Micros;
+  /** Given up, so that it could be credited elsewhere: nothing of it is booked here any more. */
+  readonly disowned: boolean;
+}
+
+export const NO_FILE: PaymentFile = { payment: undefined, reversals: [], reversed_micros: ZERO, disowned: false };
+
+const PAYMENT_RANK: Readonly<Record<PaymentState, number>> = { pending: 1, failed: 2, paid: 3 };
+
+/** The higher state of a payment. The facts of `paid` stay those of the first report: later ones say the same, or are wrong. */
+export function climb(known: PaymentFacts | undefined, told: PaymentFacts): PaymentFacts {
+  return known !== undefined && PAYMENT_RANK[known.state] >= PAYMENT_RANK[told.state] ? known : told;
+}
+
+/** Joins two states of one object: commutative, associative and idempotent, so that order and number do not matter. */
+export function joinReversal(known: Reversal | undefined, told: Reversal): Reversal {
+  if (known === undefined) return told;
+  const later = isLater(told, known) ? told : known;
+  return {
+    ...later,
+    rank: Math.max(known.rank, told.rank),
+    whole: known.whole || told.whole,
+    freezes: known.freezes || told.freezes,
+  };
+}
+
+/** By time, then by how far the status had come; the amount only breaks ties, so that the order of arrival never does. */
+function isLater(one: Reversal, other: Reversal): boolean {
+  if (one.told_at !== other.told_at) return one.told_at > other.told_at;
+  if (one.status_rank !== other.status_rank) return one.status_rank > other.status_rank;
+  return one.amount > other.amount;
+}
+
+const REFUND_FAILED = 3;
+
+/** Whether the object's money is away now: a refund that has not failed, a dispute whose last move was a withdrawal. */
+function isTaken({ kind, rank }: Reversal): boolean {
+  if (kind === "refund") return rank < REFUND_FAILED;
+  return kind === "dispute" && rank % 2 === 1;
+}
+
+/**
+ * What of a payment's credit is to be taken back: the part of the payment that is away, of the credit, rounded down except
+ * at the end, where it is exactly the rest. Computed from the sum and not per refund, so any number of partial refunds adds up.
+ */
+export function reversedDue(payment: PaymentFacts, reversals: readonly Reversal[]): Micros {
+  const away = reversals.filter(isTaken);
+  if (away.length === 0) return ZERO;
+  const total = BigInt(payment.amount_total);
+  const sum = away.reduce((minor, { amount }) => minor + BigInt(amount), 0n);
+  if (away.some(({ whole }) => whole) || sum >= total) return payment.credit_micros;
+  return Number((BigInt(payment.credit_micros) * sum) / total) as Micros;
+}
+
+export type PaymentDecision =
+  | { readonly outcome: PaymentOutcome }
+  /** File what changed, append the entries, all in one transaction. */
+  | {
+      readonly file: Pick<PaymentFile, "reversed_micros"> & Pick<PaymentReport, "payment" | "reversal">;
+      readonly writes: readonly Draft[];
+    };
+
+export function decidePayment(account: Account, known: PaymentFile, report: PaymentReport): PaymentDecision {
+  const now = balances(account);
+  if (known.disowned) return { outcome: { outcome: "disowned", ...now } };
+  const payment = report.payment === undefined ? known.payment : climb(known.payment, report.payment);
+  const before = known.reversals.find(({ reversal_id }) => reversal_id === report.reversal?.reversal_id);
+  const reversal = report.reversal && joinReversal(before, report.reversal);
+  const newPayment = payment !== known.payment ? payment : undefined;
+  const newReversal = reversal !== undefined && !isSame(reversal, before) ? reversal : undefined;
+  if (newPayment === undefined && newReversal === undefined)
+    return { outcome: { ...unchanged(known, report), ...now } };
+
+  if (account.currency !== null && account.currency !== report.currency) {
+    return { outcome: { outcome: "uncreditable", reason: "currency", ...now } };
+  }
+  const becamePaid = newPayment?.state === "paid";
+  if (becamePaid && !isCreditable(account, newPayment)) {
+    return { outcome: { outcome: "uncreditable", reason: "amount", ...now } };
+  }
+  const reversals =
+    newReversal === undefined ? known.reversals : [...known.reversals.filter((one) => one !== before), newReversal];
+  const due = payment?.state === "paid" ? reversedDue(payment, reversals) : ZERO;
+  const writes: Draft[] = [];
+  if (becamePaid)
+    writes.push({ kind: "topup", amount_micros: newPayment.credit_micros, payment_id: report.payment_id });
+  if (due !== known.reversed_micros) {
+    const amount_micros = (known.reversed_micros - due) as Micros;
+    writes.push({
+      kind: amount_micros < 0 ? "clawback" : "reinstatement",
+      amount_micros,
+      payment_id: report.payment_id,
+    });
+  }
+  return {
+    file: {
+      reversed_micros: due,
+      ...(newPayment === undefined ? {} : { payment: newPayment }),
+      ...(newReversal === undefined ? {} : { reversal: newReversal }),
+    },
+    writes,
+  };
+}
+
+function isCreditable(account: Account, payment: PaymentFacts): boolean {
+  return payment.credit_micros > 0 && addMicros(account.balance_micros, payment.credit_micros) !== undefined;
+}
+
+function unchanged(
+  known: PaymentFile,
+  report: PaymentReport,
+): { readonly outcome: "duplicate" | "pending" | "failed" } {
+  const { payment } = report;
+  if (payment === undefined || known.payment?.state === "paid") return { outcome: "duplicate" };
+  return { outcome: payment.state === "pending" ? "pending" : "failed" };
+}
+
+function isSame(one: Reversal, other: Reversal | undefined): boolean {
+  return other !== undefined && (Object.keys(one) as (keyof Reversal)[]).every((field) => one[field] === other[field]);
+}

@@ -1,0 +1,51 @@
+/** Stripe's API, for the few calls that need it. The package is loaded on the first one, so nothing else pays for it. */
+import type Stripe from "stripe";
+import { EnvelopeUnreachableError } from "./attempt.js";
+import { stripeApiBase, stripeKey } from "./settings.js";
+
+const TIMEOUT_MS = 20_000;
+
+/** A client for the configured key. Telemetry off: Stripe needs no timings of ours. */
+export async function stripeApi(env: unknown): Promise<Stripe> {
+  const key = stripeKey(env);
+  const base = stripeApiBase(env);
+  const { default: StripeClient } = await import("stripe");
+  return new StripeClient(key, {
+    httpClient: StripeClient.createFetchHttpClient(),
+    telemetry: false,
+    timeout: TIMEOUT_MS,
+    maxNetworkRetries: 1,
+    ...(base && {
+      host: base.hostname,
+      port: base.port || (base.protocol === "https:" ? 443 : 80),
+      protocol: base.protocol === "https:" ? "https" : "http",
+    }),
+  });
+}
+
+type Fetcher = (stripe: Stripe, id: string) => Promise<unknown>;
+
+const FETCHERS: readonly (readonly [prefix: string, fetch: Fetcher])[] = [
+  ["checkout.session.", (stripe, id) => stripe.checkout.sessions.retrieve(id)],
+  ["payment_intent.", (stripe, id) => stripe.paymentIntents.retrieve(id)],
+  ["refund.", (stripe, id) => stripe.refunds.retrieve(id)],
+  ["charge.dispute.", (stripe, id) => stripe.disputes.retrieve(id)],
+  ["charge.", (stripe, id) => stripe.charges.retrieve(id)],
+  ["radar.early_fraud_warning.", (stripe, id) => stripe.radar.earlyFraudWarnings.retrieve(id)],
+];
+
+/**
+ * The object that an event of this type is about, as it is now; `undefined` when Stripe does not know it.
+ * @throws {EnvelopeUnreachableError} when Stripe cannot be asked: the caller answers 503, and Stripe sends the event again.
+ */
+export async function fetchEventObject(env: unknown, type: string, id: string): Promise<unknown> {
+  const fetcher = FETCHERS.find(([prefix]) => type.startsWith(prefix));
+  if (fetcher === undefined) return undefined;
+  const stripe = await stripeApi(env);
+  try {
+    return await fetcher[1](stripe, id);
+  } catch (cause) {
+    if ((cause as { statusCode?: number }).statusCode === 404) return undefined;
+    throw new EnvelopeUnreachableError("Stripe's API could not be asked", { cause });
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * What a refund, a dispute or a fraud warning means for the payment it is about. Pure. They name the payment and not the
+ * envelope; the directory knows whose it is. An unknown status or type is ignored, never thrown on.
+ */
+import type { Reversal } from "../contract.js";
+import { idOf, type Json, minor } from "./json.js";
+import { type CreditRules, IGNORE, type Meaning } from "./payment.js";
+
+/** A failed or cancelled refund gives us the money back, so it undoes what its creation took. */
+const REFUND_RANK: Readonly<Record<string, number>> = {
+  pending: 1,
+  requires_action: 1,
+  succeeded: 2,
+  failed: 3,
+  canceled: 3,
+};
+
+/** In the order a dispute goes through them. An inquiry (`warning_…`) moves nothing and freezes nothing. */
+const DISPUTE_STATUS: Readonly<Record<string, { readonly rank: number; readonly open: boolean }>> = {
+  warning_needs_response: { rank: 1, open: false },
+  warning_under_review: { rank: 2, open: false },
+  warning_closed: { rank: 3, open: false },
+  prevented: { rank: 3, open: false },
+  needs_response: { rank: 4, open: true },
+  under_review: { rank: 5, open: true },
+  won: { rank: 6, open: false },
+  lost: { rank: 6, open: false },
+  appeal_needs_response: { rank: 7, open: true },
+  appeal_under_review: { rank: 8, open: true },
+};
+
+/** How many times money has moved, as the event's own name implies; the object's list of balance transactions may say more. */
+const DISPUTE_MOVES: Readonly<Record<string, number>> = {
+  "charge.dispute.created": 0,
+  "charge.dispute.updated": 0,
+  "charge.dispute.closed": 0,
+  "charge.dispute.funds_withdrawn": 1,
+  "charge.dispute.funds_reinstated": 2,
+};
+
+type Reader = (
+  event: Json,
+  object: Json,
+  rules: CreditRules,
+) => Omit<Reversal, "reversal_id" | "told_at" | "whole" | "freezes"> | undefined;
+
+const refund: Reader = (_event, object) => {
+  const rank = REFUND_RANK[String(object["status"])];
+  const amount = minor(object["amount"]);
+  if (rank === undefined || amount === undefined) return undefined;
+  return { kind: "refund", rank, amount, open: false, status_rank: rank };
+};
+
+const dispute: Reader = (event, object) => {
+  const status = DISPUTE_STATUS[String(object["status"])];
+  const amount = minor(object["amount"]);
+  if (status === undefined || amount === undefined) return undefined;
+  const listed = Array.isArray(object["balance_transactions"]) ? object["balance_transactions"].length : 0;
+  const rank = Math.max(DISPUTE_MOVES[String(event["type"])] ?? 0, listed);
+  return { kind: "dispute", rank, amount, open: status.open, status_rank: status.rank };
+};
+
+/** The earliest sign of fraud. Moves nothing; kept, because a card it names must not open doors. */
+const warning: Reader = () => ({ kind: "warning", rank: 0, amount: 0, open: false, status_rank: 0 });
+
+/** Cumulative, and fired for each refund: kept to be compared with the refunds we were told of, never booked. */
+const check: Reader = (_event, object) => {
+  const amount = minor(object["amount_refunded"]);
+  return amount === undefined ? undefined : { kind: "check", rank: 0, amount, open: false, status_rank: 0 };
+};
+
+export const REVERSALS: Readonly<Record<string, Reader>> = {
+  "refund.created": refund,
+  "refund.updated": refund,
+  "refund.failed": refund,
+  "charge.refunded": check,
+  "charge.dispute.created": dispute,
+  "charge.dispute.updated": dispute,
+  "charge.dispute.funds_withdrawn": dispute,
+  "charge.dispute.funds_reinstated": dispute,
+  "charge.dispute.closed": dispute,
+  "radar.early_fraud_warning.created": warning,
+};
+
+export function readReversal(event: Json, object: Json, rules: CreditRules): Meaning {
+  const payment_id = idOf(object["payment_intent"]);
+  const told_at = minor(event["created"]);
+  const read = REVERSALS[String(event["type"])]?.(event, object, rules);
+  // A charge without a PaymentIntent cannot be one of ours.
+  if (payment_id === undefined || told_at === undefined || read === undefined) return IGNORE;
+  if (rules.mode !== undefined && event["livemode"] !== (rules.mode === "live")) return IGNORE;
+  const currency = object["currency"];
+  const reversal: Reversal = {
+    ...read,
+    reversal_id: String(object["id"]),
+    told_at,
+    // A bank may dispute in the card's own currency: what part of the payment that is cannot be known.
+    whole: typeof currency === "string" && currency !== rules.currency.code,
+    freezes: read.kind === "dispute" && rules.onDispute === "freeze",
+  };
+  return {
+    kind: "reversal",
+    event_id: String(event["id"]),
+    report: { payment_id, currency: rules.currency.code, reversal },
+  };
+}

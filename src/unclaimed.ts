@@ -1,0 +1,117 @@
+/**
+ * Unclaimed payments: signed money that is in no envelope yet, and the owner's one decision about each. An assignment that
+ * is interrupted anywhere stays listed, and is finished by making it again.
+ */
+import { attempt } from "./attempt.js";
+import type { PaymentFacts, Reversal, UnclaimedPayment } from "./contract.js";
+import { currencyOf, type Price, parsePrice } from "./money.js";
+import { DIRECTORY_SHARDS, directoryShard, directoryStub, envelopeStub } from "./stubs.js";
+
+/** Every payment that is in no envelope yet, oldest first. Asks each shard of the directory. */
+export async function unclaimedPayments(env: unknown): Promise<readonly UnclaimedPayment[]> {
+  const asked = Array.from({ length: DIRECTORY_SHARDS }, (_, shard) =>
+    attempt(() => directoryShard(env, shard).unclaimed()),
+  );
+  return (await Promise.all(asked)).flat().sort((one, other) => one.at_ms - other.at_ms);
+}
+
+export interface Assignment {
+  readonly paymentId: string;
+  /** The envelope's id, as `ctx.envelope.id` and the middle of a reference have it. */
+  readonly envelopeId: string;
+  /** What it is worth, in minor units. Needed only where Stripe's amounts could not be understood, as in a foreign currency. */
+  readonly amount?: Price;
+}
+
+export type AssignmentResult =
+  | { readonly outcome: "credited" }
+  /** In an envelope already: this one by an earlier assignment, or another. */
+  | { readonly outcome: "taken"; readonly envelopeId: string | null }
+  | { readonly outcome: "unknown" }
+  /** `amount` is needed, or does not fit. */
+  | { readonly outcome: "invalid"; readonly detail: string };
+
+/** Puts an unclaimed payment into an envelope, once. `currency` as given to `withEnvelope`. */
+export async function assignPayment(env: unknown, assignment: Assignment, currency = "usd"): Promise<AssignmentResult> {
+  const { paymentId: payment_id, envelopeId: envelope_id } = assignment;
+  if (!/^[0-9A-Za-z]{22}$/.test(envelope_id))
+    return { outcome: "invalid", detail: "envelopeId must be 22 letters and digits" };
+  const found = await attempt(() => directoryStub(env, payment_id).lookup({ payment_id }));
+  if (found === null) return { outcome: "unknown" };
+  const facts = factsOf(found, assignment.amount, currency);
+  if (facts === undefined)
+    return { outcome: "invalid", detail: "amount must be a price above zero: Stripe's own could not be used" };
+
+  const assigned = await attempt(() => directoryStub(env, payment_id).assign({ payment_id, envelope_id }));
+  if (assigned.outcome === "unknown") return { outcome: "unknown" };
+  if (assigned.outcome === "taken") return { outcome: "taken", envelopeId: assigned.payment.assigned_to };
+  const { reversals, paid } = await takeOver(env, payment_id, assigned.claimed_by, currency);
+  if (paid !== undefined) return { outcome: "taken", envelopeId: paid };
+  return book(env, { payment_id, envelope_id, currency }, facts, reversals);
+}
+
+/** What former claimants heard of the payment; the one that was credited after all, if there is one. */
+async function takeOver(
+  env: unknown,
+  payment_id: string,
+  claimants: readonly string[],
+  currency: string,
+): Promise<{ readonly reversals: readonly Reversal[]; readonly paid?: string }> {
+  const reversals: Reversal[] = [];
+  for (const envelope_id of claimants) {
+    const disowned = await attempt(() => envelopeStub(env, envelope_id).disown({ payment_id, currency }));
+    if (disowned.outcome === "paid") {
+      await attempt(() => directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids: [] }));
+      return { reversals, paid: envelope_id };
+    }
+    reversals.push(...disowned.reversals);
+  }
+  return { reversals };
+}
+
+async function book(
+  env: unknown,
+  at: { readonly payment_id: string; readonly envelope_id: string; readonly currency: string },
+  payment: PaymentFacts,
+  early: readonly Reversal[],
+): Promise<AssignmentResult> {
+  const { payment_id, envelope_id, currency } = at;
+  const claim = await attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id }));
+  const outcome = await attempt(() => envelopeStub(env, envelope_id).report({ payment_id, currency, payment }));
+  if (outcome.outcome === "uncreditable" || outcome.outcome === "disowned") {
+    return {
+      outcome: "invalid",
+      detail: `The envelope cannot take it: ${outcome.outcome === "uncreditable" ? outcome.reason : "disowned"}`,
+    };
+  }
+  for (const reversal of early) {
+    await attempt(() => envelopeStub(env, envelope_id).report({ payment_id, currency, reversal }));
+  }
+  for (const { report } of claim.parked) await attempt(() => envelopeStub(env, envelope_id).report(report));
+  const event_ids = claim.parked.map(({ event_id }) => event_id);
+  await attempt(() => directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids }));
+  return { outcome: "credited" };
+}
+
+/** Stripe's facts where they were understood; else what the owner says, over the amounts Stripe named. */
+function factsOf(payment: UnclaimedPayment, amount: Price | undefined, currency: string): PaymentFacts | undefined {
+  const known = currencyOf(currency);
+  if (known === undefined) throw new TypeError('currency must be a lower-case ISO 4217 code such as "usd"');
+  const credit_micros = amount === undefined ? payment.facts?.credit_micros : parsePrice(amount, known);
+  if (credit_micros === undefined || credit_micros <= 0) return undefined;
+  const { event_id, livemode, amount_total } = payment;
+  return {
+    session_id: payment.payment_id,
+    event_id,
+    livemode,
+    amount_total: amount_total ?? 0,
+    amount_subtotal: null,
+    amount_discount: 0,
+    amount_shipping: 0,
+    amount_tax: 0,
+    ...payment.facts,
+    currency,
+    state: "paid",
+    credit_micros,
+  };
+}

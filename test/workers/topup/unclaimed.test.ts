@@ -1,0 +1,206 @@
+/** Unclaimed payments: kept with their reason, assigned once, whatever is interrupted and whoever is faster. */
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { assignPayment, Envelope, EnvelopeDirectory, unclaimedPayments } from "../../../src/index.js";
+import { type Caller, completed, nextId, type Problem, Site } from "../support.js";
+
+const ADMIN = "an-owners-secret-0123456789-abcdefghij";
+const site = new Site({}, { ENVELOPE_ADMIN_SECRET: ADMIN });
+const euros = new Site({ currency: "eur" });
+afterEach(() => vi.restoreAllMocks());
+
+const cents = async ({ envelope }: Caller): Promise<number> => (await envelope.state()).balance_micros / 10_000;
+const isListed = async (paymentId: string): Promise<boolean> =>
+  (await unclaimedPayments(env)).some(({ payment_id }) => payment_id === paymentId);
+
+/** A payment without a reference. */
+async function stray(fields: Record<string, unknown> = {}): Promise<string> {
+  const payment_intent = nextId("pi");
+  expect(await site.outcomeOf(completed({ client_reference_id: null, payment_intent, ...fields }))).toBe("unclaimed");
+  return payment_intent;
+}
+
+const refund = (payment_intent: string, amount: number) => ({
+  id: nextId("evt"),
+  object: "event",
+  type: "refund.created",
+  livemode: false,
+  created: Math.floor(Date.now() / 1000),
+  data: {
+    object: { id: nextId("re"), object: "refund", payment_intent, amount, status: "succeeded", currency: "usd" },
+  },
+});
+
+describe("assignPayment", () => {
+  it("credits once, and takes the payment off the list", async () => {
+    const [one, other] = [await site.newcomer(), await site.newcomer()];
+    const paymentId = await stray({ amount_total: 700 });
+    expect(await isListed(paymentId)).toBe(true);
+    expect(await assignPayment(env, { paymentId, envelopeId: one.id })).toEqual({ outcome: "credited" });
+    expect(await assignPayment(env, { paymentId, envelopeId: one.id })).toEqual({
+      outcome: "taken",
+      envelopeId: one.id,
+    });
+    expect(await assignPayment(env, { paymentId, envelopeId: other.id })).toEqual({
+      outcome: "taken",
+      envelopeId: one.id,
+    });
+    expect([await cents(one), await cents(other), await isListed(paymentId)]).toEqual([700, 0, false]);
+  });
+
+  it("by two owners at once goes to one envelope", async () => {
+    const callers = await Promise.all(Array.from({ length: 6 }, () => site.newcomer()));
+    const paymentId = await stray({ amount_total: 700 });
+    await Promise.all(callers.map(({ id }) => assignPayment(env, { paymentId, envelopeId: id })));
+    const total = (await Promise.all(callers.map(cents))).reduce((sum, one) => sum + one, 0);
+    expect(total).toBe(700);
+  });
+
+  it("that is interrupted at any step stays listed, and is finished by making it again", async () => {
+    const steps = [
+      () => vi.spyOn(EnvelopeDirectory.prototype, "assign").mockRejectedValueOnce(new Error("killed")),
+      () => vi.spyOn(EnvelopeDirectory.prototype, "claim").mockRejectedValueOnce(new Error("killed")),
+      () => vi.spyOn(Envelope.prototype, "report").mockRejectedValueOnce(new Error("killed")),
+      () => vi.spyOn(EnvelopeDirectory.prototype, "settle").mockRejectedValueOnce(new Error("killed")),
+    ];
+    for (const interrupt of steps) {
+      const caller = await site.newcomer();
+      const paymentId = await stray({ amount_total: 300 });
+      interrupt();
+      await expect(assignPayment(env, { paymentId, envelopeId: caller.id })).rejects.toThrow();
+      expect(await isListed(paymentId)).toBe(true);
+      expect(await assignPayment(env, { paymentId, envelopeId: caller.id })).toEqual({ outcome: "credited" });
+      expect([await cents(caller), await isListed(paymentId)]).toEqual([300, false]);
+    }
+  });
+
+  it("applies the refunds that came before it", async () => {
+    const caller = await site.newcomer();
+    const paymentId = await stray({ amount_total: 1000 });
+    expect(await site.outcomeOf(refund(paymentId, 400))).toBe("pending");
+    await assignPayment(env, { paymentId, envelopeId: caller.id });
+    expect(await cents(caller)).toBe(600);
+    expect(await site.outcomeOf(refund(paymentId, 100))).toBe("reversed");
+    expect(await cents(caller)).toBe(500);
+  });
+
+  it("moves a payment from an envelope that could not take it, with what that one heard of it", async () => {
+    const [holder, other] = [await site.payer(5), await site.newcomer()];
+    const payment_intent = nextId("pi");
+    const sent = completed({
+      client_reference_id: holder.reference,
+      currency: "eur",
+      payment_intent,
+      amount_total: 800,
+    });
+    expect(await euros.outcomeOf(sent)).toBe("unclaimed");
+    expect(await assignPayment(env, { paymentId: payment_intent, envelopeId: other.id, amount: "900" })).toEqual({
+      outcome: "credited",
+    });
+    expect([await cents(holder), await cents(other)]).toEqual([5, 900]);
+    expect(await euros.outcomeOf(sent)).not.toBe("credited");
+    expect([await cents(holder), await cents(other)]).toEqual([5, 900]);
+  });
+
+  it("needs an amount where Stripe's could not be understood", async () => {
+    const caller = await site.newcomer();
+    const paymentId = await stray({ currency: "jpy", amount_total: 5000 });
+    expect(await assignPayment(env, { paymentId, envelopeId: caller.id })).toMatchObject({ outcome: "invalid" });
+    expect(await assignPayment(env, { paymentId, envelopeId: caller.id, amount: "0" })).toMatchObject({
+      outcome: "invalid",
+    });
+    expect(await assignPayment(env, { paymentId, envelopeId: caller.id, amount: "3300" })).toEqual({
+      outcome: "credited",
+    });
+    expect(await cents(caller)).toBe(3300);
+  });
+
+  it("refuses what is not an envelope, and does not know what was never listed", async () => {
+    expect(await assignPayment(env, { paymentId: "pi_x", envelopeId: "short" })).toMatchObject({ outcome: "invalid" });
+    expect(await assignPayment(env, { paymentId: "pi_never", envelopeId: "0".repeat(22) })).toEqual({
+      outcome: "unknown",
+    });
+  });
+});
+
+describe("a payment that becomes creditable", () => {
+  it("is credited by Stripe's retry, and leaves the list", async () => {
+    const caller = await site.newcomer();
+    const strict = new Site({ stripe: { paymentLinks: ["plink_new"] } });
+    const sent = completed({
+      client_reference_id: caller.reference,
+      payment_intent: nextId("pi"),
+      payment_link: "plink_1",
+    });
+    const id = String(sent.data.object["payment_intent"]);
+    expect(await strict.outcomeOf(sent)).toBe("unclaimed");
+    expect(await site.outcomeOf(sent)).toBe("credited");
+    expect(await isListed(id)).toBe(false);
+    expect(await assignPayment(env, { paymentId: id, envelopeId: (await site.newcomer()).id })).toEqual({
+      outcome: "taken",
+      envelopeId: caller.id,
+    });
+  });
+});
+
+describe("the owner's API", () => {
+  const as = (secret: string): HeadersInit => ({ Authorization: `Basic ${btoa(`admin:${secret}`)}` });
+  const assign = (id: string, body: unknown, headers: HeadersInit = { Authorization: `Bearer ${ADMIN}` }) =>
+    site.fetch(`/db/api/unclaimed/${id}/assign`, {
+      method: "POST",
+      body: JSON.stringify(body),
+      headers: { "Content-Type": "application/json", ...headers },
+    });
+
+  it("lists and assigns, with Basic or Bearer", async () => {
+    const caller = await site.newcomer();
+    const id = await stray({ amount_total: 100 });
+    const listed = await site.fetch("/db/api/unclaimed", { headers: as(ADMIN) });
+    const { unclaimed } = await listed.json<{ unclaimed: { payment_id: string; reason: string }[] }>();
+    expect(unclaimed.find(({ payment_id }) => payment_id === id)).toMatchObject({ reason: "reference_missing" });
+    expect((await assign(id, { envelopeId: caller.id })).status).toBe(200);
+    expect((await assign(id, { envelopeId: caller.id })).status).toBe(409);
+    expect((await assign("pi_never", { envelopeId: caller.id })).status).toBe(404);
+    expect((await assign(id, {})).status).toBe(400);
+    expect(
+      (await site.fetch("/db/api/unclaimed/x/assign", { method: "POST", body: "envelopeId=x", headers: as(ADMIN) }))
+        .status,
+    ).toBe(400);
+  });
+
+  it("T76 T79 is closed to everybody else, and to another site's page", async () => {
+    const payer = await site.payer(5);
+    const wrong: HeadersInit[] = [
+      {},
+      as("wrong"),
+      as(""),
+      as(`${ADMIN}x`),
+      { Authorization: `Bearer ${payer.token}` },
+      { Authorization: "Basic %%%" },
+    ];
+    for (const headers of wrong) expect((await site.fetch("/db/api/unclaimed", { headers })).status).toBe(401);
+    expect(
+      (await assign("pi_x", { envelopeId: payer.id }, { ...as(ADMIN), "Sec-Fetch-Site": "cross-site" })).status,
+    ).toBe(403);
+  });
+
+  it("T78 has nothing else to find, and is not there at all without a secret", async () => {
+    const none = new Site();
+    for (const path of ["/db/api/unclaimed", "/db/x", "/db/api/", "/db/%2e%2e/me", "/db//"]) {
+      expect((await none.fetch(path, { headers: as(ADMIN) })).status).toBe(404);
+      if (path !== "/db/api/unclaimed") expect((await site.fetch(path, { headers: as(ADMIN) })).status).toBe(404);
+    }
+  });
+
+  it.each(["short", "replace-me-with-at-least-32-random-characters", "test-root-secret-0123456789-abcdefghij"])(
+    "a weak secret, or the root one (%s), is refused by name",
+    async (secret) => {
+      const weak = new Site({ onIncident: () => undefined }, { ENVELOPE_ADMIN_SECRET: secret });
+      const response = await weak.fetch("/db/api/unclaimed", { headers: as(secret) });
+      expect([response.status, (await response.json<Problem>())["detail"]]).toEqual([
+        500,
+        expect.stringContaining("ENVELOPE_ADMIN_SECRET"),
+      ]);
+    },
+  );
+});
