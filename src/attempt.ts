@@ -1,5 +1,7 @@
 /** Calls to an object, tried again where that is safe. Safe means: the call names its operation, so the object finds what an earlier attempt wrote. */
 
+import { ConfigurationError } from "./settings.js";
+
 const ATTEMPTS_MAX = 3;
 const PAUSE_FIRST_MS = 20;
 
@@ -17,6 +19,7 @@ export async function attempt<T>(call: (retry: boolean) => Promise<T>): Promise<
     try {
       return await call(tried > 1);
     } catch (cause) {
+      if (cause instanceof ConfigurationError) throw cause;
       if (tried >= ATTEMPTS_MAX || !isPassing(cause)) {
         throw new EnvelopeUnreachableError("The envelope could not be reached", { cause });
       }

@@ -41,7 +41,8 @@ export interface Balances {
   readonly available_micros: Micros;
 }
 
-export type ConflictDetail = "price" | "scope" | "in_progress";
+/** `expired`: the key's charge is too old to be delivered again. `refunded`: it was given back. */
+export type ConflictDetail = "price" | "scope" | "in_progress" | "expired" | "refunded";
 
 export type ChargeOutcome = Balances &
   /** `seq` is `null` for a charge of zero that was not recorded. */
@@ -59,6 +60,8 @@ export interface ChargeInput extends Asked, Operation {
   readonly key?: string | undefined;
   /** What the key was used for; the same key for something else is a conflict. */
   readonly scope?: string | undefined;
+  /** How old a charge may be to be replayed. Default: any age. */
+  readonly replay_ms?: number | undefined;
   /** Take what is available when that is less than the amount. */
   readonly at_most?: boolean | undefined;
   /** Write an entry even for a charge of zero. */
@@ -73,6 +76,7 @@ export interface HoldInput extends Asked, Operation {
   readonly ttl_ms: number;
   readonly key?: string | undefined;
   readonly scope?: string | undefined;
+  readonly replay_ms?: number | undefined;
   readonly reason?: string | undefined;
 }
 
@@ -115,6 +119,8 @@ export type ReleaseOutcome = Balances &
 export interface RefundInput extends Operation {
   /** The charge, by its number or by the key it was made with. */
   readonly charge: { readonly seq: number } | { readonly key: string };
+  /** Makes the refund happen once. */
+  readonly key: string;
   /** Everything that is left of the charge when absent. */
   readonly amount_micros?: Micros | undefined;
   readonly reason?: string | undefined;
@@ -122,8 +128,9 @@ export interface RefundInput extends Operation {
 
 export type RefundOutcome = Balances &
   (
-    | { readonly outcome: "refunded"; readonly seq: number; readonly amount_micros: Micros }
+    | { readonly outcome: "refunded" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
     | { readonly outcome: "refused"; readonly refundable_micros: Micros }
+    | { readonly outcome: "conflict" }
     | { readonly outcome: "unknown" }
   );
 
@@ -231,7 +238,9 @@ export interface EnvelopeState extends Balances {
 }
 
 /** `unauthorized`: the credential was revoked. Nothing about the envelope is told. */
-export type StateOutcome = ({ readonly outcome: "ok" } & EnvelopeState) | { readonly outcome: "unauthorized" };
+export type StateOutcome =
+  /** `superseded`: the credential was replaced and is in its grace; it must not be handed out again. */
+  ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState) | { readonly outcome: "unauthorized" };
 
 /** `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. */
 export type EntryKind = "charge" | "refund" | "topup" | "grant" | "clawback" | "reinstatement";
@@ -264,12 +273,15 @@ export interface EntriesInput {
 export interface RotateInput {
   readonly credential: Credential;
   readonly next: Credential;
-  readonly grace_ms: number;
 }
 
-/** `superseded`: another successor was already issued for this generation; its hash is told so that it can be issued again. */
+/**
+ * `unfunded`: nothing was ever paid, so there is nothing to keep: a new identity does as well. `superseded`: another successor
+ * was already issued for this generation; its hash is told so that it can be issued again.
+ */
 export type RotateOutcome =
   | { readonly outcome: "rotated" }
+  | { readonly outcome: "unfunded" }
   | { readonly outcome: "superseded"; readonly hash: string }
   | { readonly outcome: "unauthorized" };
 
@@ -287,8 +299,8 @@ export interface EnvelopeApi {
   state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
-  /** A frozen envelope takes money in and lets none out. Freezing twice, or an envelope that never held money, changes nothing. */
-  freeze(input: { readonly frozen: boolean }): Promise<{ readonly frozen: boolean }>;
+  /** A frozen envelope takes money in and lets none out. */
+  freeze(input: { readonly frozen: boolean; readonly currency: string }): Promise<{ readonly frozen: boolean }>;
 }
 
 /** Money that Stripe signed for and that could not be put into an envelope. Kept until the owner assigns it, once. */

@@ -1,7 +1,15 @@
 /** Reaching an envelope from outside a request: a queue, a cron trigger, an alarm, an owner's script. */
 import { attempt } from "./attempt.js";
-import type { ChargeOutcome, Entry, EnvelopeState, GrantOutcome, RefundOutcome } from "./contract.js";
+import {
+  type ChargeOutcome,
+  type Entry,
+  type EnvelopeState,
+  type GrantOutcome,
+  REASON_MAX,
+  type RefundOutcome,
+} from "./contract.js";
 import { envelopeIdOf } from "./identity/caller.js";
+import { isKey, isReason } from "./keys.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import { randomBase62 } from "./secrets.js";
 import { envelopeStub } from "./stubs.js";
@@ -13,76 +21,76 @@ export interface EnvelopeHandle {
   readonly id: string;
   state(): Promise<EnvelopeState>;
   /** Once per `key`: a queue may deliver a message twice. */
-  charge(
-    price: Price,
-    options: { readonly key: string; readonly reason?: string; readonly atMost?: boolean },
-  ): Promise<ChargeOutcome>;
+  charge(price: Price, options: KeyedOptions & { readonly atMost?: boolean | undefined }): Promise<ChargeOutcome>;
   /** Gives money. Once per `key`. */
-  grant(amount: Price, options: { readonly key: string; readonly reason?: string }): Promise<GrantOutcome>;
-  /** Gives a charge back, by its entry number or its key: all that is left of it, or `amount`. */
-  refund(charge: { readonly seq: number } | { readonly key: string }, amount?: Price): Promise<RefundOutcome>;
+  grant(amount: Price, options: KeyedOptions): Promise<GrantOutcome>;
+  /** Gives a charge back, by its entry number or its own key: all that is left of it, or `amount`. Once per `key`. */
+  refund(
+    charge: { readonly seq: number } | { readonly key: string },
+    options: KeyedOptions & { readonly amount?: Price | undefined },
+  ): Promise<RefundOutcome>;
   /** Entries after number `after`, oldest first, at most 1,000. */
   entries(after?: number, limit?: number): Promise<readonly Entry[]>;
+  /** Stops spending; money still comes in. */
   freeze(): Promise<void>;
   unfreeze(): Promise<void>;
+}
+
+export interface KeyedOptions {
+  /** 1 to 255 visible ASCII characters. */
+  readonly key: string;
+  /** At most 256 characters. */
+  readonly reason?: string | undefined;
 }
 
 /**
  * @param env the Worker's environment
  * @param options `currency` as given to `withEnvelope`; default `"usd"`
- * @throws {TypeError} for an address, price or currency that is malformed
+ * @throws {TypeError} for an address or currency that is malformed; its methods reject with one for a malformed amount or key
  */
 export function envelopeOf(
   env: unknown,
   address: EnvelopeAddress,
-  options: { readonly currency?: string } = {},
+  options: { readonly currency?: string | undefined } = {},
 ): EnvelopeHandle {
   const currency = currencyOf(options.currency ?? "usd");
-  if (currency === undefined) throw new TypeError('options.currency must be a lower-case ISO 4217 code such as "usd"');
+  if (currency === undefined) {
+    throw new TypeError('options.currency must be a lower-case ISO 4217 code such as "usd"');
+  }
   const id = "id" in address ? address.id : envelopeIdOf(address.identity);
   if (!/^[0-9A-Za-z]{22}$/.test(id)) throw new TypeError("address.id must be an envelope's id: 22 letters and digits");
   const stub = () => envelopeStub(env, id);
-  const amountOf = (price: Price) => requireAmount(price, currency);
+  const write = (prefix: string, { key, reason }: KeyedOptions) => {
+    if (!isKey(key)) throw new TypeError("options.key must be 1 to 255 visible ASCII characters");
+    if (!isReason(reason)) throw new TypeError(`options.reason must be a text of at most ${REASON_MAX} characters`);
+    return { key: `${prefix}:${key}`, reason, op: randomBase62(16), currency: currency.code };
+  };
+  const freeze = (frozen: boolean) => attempt(() => stub().freeze({ frozen, currency: currency.code }));
   return {
     id,
     state: async () => {
       const state = await attempt(() => stub().state({}));
       if (state.outcome === "unauthorized") throw new Error("Cannot happen: no credential was presented");
-      return state;
+      const { outcome, superseded, ...rest } = state;
+      return rest;
     },
-    charge: (price, { key, reason, atMost }) => {
-      const input = {
-        amount_micros: amountOf(price),
-        currency: currency.code,
-        op: randomBase62(16),
-        key: `app:${key}`,
-        reason,
-        at_most: atMost,
-      };
+    charge: async (price, given) => {
+      const input = { ...write("app", given), amount_micros: requireAmount(price, currency), at_most: given.atMost };
       return attempt((retry) => stub().charge({ ...input, retry }));
     },
-    grant: (amount, { key, reason }) => {
-      const input = {
-        amount_micros: amountOf(amount),
-        currency: currency.code,
-        op: randomBase62(16),
-        key: `grant:${key}`,
-        reason,
-      };
+    grant: async (amount, given) => {
+      const input = { ...write("grant", given), amount_micros: requireAmount(amount, currency) };
       return attempt((retry) => stub().grant({ ...input, retry }));
     },
-    refund: (charge, amount) => {
-      const amount_micros = amount === undefined ? undefined : amountOf(amount);
-      const input = {
-        charge: "key" in charge ? { key: `app:${charge.key}` } : charge,
-        amount_micros,
-        op: randomBase62(16),
-      };
+    refund: async (charge, given) => {
+      const amount_micros = given.amount === undefined ? undefined : requireAmount(given.amount, currency);
+      const of = "key" in charge ? { key: `app:${charge.key}` } : charge;
+      const input = { ...write("refund", given), charge: of, amount_micros };
       return attempt((retry) => stub().refund({ ...input, retry }));
     },
     entries: (after = 0, limit = 100) => attempt(() => stub().entries({ after, limit })),
-    freeze: async () => void (await attempt(() => stub().freeze({ frozen: true }))),
-    unfreeze: async () => void (await attempt(() => stub().freeze({ frozen: false }))),
+    freeze: async () => void (await freeze(true)),
+    unfreeze: async () => void (await freeze(false)),
   };
 }
 

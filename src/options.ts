@@ -10,47 +10,60 @@ export type Incident =
   | { readonly kind: "invalid_price"; readonly price: string; readonly path: string; readonly served: boolean }
   /** The envelope could not be reached. */
   | { readonly kind: "outage"; readonly path: string; readonly served: boolean; readonly cause: unknown }
+  /** Signed money that could not be credited: it waits for the owner to assign it. */
+  | { readonly kind: "unclaimed_payment"; readonly payment_id: string; readonly reason: string }
   /** The deployment is set up wrongly; the message names the variable. */
   | { readonly kind: "configuration"; readonly message: string };
 
 export interface EnvelopeOptions<Env = unknown> {
   /** ISO 4217, lower case. One per deployment. Default `"usd"`. */
-  readonly currency?: string;
+  readonly currency?: string | undefined;
   /** No single price may be above this, in minor units. Default 1,000,000,000. */
-  readonly maxPrice?: Price;
+  readonly maxPrice?: Price | undefined;
   /**
    * The app's own login: a stable, opaque id of the signed-in user, or `undefined` for a caller it does not know (who then
-   * may bring a token or cookie of ours). Runs on every request that reaches the handler.
+   * may bring a token or cookie of ours). Runs on every request that reaches the handler, and on `/me`, `/pay` and
+   * `/rotate-token`. Must not read the body: read a clone.
    */
-  readonly identify?: (request: Request, env: Env) => MaybePromise<string | null | undefined>;
-  /** Prices a request before the handler runs: that much is held, then settled with the response's own `X-Price` or this price. */
-  readonly price?: (request: Request, env: Env) => MaybePromise<Price | null | undefined>;
+  readonly identify?: ((request: Request, env: Env) => MaybePromise<string | null | undefined>) | undefined;
+  /**
+   * Prices a request before the handler runs: that much is held, then settled with the response's own `X-Price` or this price.
+   * To read the body, read `request.clone()`.
+   */
+  readonly price?: ((request: Request, env: Env) => MaybePromise<Price | null | undefined>) | undefined;
   /** How long a hold of `price` lasts when the handler never answers, in seconds. Default 300, at most 86,400. */
-  readonly holdSeconds?: number;
+  readonly holdSeconds?: number | undefined;
+  /**
+   * How long a charge may be replayed by its `Idempotency-Key`, in seconds; later the key is a conflict. The handler runs again
+   * for a replay. `0`: a key is never delivered on twice. Default 86,400.
+   */
+  readonly replaySeconds?: number | undefined;
   /** Which priced responses are charged. Default: status below 400, and not HEAD, 304 or 101. OPTIONS never is. */
-  readonly chargeWhen?: (request: Request, response: Response) => boolean;
+  readonly chargeWhen?: ((request: Request, response: Response) => boolean) | undefined;
   /** What a caller gets when the envelope cannot be reached: `"refuse"` (503, default) or `"serve"` (the body, uncharged). */
-  readonly onOutage?: "refuse" | "serve";
+  readonly onOutage?: "refuse" | "serve" | undefined;
   /** What a caller gets when `X-Price` is malformed: `"refuse"` (500, default) or `"serve"` (the body, uncharged). */
-  readonly onInvalidPrice?: "refuse" | "serve";
+  readonly onInvalidPrice?: "refuse" | "serve" | undefined;
   /** `false` ignores an `X-Price` that came from a `fetch()` which the handler passed on as it was. Default `true`. */
-  readonly trustUpstreamPrice?: boolean;
+  readonly trustUpstreamPrice?: boolean | undefined;
   /** Write an entry for a charge of zero. Default `false`. */
-  readonly recordZero?: boolean;
+  readonly recordZero?: boolean | undefined;
   /** Renames a path of ours, or turns it off with `false`. */
-  readonly paths?: Partial<Paths>;
+  readonly paths?: Partial<Paths> | undefined;
   /** Origins whose pages may read `GET /me` with credentials. Default none. */
-  readonly cors?: { readonly origins: readonly string[] };
-  readonly stripe?: {
-    /** Ids (`plink_…`) of the payment links that buy credit. Default: every link that carries a reference of ours. */
-    readonly paymentLinks?: readonly string[];
-    /** What becomes credit: what was paid less tax and shipping (`"net"`, default), all that was paid, or the items' sum. */
-    readonly credit?: "net" | "total" | "subtotal";
-    /** What an open dispute does to spending: `"freeze"` (default) stops it until the dispute is decided, `"ignore"` does not. */
-    readonly onDispute?: "freeze" | "ignore";
-  };
+  readonly cors?: { readonly origins: readonly string[] } | undefined;
+  readonly stripe?:
+    | {
+        /** Ids (`plink_…`) of the payment links that buy credit. Default: every link that carries a reference of ours. */
+        readonly paymentLinks?: readonly string[] | undefined;
+        /** What becomes credit: what was paid less tax and shipping (`"net"`, default), all that was paid, or the items' sum. */
+        readonly credit?: "net" | "total" | "subtotal" | undefined;
+        /** What an open dispute does to spending: `"freeze"` (default) stops it until the dispute is decided, `"ignore"` does not. */
+        readonly onDispute?: "freeze" | "ignore" | undefined;
+      }
+    | undefined;
   /** Told of every incident. Default: `console.error`. */
-  readonly onIncident?: (incident: Incident) => void;
+  readonly onIncident?: ((incident: Incident) => void) | undefined;
 }
 
 export interface ResolvedOptions<Env = unknown> {
@@ -59,6 +72,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly identify: EnvelopeOptions<Env>["identify"];
   readonly price: EnvelopeOptions<Env>["price"];
   readonly hold_ms: number;
+  readonly replay_ms: number;
   readonly chargeWhen: (request: Request, response: Response) => boolean;
   readonly onOutage: "refuse" | "serve";
   readonly onInvalidPrice: "refuse" | "serve";
@@ -73,6 +87,7 @@ export interface ResolvedOptions<Env = unknown> {
 }
 
 const HOLD_SECONDS_DEFAULT = 300;
+const REPLAY_SECONDS_DEFAULT = 86_400;
 const HOLD_SECONDS_MAX = 86_400;
 const MAX_PRICE_DEFAULT = "1000000000";
 
@@ -83,6 +98,7 @@ const KNOWN = {
   identify: true,
   price: true,
   holdSeconds: true,
+  replaySeconds: true,
   chargeWhen: true,
   onOutage: true,
   onInvalidPrice: true,
@@ -104,6 +120,10 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
   if (!Number.isInteger(holdSeconds) || holdSeconds < 1 || holdSeconds > HOLD_SECONDS_MAX) {
     throw new TypeError(`options.holdSeconds must be a whole number from 1 to ${HOLD_SECONDS_MAX}`);
   }
+  const replaySeconds = options.replaySeconds ?? REPLAY_SECONDS_DEFAULT;
+  if (!Number.isInteger(replaySeconds) || replaySeconds < 0) {
+    throw new TypeError("options.replaySeconds must be a whole number of 0 or more");
+  }
   requireKnown("options.stripe", options.stripe ?? {}, { paymentLinks: true, credit: true, onDispute: true });
   return {
     currency,
@@ -111,6 +131,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     identify: optionalFunction("options.identify", options.identify),
     price: optionalFunction("options.price", options.price),
     hold_ms: holdSeconds * 1000,
+    replay_ms: replaySeconds * 1000,
     chargeWhen: optionalFunction("options.chargeWhen", options.chargeWhen) ?? chargeWhenDelivered,
     onOutage: oneOf("options.onOutage", options.onOutage ?? "refuse", ["refuse", "serve"]),
     onInvalidPrice: oneOf("options.onInvalidPrice", options.onInvalidPrice ?? "refuse", ["refuse", "serve"]),
@@ -168,7 +189,7 @@ function resolvePaths(paths: Partial<Paths>): Paths {
   const seen = new Map<string, string>();
   for (const [name, path] of Object.entries(resolved) as [string, string | readonly string[] | false][]) {
     for (const one of path === false ? [] : typeof path === "string" ? [path] : path) {
-      if (typeof one !== "string" || !/^\/[^\s?#:*]*$/.test(one) || one === "/") {
+      if (typeof one !== "string" || !/^(\/[0-9A-Za-z._~-]+)+$/.test(one)) {
         throw new TypeError(`options.paths.${name} must be false or a path such as "/billing/${name}"`);
       }
       const other = seen.get(one);

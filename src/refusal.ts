@@ -119,7 +119,9 @@ export function refusalProblem(refusal: Refusal, at: RefusedAt): Response {
 const CONFLICTS: Readonly<Record<ConflictDetail, { readonly status: 409 | 422; readonly detail: string }>> = {
   // Statuses of draft-ietf-httpapi-idempotency-key-header, section 2.7.
   price: { status: 422, detail: "This Idempotency-Key was used for another price. Nothing was charged." },
-  scope: { status: 422, detail: "This Idempotency-Key was used for another method or path. Nothing was charged." },
+  scope: { status: 422, detail: "This Idempotency-Key was used for another request. Nothing was charged." },
+  expired: { status: 422, detail: "This Idempotency-Key was used too long ago. Nothing was charged." },
+  refunded: { status: 422, detail: "What this Idempotency-Key paid for was refunded. Nothing was charged." },
   in_progress: {
     status: 409,
     detail: "A request with this Idempotency-Key is still being worked on. Nothing was charged.",
@@ -132,10 +134,9 @@ export function conflictProblem(conflict: ConflictDetail): Response {
   return plainProblem(status, "idempotency-conflict", "Idempotency conflict", detail, headers);
 }
 
-export function unauthorizedProblem(): Response {
-  return plainProblem(401, "unauthorized", "Unauthorized", "The bearer token is not one of this service's.", {
-    "WWW-Authenticate": `Bearer error="invalid_token"`,
-  });
+export function unauthorizedProblem(headers: Headers = new Headers()): Response {
+  headers.set("WWW-Authenticate", `Bearer error="invalid_token"`);
+  return plainProblem(401, "unauthorized", "Unauthorized", "The bearer token is not one of this service's.", headers);
 }
 
 export function outageProblem(): Response {

@@ -12,7 +12,7 @@ export function withHeaders(response: Response, change: (headers: Headers) => vo
 /** Marks a response as one caller's own. */
 export function keepPrivate(headers: Headers): void {
   headers.set("Cache-Control", NO_STORE);
-  headers.append("Vary", "Cookie, Authorization");
+  if (!headers.get("Vary")?.includes("Cookie, Authorization")) headers.append("Vary", "Cookie, Authorization");
 }
 
 /** Lets a cross-origin page that the app already admits read our headers too. */

@@ -3,7 +3,7 @@ import { IttyRouter } from "itty-router/IttyRouter";
 import { attempt } from "./attempt.js";
 import { isSameOrigin } from "./csrf.js";
 import { setCookie } from "./identity/cookie.js";
-import { credentialOf, successors, type Token, writeToken } from "./identity/token.js";
+import { credentialOf, newToken, successors, type Token, writeToken } from "./identity/token.js";
 import { minorNumber, ZERO } from "./money.js";
 import { escapeHtml, page } from "./page.js";
 import { plainProblem, unauthorizedProblem } from "./refusal.js";
@@ -15,9 +15,6 @@ import type { Visit } from "./visit.js";
 import { EXPOSED_HEADERS, NO_STORE } from "./wire.js";
 
 type Route = (visit: Visit<unknown>) => Promise<Response> | Response;
-
-/** How long a replaced token stays valid: enough for other tabs, and for a caller whose answer was lost. */
-const ROTATION_GRACE_MS = 15 * 60_000;
 
 export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   const { paths } = visit.options;
@@ -55,8 +52,10 @@ async function answerOwner(visit: Visit<unknown>): Promise<Response> {
 const health: Route = () => Response.json({ ok: true }, { headers: { "Cache-Control": "no-store" } });
 
 const me: Route = async (visit) => {
+  await visit.identify();
   const { caller, currency } = visit;
-  if (caller.kind === "rejected") return unauthorizedProblem();
+  const headers = corsHeaders(visit);
+  if (caller.kind === "rejected") return unauthorizedProblem(headers);
   const asked =
     caller.kind === "fresh"
       ? undefined
@@ -64,12 +63,11 @@ const me: Route = async (visit) => {
           envelopeStub(visit.env, caller.envelopeId).state({ credential: visit.asked(caller).credential }),
         );
   if (asked?.outcome === "unauthorized") {
-    if (caller.kind === "bearer") return unauthorizedProblem();
+    if (caller.kind === "bearer") return unauthorizedProblem(headers);
     visit.becomeFresh();
   }
   const state = asked?.outcome === "ok" ? asked : undefined;
   const balance_micros = state?.balance_micros ?? ZERO;
-  const headers = corsHeaders(visit);
   headers.set("Cache-Control", NO_STORE);
   headers.append("Vary", "Cookie, Authorization");
   const body = {
@@ -87,10 +85,11 @@ const me: Route = async (visit) => {
     card_fingerprint: null,
     windows: state?.windows ?? [],
   };
-  const { known } = visit;
-  // Sent on each visit, so that a browser which keeps coming back never loses its envelope to the cookie's age.
-  if (known.kind === "cookie" || known.kind === "fresh") {
-    headers.append("Set-Cookie", setCookie(visit.url, writeToken(visit.keys.token, known.token)));
+  for (const cookie of visit.cookies()) headers.append("Set-Cookie", cookie);
+  // Sent again on each visit, so that a browser which keeps coming back never loses its envelope to the cookie's age, and has
+  // it signed with the newest secret. But never one that was replaced: it would take the new one's place.
+  if (visit.caller.kind === "cookie" && !state?.superseded) {
+    headers.append("Set-Cookie", setCookie(visit.url, writeToken(visit.keys.token, visit.caller.token)));
   }
   return Response.json(body, { headers });
 };
@@ -124,21 +123,18 @@ function corsHeaders(visit: Visit<unknown>): Headers {
  * same token however often it is asked, so that a double click or a lost answer locks nobody out.
  */
 const rotateToken: Route = async (visit) => {
+  await visit.identify();
   const { caller, request, url } = visit;
   if (caller.kind === "cookie" && !isSameOrigin(request, url)) {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
   if (caller.kind === "app") {
-    return plainProblem(
-      409,
-      "no-credential",
-      "No credential",
-      "This caller is known by the app's own login: there is no token to rotate.",
-    );
+    const detail = "This caller is known by the app's own login: there is no token to rotate.";
+    return plainProblem(409, "no-credential", "No credential", detail);
   }
   if (caller.kind !== "cookie" && caller.kind !== "bearer") return unauthorizedProblem();
 
-  const next = await rotateTo(visit, caller.token, successors(visit.keys.rotation, caller.token));
+  const next = await successorOf(visit, caller.token);
   if (next === undefined) return unauthorizedProblem();
   const token = writeToken(visit.keys.token, next);
   const headers = new Headers({ "Cache-Control": NO_STORE });
@@ -149,26 +145,40 @@ const rotateToken: Route = async (visit) => {
   );
 };
 
-async function rotateTo(
-  visit: Visit<unknown>,
-  token: Token,
-  candidates: readonly [Token, ...Token[]],
-): Promise<Token | undefined> {
+/** `undefined` when the token no longer counts. */
+async function successorOf(visit: Visit<unknown>, token: Token): Promise<Token | undefined> {
+  const candidates = successors(visit.keys.rotation, token);
+  const [likeliest] = candidates;
   const outcome = await attempt(() =>
     envelopeStub(visit.env, token.envelopeId).rotate({
       credential: credentialOf(token),
-      next: credentialOf(candidates[0]),
-      grace_ms: ROTATION_GRACE_MS,
+      next: credentialOf(likeliest),
     }),
   );
-  if (outcome.outcome === "rotated") return candidates[0];
-  if (outcome.outcome === "unauthorized") return undefined;
-  // Issued before ENVELOPE_SECRET was rotated: the successor of then is found again with the secret of then.
-  return candidates.find((candidate) => credentialOf(candidate).hash === outcome.hash);
+  switch (outcome.outcome) {
+    case "rotated":
+      return likeliest;
+    case "unfunded":
+      // Nothing was ever paid: an identity that the old token says nothing about is the better one.
+      return newToken();
+    case "superseded":
+      // Issued before ENVELOPE_SECRET was rotated: the successor of then is found again with the secret of then.
+      return candidates.find((candidate) => credentialOf(candidate).hash === outcome.hash);
+    case "unauthorized":
+      return undefined;
+  }
 }
 
-const pay: Route = (visit) => {
-  if (visit.caller.kind === "rejected") return unauthorizedProblem();
+const pay: Route = async (visit) => {
+  await visit.identify();
+  const { caller, env } = visit;
+  if (caller.kind === "rejected") return unauthorizedProblem();
+  if (caller.kind === "cookie") {
+    // A cookie that was replaced would have its holder pay into an envelope they can no longer open.
+    const { credential } = visit.asked(caller);
+    const state = await attempt(() => envelopeStub(env, caller.envelopeId).state({ credential }));
+    if (state.outcome === "unauthorized") visit.becomeFresh();
+  }
   const link = visit.paymentLink();
   if (link === null) {
     return plainProblem(503, "misconfigured", "Not set up", "STRIPE_PAYMENT_LINK is not set.", {
@@ -176,8 +186,7 @@ const pay: Route = (visit) => {
     });
   }
   const headers = new Headers({ Location: link, "Cache-Control": NO_STORE, "Referrer-Policy": "no-referrer" });
-  const cookie = visit.cookie();
-  if (cookie !== undefined) headers.append("Set-Cookie", cookie);
+  for (const cookie of visit.cookies()) headers.append("Set-Cookie", cookie);
   return new Response(null, { status: 303, headers });
 };
 
@@ -206,20 +215,27 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
       referenceKeys: keysOf(env).reference,
       onDispute: options.onDispute,
     },
-    ...directoryPorts(env),
+    ...directoryPorts(visit),
     report: (envelope_id, report, reference) =>
       attempt(() => envelopeStub(env, envelope_id, reference?.locationHint).report(report)),
     fetchObject: ({ type, object_id }) => fetchEventObject(env, type, object_id),
   };
 }
 
-function directoryPorts(env: unknown): Pick<WebhookPorts, "claim" | "route" | "settle" | "recordUnclaimed"> {
+function directoryPorts({
+  env,
+  options: { onIncident },
+}: Visit<unknown>): Pick<WebhookPorts, "claim" | "route" | "settle" | "recordUnclaimed"> {
   return {
     claim: (payment_id, envelope_id) =>
       attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id })),
     route: (parked) => attempt(() => directoryStub(env, parked.report.payment_id).route(parked)),
     settle: (settled) => attempt(() => directoryStub(env, settled.payment_id).settle(settled)),
-    recordUnclaimed: (payment) => attempt(() => directoryStub(env, payment.payment_id).recordUnclaimed(payment)),
+    recordUnclaimed: async (payment) => {
+      const { payment_id, reason } = payment;
+      const { outcome } = await attempt(() => directoryStub(env, payment_id).recordUnclaimed(payment));
+      if (outcome === "recorded") onIncident({ kind: "unclaimed_payment", payment_id, reason });
+    },
   };
 }
 

@@ -59,6 +59,18 @@ export function digest(text: string, bytes = 16): string {
   return base62(sha256(encoder.encode(text)).subarray(0, bytes));
 }
 
+/** SHA-256 of a stream's first bytes, in base62. Reads no further, and cancels the rest. */
+export async function digestOf(stream: ReadableStream<Uint8Array>, bytes_max: number): Promise<string> {
+  const hash = sha256.create();
+  let left = bytes_max;
+  for await (const chunk of stream) {
+    hash.update(chunk.subarray(0, left));
+    left -= chunk.byteLength;
+    if (left <= 0) break;
+  }
+  return base62(hash.digest().subarray(0, 16));
+}
+
 /** Compares without leaking where two texts differ. Both are fixed-length in every use, so the length is no secret. */
 export function equalConstantTime(left: string, right: string): boolean {
   if (left.length !== right.length) return false;

@@ -5,7 +5,7 @@
 import { deriveKey } from "./secrets.js";
 import { isLocalHost } from "./wire.js";
 
-/** The deployment is set up wrongly. Its message names an environment variable and may be shown. */
+/** The deployment is set up wrongly. Its message names an environment variable or a class, and may be shown. */
 export class ConfigurationError extends Error {
   override readonly name = "ConfigurationError";
   readonly variable: string;
@@ -49,8 +49,9 @@ export function keysOf(env: unknown): Keys {
   const previous = variable(env, "ENVELOPE_SECRET_PREVIOUS");
   const from = JSON.stringify([current, previous]);
   if (derived?.from !== from) {
-    // A secret may itself contain a comma, so the whole value is tried as well as its parts.
-    const older = [previous, ...previous.split(",").map((part) => part.trim())];
+    const parts = previous.split(",").map((part) => part.trim());
+    // A secret may itself contain a comma: where the parts are too short to be secrets, the whole value is one.
+    const older = parts.every((part) => part.length >= SECRET_CHARS_MIN) ? parts : [previous];
     const accepted = new Set([current, ...older.filter((secret) => secret.length >= SECRET_CHARS_MIN)]);
     const ring = (purpose: string): Keyring =>
       [...accepted].map((secret) => deriveKey(secret, purpose)) as unknown as Keyring;
@@ -74,10 +75,16 @@ export function webhookSecrets(env: unknown): readonly [string, ...string[]] {
   return [first, ...rest];
 }
 
-/** Mode of the Stripe key, where there is one. Signing secrets belong to one mode each, so without a key they decide alone. */
+/** Mode of the Stripe key, else of a test link. Signing secrets belong to one mode each, so without either they decide alone. */
 export function stripeMode(env: unknown): "live" | "test" | undefined {
   const key = /^(?:sk|rk)_(live|test)_/.exec(variable(env, "STRIPE_SECRET_KEY"));
-  return key === null ? undefined : (key[1] as "live" | "test");
+  if (key !== null) return key[1] as "live" | "test";
+  return isTestLink(variable(env, "STRIPE_PAYMENT_LINK")) ? "test" : undefined;
+}
+
+/** Stripe puts `test_` in front of the last part of a test link's path. */
+function isTestLink(link: string): boolean {
+  return /^https:\/\/[^/]+\/(.*\/)?test_/.test(link);
 }
 
 /** The secret or restricted key, for the few paths that call Stripe. */

@@ -5,6 +5,7 @@
 import * as workers from "cloudflare:workers";
 import type { AggregateApi, DirectoryApi, EnvelopeApi } from "./contract.js";
 import { digest, numberFromBase62 } from "./secrets.js";
+import { ConfigurationError } from "./settings.js";
 
 const CLASSES = {
   Envelope: "ENVELOPE",
@@ -30,8 +31,9 @@ function namespaceOf<Api>(env: unknown, className: ClassName): Namespace<Api> {
       return candidate as Namespace<Api>;
     }
   }
-  throw new Error(
-    `Durable Object class ${className} is not configured. In the Worker's main module: ` +
+  throw new ConfigurationError(
+    className,
+    `is not configured. In the Worker's main module: ` +
       `export { Envelope, EnvelopeDirectory, EnvelopeAggregate } from "with-envelope"; and in wrangler.toml: ` +
       `[exports.${className}] type = "durable-object" storage = "sqlite" ` +
       `(or a binding named ${CLASSES[className]} with a migration that lists ${className} in new_sqlite_classes)`,

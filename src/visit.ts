@@ -6,25 +6,26 @@ import { attempt } from "./attempt.js";
 import type { ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
 import { METADATA_MAX, REASON_MAX } from "./contract.js";
 import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
-import { setCookie } from "./identity/cookie.js";
+import { keepAside, setCookie, unverifiedToken } from "./identity/cookie.js";
 import { credentialOf, writeToken } from "./identity/token.js";
+import { isKey, isReason } from "./keys.js";
 import { type Currency, formatMinor, type Micros, type Price, parsePrice, ZERO } from "./money.js";
 import type { ResolvedOptions } from "./options.js";
 import { writeReference } from "./reference.js";
-import { digest, randomBase62 } from "./secrets.js";
+import { digest, digestOf, randomBase62 } from "./secrets.js";
 import { ConfigurationError, type Keys, keysOf, paymentLink, testCheckout } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
 
 /** What a charge asks for besides its price. */
 export interface ChargeOptions {
   /** Makes the charge happen once per envelope: 1 to 255 visible ASCII characters. */
-  readonly key?: string;
+  readonly key?: string | undefined;
   /** Shown in the ledger. At most 256 characters. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
   /** Kept with the entry, as JSON of at most 4,096 characters. */
   readonly metadata?: unknown;
   /** Take what is left when that is less than the price. */
-  readonly atMost?: boolean;
+  readonly atMost?: boolean | undefined;
 }
 
 /** Outcome of `ctx.envelope.charge`. A "no" is a value; only an envelope that cannot be reached throws. */
@@ -55,12 +56,8 @@ export class UnauthorizedError extends Error {
   override readonly name = "UnauthorizedError";
 }
 
-const KEY = /^[\x21-\x7e]{1,255}$/;
-
-/** Whether a text may be an idempotency key: 1 to 255 visible ASCII characters. */
-export function isKey(text: string): boolean {
-  return KEY.test(text);
-}
+/** How much of a body is compared: enough to tell requests apart, little enough to hold. */
+const BODY_COMPARED_BYTES = 1_048_576;
 
 type Known = Exclude<Caller, { readonly kind: "rejected" }>;
 
@@ -71,15 +68,26 @@ export class Visit<Env> {
   readonly options: ResolvedOptions<Env>;
   /** Balance after the latest charge of this request. */
   balance: Micros | undefined;
-  readonly #identity: string | undefined;
+  /** The answer depends on who is asking: it is theirs alone, and no cache may keep it. */
+  personal = false;
+  #identity: string | undefined;
   #caller: Caller | undefined;
   #shown = false;
+  #scope: Promise<string> | undefined;
 
-  constructor(request: Request, url: URL, env: Env, options: ResolvedOptions<Env>, identity: string | undefined) {
+  constructor(request: Request, url: URL, env: Env, options: ResolvedOptions<Env>) {
     this.request = request;
     this.url = url;
     this.env = env;
     this.options = options;
+  }
+
+  /** Asks the app's own login, where there is one. Before the caller is asked for; not on paths that have no caller. */
+  async identify(): Promise<void> {
+    const identity = (await this.options.identify?.(this.request, this.env)) ?? undefined;
+    if (identity !== undefined && (typeof identity !== "string" || identity === "")) {
+      throw new TypeError("options.identify must return a non-empty string, or undefined");
+    }
     this.#identity = identity;
   }
 
@@ -111,23 +119,29 @@ export class Visit<Env> {
   /** The identity was told to the caller, so it must reach their browser. */
   show(): Known {
     this.#shown = true;
+    this.personal = true;
     return this.known;
   }
 
-  /** The cookie to set, when this request made an identity that was shown, or holds one signed with an old secret. */
-  cookie(): string | undefined {
+  /**
+   * The cookies to set for an identity that was made and shown in this request. A token of ours that could not be verified is
+   * kept aside: it may be a deployment with the wrong secret that made it so, and it may be the only key to somebody's money.
+   */
+  cookies(): readonly string[] {
     const caller = this.#caller;
-    if (caller === undefined) return undefined;
-    const outdated = caller.kind === "cookie" && !caller.token.current;
-    if (!outdated && !(caller.kind === "fresh" && this.#shown)) return undefined;
-    return setCookie(this.url, writeToken(this.keys.token, caller.token));
+    if (caller?.kind !== "fresh" || !this.#shown) return [];
+    const unverified = unverifiedToken(this.url, this.request.headers.get("Cookie"));
+    const set = setCookie(this.url, writeToken(this.keys.token, caller.token));
+    return unverified === undefined ? [set] : [set, keepAside(this.url, unverified)];
   }
 
   reference(): string {
     return writeReference(this.keys.reference, this.show().envelopeId, this.request);
   }
 
+  /** `null` without a link, and for a caller who presented somebody else's bearer token. */
   paymentLink(): string | null {
+    if (this.caller.kind === "rejected") return null;
     const test = testCheckout(this.env, this.url);
     if (test instanceof ConfigurationError) this.options.onIncident({ kind: "configuration", message: test.message });
     const { testCheckout: path } = this.options.paths;
@@ -155,9 +169,22 @@ export class Visit<Env> {
     };
   }
 
-  /** What an `Idempotency-Key` was used for: the same key on another method or path is a conflict. Hashed, as paths may be personal. */
-  scope(): string {
-    return digest(`${this.request.method} ${this.url.pathname}`, 12);
+  /** What an `Idempotency-Key` was used for: method, path, query and body. The same key for another is a conflict. Hashed, as all of it may be personal. */
+  async scope(): Promise<string> {
+    this.#scope ??= this.#fingerprint();
+    return this.#scope;
+  }
+
+  /** Starts to read the request's body beside the handler, when a key was sent that it is to be compared under. */
+  watchBody(): void {
+    if (this.request.body !== null && !this.request.bodyUsed)
+      this.#scope = this.#fingerprint(this.request.clone().body);
+  }
+
+  async #fingerprint(body: ReadableStream | null = null): Promise<string> {
+    const { pathname, search } = this.url;
+    const content = body === null ? "" : await digestOf(body, BODY_COMPARED_BYTES);
+    return digest(JSON.stringify([this.request.method, pathname, search, content]), 12);
   }
 
   reason(): string {
@@ -172,6 +199,7 @@ export class Visit<Env> {
         return visit.show().envelopeId;
       },
       get identified() {
+        visit.personal = true;
         return visit.caller.kind !== "fresh" && visit.caller.kind !== "rejected";
       },
       get paymentLink() {
@@ -183,6 +211,7 @@ export class Visit<Env> {
   }
 
   async #state(): Promise<StateResult> {
+    this.personal = true;
     const caller = this.known;
     const { credential } = this.asked(caller);
     const state =
@@ -190,7 +219,7 @@ export class Visit<Env> {
         ? EMPTY_STATE
         : await attempt(() => envelopeStub(this.env, caller.envelopeId).state({ credential }));
     if (state.outcome === "unauthorized") throw new UnauthorizedError("This token was replaced by a newer one");
-    const { outcome, ...rest } = state;
+    const { outcome, superseded, ...rest } = state;
     return {
       ...rest,
       balance: formatMinor(rest.balance_micros, this.currency),
@@ -199,6 +228,7 @@ export class Visit<Env> {
   }
 
   async #chargeForApp(price: Price, options: ChargeOptions): Promise<ChargeResult> {
+    this.personal = true;
     const invalid = this.#invalidCharge(price, options);
     const outcome: ChargeOutcome =
       invalid !== undefined
@@ -219,9 +249,7 @@ export class Visit<Env> {
     if (micros === undefined) return "The price is outside the grammar of X-Price";
     if (micros > this.options.maxPrice) return "The price is above options.maxPrice";
     if (key !== undefined && !isKey(key)) return "The key must be 1 to 255 visible ASCII characters";
-    if (reason !== undefined && (typeof reason !== "string" || reason.length > REASON_MAX)) {
-      return `The reason must be a text of at most ${REASON_MAX} characters`;
-    }
+    if (!isReason(reason)) return `The reason must be a text of at most ${REASON_MAX} characters`;
     if (metadata !== undefined && (JSON.stringify(metadata) ?? "").length > METADATA_MAX) {
       return `The metadata must be at most ${METADATA_MAX} characters of JSON`;
     }
@@ -233,6 +261,7 @@ const NO_BALANCES = { balance_micros: ZERO, available_micros: ZERO } as const;
 
 const EMPTY_STATE = {
   outcome: "ok",
+  superseded: false,
   ...NO_BALANCES,
   held_micros: ZERO,
   seq: 0,

@@ -9,7 +9,14 @@ export const HEADER = {
 } as const;
 
 /** Response headers a cross-origin page must be allowed to read (Fetch standard, CORS-exposed header-name list). */
-export const EXPOSED_HEADERS = [HEADER.price, HEADER.balance, HEADER.paymentLink, "Link", "Retry-After"].join(", ");
+export const EXPOSED_HEADERS = [
+  HEADER.price,
+  HEADER.balance,
+  HEADER.replayed,
+  HEADER.paymentLink,
+  "Link",
+  "Retry-After",
+].join(", ");
 
 /** A response that was charged, or that names an identity, is nobody else's: a cache must not answer with it. */
 export const NO_STORE = "private, no-store";

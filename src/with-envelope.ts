@@ -7,14 +7,15 @@
  */
 import { attempt, EnvelopeUnreachableError } from "./attempt.js";
 import type { ChargeOutcome, HoldInput, HoldOutcome } from "./contract.js";
+import { isKey } from "./keys.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
-import { type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
+import { chargeWhenDelivered, type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
 import { conflictProblem, outageProblem, plainProblem, refusalProblem, unauthorizedProblem } from "./refusal.js";
 import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withoutPrice } from "./reply.js";
 import { randomBase62 } from "./secrets.js";
 import { ConfigurationError } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
-import { chargeOfNothing, type EnvelopeContext, isKey, refusalOfNothing, UnauthorizedError, Visit } from "./visit.js";
+import { chargeOfNothing, type EnvelopeContext, refusalOfNothing, UnauthorizedError, Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
 /** What a wrapped handler gets as `ctx`: all it had, and the caller's envelope. */
@@ -27,7 +28,9 @@ export type EnvelopeFetchHandler<Env> = (
 ) => Response | Promise<Response>;
 
 /** A whole Worker whose `fetch` is to be wrapped; its other handlers pass through. */
-export type EnvelopeHandler<Env> = Omit<ExportedHandler<Env>, "fetch"> & { readonly fetch: EnvelopeFetchHandler<Env> };
+export type EnvelopeHandler<Env> = Omit<ExportedHandler<Env>, "fetch"> & {
+  readonly fetch?: EnvelopeFetchHandler<Env> | undefined;
+};
 
 type Fetch<Env> = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>;
 
@@ -51,25 +54,38 @@ export function withEnvelope<Env>(
   if (typeof app?.fetch !== "function") {
     throw new TypeError("withEnvelope takes a fetch handler, or an object with a fetch method");
   }
-  const others = Object.entries(app).map(([name, value]) => [
-    name,
-    typeof value === "function" ? value.bind(app) : value,
-  ]);
+  const handlers = app as Readonly<Record<string, unknown>>;
+  const others = OTHER_HANDLERS.flatMap((name) => {
+    const handler = handlers[name];
+    return typeof handler === "function" ? [[name, handler.bind(app)]] : [];
+  });
   return { ...Object.fromEntries(others), fetch: wrapFetch(app.fetch.bind(app), resolved) };
 }
+
+/** Named, because the methods of a class instance are not found by looking at its own keys. */
+const OTHER_HANDLERS = [
+  "scheduled",
+  "queue",
+  "email",
+  "tail",
+  "trace",
+  "tailStream",
+  "test",
+] as const satisfies readonly (keyof ExportedHandler | "tailStream")[];
 
 function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions<Env>): Fetch<Env> {
   const ownPaths = new Set(Object.values(options.paths).flatMap((path) => path || []));
   return async (request, env, ctx) => {
     const url = new URL(request.url);
+    const visit = new Visit(request, url, env, options);
     try {
-      const identity = options.identify && (await identify(options.identify, request, env));
-      const visit = new Visit(request, url, env, options, identity);
-      if (!ownPaths.has(url.pathname) && !isOwnersPath(url.pathname, options)) return await serve(app, visit, ctx);
-      const { answerOwnPath } = await import("./routes.js");
-      return await answerOwnPath(visit);
+      if (ownPaths.has(url.pathname) || isOwnersPath(url.pathname, options)) {
+        const { answerOwnPath } = await import("./routes.js");
+        return await answerOwnPath(visit);
+      }
+      return await serve(app, visit, ctx);
     } catch (error) {
-      return answerError(error, url, options);
+      return allowCors(visit, answerError(error, url, options));
     }
   };
 }
@@ -78,46 +94,42 @@ function isOwnersPath<Env>(pathname: string, { paths }: ResolvedOptions<Env>): b
   return paths.admin !== false && pathname.startsWith(`${paths.admin}/`);
 }
 
-async function identify<Env>(
-  source: NonNullable<EnvelopeOptions<Env>["identify"]>,
-  request: Request,
-  env: Env,
-): Promise<string | undefined> {
-  const identity = (await source(request, env)) ?? undefined;
-  if (identity !== undefined && (typeof identity !== "string" || identity === "")) {
-    throw new TypeError("options.identify must return a non-empty string, or undefined");
-  }
-  return identity;
-}
-
 /** identify → hold → run → settle → reply */
 async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx: ExecutionContext): Promise<Response> {
+  const { options, env } = visit;
+  if (options.identify !== undefined) await visit.identify();
+  const request = withoutRequestPrice(visit.request);
   const extended = Object.assign(ctx, { envelope: visit.context() });
-  const held = await hold(visit);
-  if ("refuse" in held) return finish(visit, held.refuse);
-
-  let response: Response;
+  // Read beside the handler, not after it: by then the body is gone.
+  if (visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
+  const held = await hold(visit, request);
+  if ("refuse" in held) return finish(visit, allowCors(visit, held.refuse));
   try {
-    response = await app(withoutRequestPrice(visit.request), visit.env, extended);
+    const response = await app(request, env, extended);
+    return finish(visit, await settleAndReply(visit, response, held, ctx));
   } catch (error) {
     ctx.waitUntil(release(visit, held));
     throw error;
   }
+}
 
+async function settleAndReply<Env>(
+  visit: Visit<Env>,
+  response: Response,
+  held: Held,
+  ctx: ExecutionContext,
+): Promise<Response> {
   const price = priceOf(visit, response, held);
-  if (price === undefined) {
-    if (held.hold_id !== undefined) ctx.waitUntil(release(visit, held));
-    return finish(visit, withoutPrice(response));
-  }
+  if (price === undefined || price === "invalid") ctx.waitUntil(release(visit, held));
+  if (price === undefined) return withoutPrice(response);
   if (price === "invalid") {
-    ctx.waitUntil(release(visit, held));
     const refused = reportInvalidPrice(visit, response.headers.get(HEADER.price) ?? "");
-    return finish(visit, refused === undefined ? withoutPrice(response) : inPlaceOf(response, refused));
+    return refused === undefined ? withoutPrice(response) : inPlaceOf(response, refused);
   }
   const charging = charge(visit, price, held);
   // Work that was done is paid for, even when the client leaves while the charge is on its way.
   ctx.waitUntil(charging.catch(() => undefined));
-  return finish(visit, await reply(visit, response, price, charging));
+  return reply(visit, response, charging);
 }
 
 /** What was reserved before the handler ran; empty when nothing was. */
@@ -128,9 +140,11 @@ interface Held {
   readonly replayed?: Extract<HoldOutcome, { outcome: "replayed" }>;
 }
 
-async function hold<Env>(visit: Visit<Env>): Promise<Held | { readonly refuse: Response }> {
-  const { options, request } = visit;
-  if (options.price === undefined || request.method === "OPTIONS") return {};
+async function hold<Env>(visit: Visit<Env>, request: Request): Promise<Held | { readonly refuse: Response }> {
+  const { options } = visit;
+  const probe =
+    request.method === "OPTIONS" || (request.method === "HEAD" && options.chargeWhen === chargeWhenDelivered);
+  if (options.price === undefined || probe) return {};
   const price = (await options.price(request, visit.env)) ?? undefined;
   if (price === undefined) return {};
   const quote = parsePrice(price, options.currency);
@@ -138,17 +152,18 @@ async function hold<Env>(visit: Visit<Env>): Promise<Held | { readonly refuse: R
     const refuse = reportInvalidPrice(visit, String(price));
     return refuse === undefined ? {} : { refuse };
   }
-  if (quote === 0) return { quote };
+  if (quote === 0) return {};
   const key = requestKey(visit);
   if (key === "malformed") return { refuse: malformedKey() };
-  const outcome = await holdQuote(visit, quote, key);
-  switch (outcome.outcome) {
-    case "held":
-      return { quote, hold_id: outcome.hold_id };
-    case "replayed":
-      return { quote, replayed: outcome };
-    default:
-      return { refuse: answerNo(visit, outcome) };
+  try {
+    const outcome = await holdQuote(visit, quote, key);
+    if (outcome.outcome === "held") return { quote, hold_id: outcome.hold_id };
+    if (outcome.outcome === "replayed") return { quote, replayed: outcome };
+    return { refuse: answerNo(visit, outcome) };
+  } catch (error) {
+    // Where the owner serves through an outage, the handler runs without a hold, and the price is asked for once more after it.
+    if (!(error instanceof EnvelopeUnreachableError) || options.onOutage === "refuse") throw error;
+    return { quote };
   }
 }
 
@@ -168,7 +183,8 @@ async function holdQuote<Env>(visit: Visit<Env>, quote: Micros, key: string | un
     ttl_ms: visit.options.hold_ms,
     op: randomBase62(16),
     key,
-    scope: key && visit.scope(),
+    scope: key && (await visit.scope()),
+    replay_ms: visit.options.replay_ms,
     reason: visit.reason(),
   };
   return attempt((retry) => envelopeStub(visit.env, caller.envelopeId).hold({ ...input, retry }));
@@ -211,7 +227,8 @@ async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promis
   return visit.charge({
     amount_micros: price,
     key,
-    scope: key && visit.scope(),
+    scope: key && (await visit.scope()),
+    replay_ms: visit.options.replay_ms,
     reason: visit.reason(),
     record_zero: visit.options.recordZero,
   });
@@ -229,19 +246,14 @@ async function settle<Env>(visit: Visit<Env>, hold_id: number, price: Micros): P
   return outcome;
 }
 
-async function reply<Env>(
-  visit: Visit<Env>,
-  response: Response,
-  price: Micros,
-  charging: Promise<Charged>,
-): Promise<Response> {
+async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promise<Charged>): Promise<Response> {
   try {
     const outcome = await charging;
     if (outcome.outcome !== "charged" && outcome.outcome !== "replayed") {
       return inPlaceOf(response, outcome.outcome === "malformed_key" ? malformedKey() : answerNo(visit, outcome));
     }
     return withHeaders(response, (headers) => {
-      if (!headers.has(HEADER.price)) headers.set(HEADER.price, formatMinor(price, visit.currency));
+      headers.set(HEADER.price, formatMinor(outcome.amount_micros, visit.currency));
       headers.set(HEADER.balance, formatMinor(outcome.balance_micros, visit.currency));
       if (outcome.outcome === "replayed") headers.set(HEADER.replayed, "true");
       keepPrivate(headers);
@@ -295,18 +307,30 @@ function reportInvalidPrice<Env>(visit: Visit<Env>, price: string): Response | u
   );
 }
 
-/** Puts the cookie on a response that made an identity known. Free responses that asked nothing of the envelope leave as they came. */
+/** Marks what is the caller's own, and hands out an identity that was shown. A response that is neither leaves as it came. */
 function finish<Env>(visit: Visit<Env>, response: Response): Response {
+  const cookies = visit.cookies();
+  if (!visit.personal && cookies.length === 0) return response;
   const { balance } = visit;
-  const cookie = visit.cookie();
-  if (cookie === undefined && (balance === undefined || response.headers.has(HEADER.balance))) return response;
   return withHeaders(response, (headers) => {
-    if (cookie !== undefined) headers.append("Set-Cookie", cookie);
-    // The handler charged by itself, or told the caller who they are: either way the answer is theirs alone.
-    if (balance !== undefined && !headers.has(HEADER.balance))
+    for (const cookie of cookies) headers.append("Set-Cookie", cookie);
+    // The handler charged by itself; what it says of the balance itself, it may know better.
+    if (balance !== undefined && !headers.has(HEADER.balance)) {
       headers.set(HEADER.balance, formatMinor(balance, visit.currency));
+    }
     keepPrivate(headers);
   });
+}
+
+/** A refusal that no handler of the app's has seen still has to be readable by the pages the owner listed. */
+function allowCors<Env>(visit: Visit<Env>, response: Response): Response {
+  const origin = visit.request.headers.get("Origin");
+  if (origin !== null && visit.options.corsOrigins.has(origin)) {
+    response.headers.set("Access-Control-Allow-Origin", origin);
+    response.headers.set("Access-Control-Allow-Credentials", "true");
+    response.headers.append("Vary", "Origin");
+  }
+  return response;
 }
 
 /** The caller's `Idempotency-Key`, apart from keys the app makes. */

@@ -15,7 +15,7 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
   }
 
   async mirror(batch: MirrorBatch): Promise<MirrorOutcome> {
-    migrate(this.ctx.storage, AGGREGATE_MIGRATIONS, Date.now());
+    if (!hasSchema(this.ctx.storage)) migrate(this.ctx.storage, AGGREGATE_MIGRATIONS, Date.now());
     const before = this.#summary(batch.envelope_id);
     const after = applyEntries(before, batch.entries);
     if (after.applied_seq !== before.applied_seq) this.#file(batch, after);

@@ -41,7 +41,11 @@ export function applyEntries(known: Summary, entries: readonly MirrorEntry[]): S
   let summary = known;
   for (const entry of entries) {
     if (entry.seq !== summary.applied_seq + 1) continue;
-    const [column, sign] = SUMS[entry.kind];
+    const sum = SUMS[entry.kind] as (typeof SUMS)[EntryKind] | undefined;
+    // An entry that does not follow on the balance, or of a kind this code does not know yet, is not swallowed: the
+    // envelope keeps it, and offers it again.
+    if (sum === undefined || entry.balance_micros !== summary.balance_micros + entry.amount_micros) break;
+    const [column, sign] = sum;
     summary = {
       ...summary,
       applied_seq: entry.seq,

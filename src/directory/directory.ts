@@ -166,7 +166,7 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
   }
 
   #create(): void {
-    migrate(this.ctx.storage, DIRECTORY_MIGRATIONS, Date.now());
+    if (!hasSchema(this.ctx.storage)) migrate(this.ctx.storage, DIRECTORY_MIGRATIONS, Date.now());
   }
 }
 

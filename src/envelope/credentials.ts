@@ -1,43 +1,54 @@
 /**
  * The rules of credentials: which token of an envelope still counts. Pure, like ledger.ts.
  *
- * A token carries a generation. The Worker has checked its MAC, so the question here is only whether it was replaced: the
- * newest generation seen rules, the one before it stays valid for a grace period, everything older is revoked. An envelope
- * that never held money keeps no credential; it learns the first one when it is first used on money.
+ * A token carries a generation; the Worker has checked its MAC, so the question here is only whether it was replaced. An
+ * envelope learns its first credential when it is first used on money; from then on only learnt ones count, so a MAC alone
+ * opens nothing. Rotating leads from one generation to the next. The old one stays good until the new one is first used,
+ * and for a grace period after that: a lost answer locks nobody out, and a leaked token dies once its successor is in use.
  */
 import type { Credential, RotateInput, RotateOutcome } from "../contract.js";
 
 export interface StoredCredential extends Credential {
+  /** `null` until it is first presented. */
+  readonly used_at_ms: number | null;
+  /** `null` as long as nothing replaces it. */
   readonly expires_at_ms: number | null;
 }
 
-/** `new`: of a generation not seen before, to be learnt. */
-export type Standing = "known" | "new" | "revoked";
+/**
+ * `first`: none is known yet, this one is to be learnt. `successor`: issued by a rotation and used for the first time, so
+ * those before it begin to expire. `superseded`: replaced, in its grace.
+ */
+export type Standing = "first" | "successor" | "current" | "superseded" | "revoked";
 
 export function judge(stored: readonly StoredCredential[], presented: Credential, now_ms: number): Standing {
-  const same = stored.find((one) => one.generation === presented.generation);
-  if (same !== undefined) {
-    const live = same.expires_at_ms === null || now_ms < same.expires_at_ms;
-    return live && same.hash === presented.hash ? "known" : "revoked";
-  }
-  return stored.every((one) => one.generation < presented.generation) ? "new" : "revoked";
+  if (stored.length === 0) return "first";
+  const own = stored.find((one) => one.generation === presented.generation);
+  if (own === undefined || own.hash !== presented.hash) return "revoked";
+  if (own.expires_at_ms !== null) return now_ms < own.expires_at_ms ? "superseded" : "revoked";
+  if (own.used_at_ms === null) return "successor";
+  return "current";
 }
 
-export type RotateDecision = { readonly outcome: RotateOutcome } | { readonly learn: readonly Credential[] };
+export type RotateDecision =
+  | { readonly outcome: RotateOutcome }
+  /** File the successor, and the presented credential too when it is the first. */
+  | { readonly issue: Credential; readonly first: Credential | undefined };
 
-/** Rotating from one generation always leads to the same next one, so that two clicks, or a lost answer, agree. */
+/**
+ * Rotating the same token again leads to the same successor, as long as nobody has used that: two clicks, or a lost answer,
+ * agree. Once it was used, the old token can no longer be exchanged for it.
+ */
 export function decideRotation(
   stored: readonly StoredCredential[],
   input: RotateInput,
   now_ms: number,
 ): RotateDecision {
   const standing = judge(stored, input.credential, now_ms);
-  if (standing === "revoked") return { outcome: { outcome: "unauthorized" } };
+  if (standing === "revoked" || standing === "superseded") return { outcome: { outcome: "unauthorized" } };
   const next = stored.find((one) => one.generation === input.next.generation);
-  if (next !== undefined) {
-    return {
-      outcome: next.hash === input.next.hash ? { outcome: "rotated" } : { outcome: "superseded", hash: next.hash },
-    };
-  }
-  return { learn: standing === "new" ? [input.credential, input.next] : [input.next] };
+  if (next === undefined) return { issue: input.next, first: standing === "first" ? input.credential : undefined };
+  return {
+    outcome: next.hash === input.next.hash ? { outcome: "rotated" } : { outcome: "superseded", hash: next.hash },
+  };
 }

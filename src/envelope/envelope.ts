@@ -31,14 +31,14 @@ import type {
 import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 import { aggregateStub } from "../stubs.js";
-import { decideRotation, judge } from "./credentials.js";
+import { decideRotation, judge, type Standing } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
 import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
 import { nextAttemptMs, shipEntries } from "./outbox.js";
 import { decidePayment } from "./payments.js";
 import { Store } from "./store.js";
 
-/** How long a token stays valid after its successor was first used: enough for requests under way in other tabs. */
+/** How long a token stays valid once its successor was used: enough for requests under way in other tabs. */
 const CREDENTIAL_GRACE_MS = 15 * 60_000;
 
 /** Entries wait this long for company before they are mirrored: one alarm and one cursor row serve the whole batch. */
@@ -64,11 +64,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const decision = decideCharge(
       account,
       {
-        operation: input.retry ? this.#store.priorByOperation(input.op, now) : undefined,
+        operation: input.retry ? this.#store.priorByOperation(input.op) : undefined,
         key: this.#store.priorByKey(input.key),
         key_is_held: this.#store.keyIsHeld(input.key, now),
       },
       input,
+      now,
     );
     if ("outcome" in decision) return decision.outcome;
     const entry = this.#append(decision.write, now);
@@ -89,6 +90,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
         key_is_held: this.#store.keyIsHeld(input.key, now),
       },
       input,
+      now,
     );
     if ("outcome" in decision) return decision.outcome;
     const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#store.openHold(input, now));
@@ -100,9 +102,14 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const hold = this.#store.hold(input.hold_id);
     const decision = decideSettle(this.#store.account(now), hold, input, now);
     if (hold === undefined || !("end" in decision)) return (decision as { outcome: SettleOutcome }).outcome;
-    const entry = this.#store.transaction(() => {
-      const written = decision.write && this.#append(decision.write, now);
-      const settled = { op: input.op, seq: written?.seq ?? null, micros: written ? taken(written) : ZERO };
+    const entry = this.#transaction(() => {
+      const written = decision.write && this.#store.append(decision.write, now);
+      // Of the hold itself, no more than it held: what was above it came from the balance (docs/decisions/0004).
+      const settled = {
+        op: input.op,
+        seq: written?.seq ?? null,
+        micros: written ? (Math.min(taken(written), hold.amount_micros) as Micros) : ZERO,
+      };
       this.#store.endHold(hold, decision.end, decision.end === "settled" ? settled : undefined);
       return written;
     });
@@ -125,7 +132,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async refund(input: RefundInput): Promise<RefundOutcome> {
     const now = this.#now();
-    const prior = input.retry ? this.#store.priorByOperation(input.op, now) : undefined;
+    const prior = this.#store.priorByKey(input.key);
     const decision = decideRefund(this.#store.account(now), this.#store.refundable(input.charge), prior, input);
     if ("outcome" in decision) return decision.outcome;
     const entry = this.#append(decision.write, now);
@@ -136,9 +143,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const now = this.#now();
     const decision = decideGrant(this.#store.account(now), this.#store.priorByKey(input.key), input);
     if ("outcome" in decision) return decision.outcome;
-    const entry = this.#store.transaction(() => {
+    const entry = this.#transaction(() => {
       this.#store.create(this.#name(), input.currency, now);
-      return this.#append(decision.write, now);
+      return this.#store.append(decision.write, now);
     });
     return { outcome: "granted", ...entry, ...balances(this.#store.account(now)) };
   }
@@ -150,9 +157,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const decision = decidePayment(this.#store.account(now), this.#store.paymentFile(payment_id), report);
     if ("outcome" in decision) return decision.outcome;
     const { file, writes } = decision;
-    const entries = this.#store.transaction(() => {
+    const entries = this.#transaction(() => {
       this.#store.create(this.#name(), report.currency, now);
-      const written = writes.map((draft) => ({ ...this.#append(draft, now), kind: draft.kind }));
+      const written = writes.map((draft) => ({ ...this.#store.append(draft, now), kind: draft.kind }));
       const credit = written.find(({ kind }) => kind === "topup");
       this.#store.filePayment(payment_id, file, credit?.seq ?? null, now);
       return written;
@@ -182,12 +189,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome> {
     const now = this.#now();
-    if (input.credential !== undefined && judge(this.#store.credentials, input.credential, now) === "revoked") {
-      return { outcome: "unauthorized" };
-    }
+    const standing = this.#present(input.credential, now);
+    if (standing === "revoked") return { outcome: "unauthorized" };
     const account = this.#store.account(now);
     return {
       outcome: "ok",
+      superseded: standing === "superseded",
       ...balances(account),
       held_micros: account.held_micros,
       seq: this.#store.head.seq,
@@ -211,18 +218,24 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async rotate(input: RotateInput): Promise<RotateOutcome> {
-    // Nothing to revoke where nothing was ever paid: the next generation takes over when money arrives and it is used.
-    if (!this.#store.exists) return { outcome: "rotated" };
+    if (!this.#store.exists) return { outcome: "unfunded" };
     const now = this.#now();
     const decision = decideRotation(this.#store.credentials, input, now);
     if ("outcome" in decision) return decision.outcome;
-    this.#store.transaction(() => this.#store.learn(decision.learn, input.grace_ms, now));
+    this.#store.transaction(() => {
+      if (decision.first !== undefined) this.#store.fileCredential(decision.first, now, now);
+      this.#store.fileCredential(decision.issue, null, now);
+    });
     return { outcome: "rotated" };
   }
 
-  async freeze(input: { readonly frozen: boolean }): Promise<{ readonly frozen: boolean }> {
-    if (!this.#store.exists) return { frozen: false };
-    if (this.#store.head.frozen !== input.frozen) this.#store.setFrozen(input.frozen, this.#now());
+  async freeze(input: { readonly frozen: boolean; readonly currency: string }): Promise<{ readonly frozen: boolean }> {
+    if (this.#store.head.frozen === input.frozen) return { frozen: input.frozen };
+    const now = this.#now();
+    this.#store.transaction(() => {
+      this.#store.create(this.#name(), input.currency, now);
+      this.#store.setFrozen(input.frozen, now);
+    });
     return { frozen: input.frozen };
   }
 
@@ -243,21 +256,34 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     }
   }
 
-  /** Judges the credential, and learns it when it is the first, or the next, to be used on money. */
-  #mayAct(asked: Asked, now: number): boolean {
-    if (asked.credential === undefined) return true;
-    const standing = judge(this.#store.credentials, asked.credential, now);
-    if (standing === "new" && this.#store.exists) {
-      const learnt = [asked.credential];
-      this.#store.transaction(() => this.#store.learn(learnt, CREDENTIAL_GRACE_MS, now));
+  #mayAct({ credential }: Asked, now: number): boolean {
+    return this.#present(credential, now) !== "revoked";
+  }
+
+  /** Judges a credential, and notes its first use. A caller that the Worker vouches for has none. Nothing is noted where nothing was paid. */
+  #present(credential: Credential | undefined, now: number): Standing {
+    if (credential === undefined) return "current";
+    const standing = judge(this.#store.credentials, credential, now);
+    if (!this.#store.exists) return standing;
+    if (standing === "first") this.#store.transaction(() => this.#store.fileCredential(credential, now, now));
+    if (standing === "successor") {
+      this.#store.transaction(() => this.#store.useSuccessor(credential.generation, CREDENTIAL_GRACE_MS, now));
     }
-    return standing !== "revoked";
+    return standing;
   }
 
   #append(draft: Draft, now: number): { readonly seq: number; readonly amount_micros: Micros } {
     const entry = this.#store.append(draft, now);
     this.#armAlarm(MIRROR_DELAY_MS);
     return entry;
+  }
+
+  /** Several writes as one, and the alarm with them. Armed afterwards, because a roll-back takes an alarm back and not this flag. */
+  #transaction<T>(work: () => T): T {
+    const { seq } = this.#store.head;
+    const result = this.#store.transaction(work);
+    if (this.#store.head.seq > seq) this.#armAlarm(MIRROR_DELAY_MS);
+    return result;
   }
 
   /** Un-awaited on purpose: in the turn of the write, the alarm and the entry become durable together or not at all. */
@@ -267,9 +293,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     void this.ctx.storage.setAlarm(Date.now() + delay_ms);
   }
 
-  /** Never earlier than the newest entry, so that a clock set back reorders nothing. */
   #now(): number {
-    return Math.max(Date.now(), this.#store.head.at_ms);
+    return Date.now();
   }
 
   #name(): string {

@@ -32,6 +32,7 @@ export function decideHold(
   account: Account,
   priors: Priors & { readonly hold?: Hold | undefined },
   input: HoldInput,
+  now_ms: number,
 ): HoldDecision {
   const now = balances(account);
   if (priors.hold !== undefined) {
@@ -45,7 +46,9 @@ export function decideHold(
   }
   if (priors.key !== undefined) {
     // The final price is not known yet, so only the scope can be compared; the price is when the work is done.
-    return { outcome: { ...answerPrior(priors.key, { scope: input.scope }), ...now } };
+    return {
+      outcome: { ...answerPrior(priors.key, { scope: input.scope, replay_ms: input.replay_ms }, now_ms), ...now },
+    };
   }
   if (priors.key_is_held) return { outcome: { outcome: "conflict", detail: "in_progress", ...now } };
   if (account.currency !== null && account.currency !== input.currency) {

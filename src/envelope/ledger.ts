@@ -9,6 +9,7 @@ import type {
   Balances,
   ChargeInput,
   ChargeOutcome,
+  ConflictDetail,
   EntryKind,
   GrantInput,
   GrantOutcome,
@@ -48,6 +49,10 @@ export interface Prior {
   readonly kind: EntryKind;
   readonly amount_micros: Micros;
   readonly scope: string | null;
+  readonly at_ms: number;
+  /** Some of it was given back. */
+  readonly refunded?: boolean;
+  readonly ref_seq?: number | null;
 }
 
 export type Decision<Outcome> = { readonly write: Draft } | { readonly outcome: Outcome };
@@ -81,25 +86,32 @@ export function refuseSpending(account: Account, price: Micros): Refusal | undef
   return undefined;
 }
 
-/** Answers a key that was used before: a replay when it was used for the same thing, else a conflict. */
+interface Keyed {
+  readonly scope?: string | undefined;
+  readonly replay_ms?: number | undefined;
+  readonly amount_micros?: Micros;
+  readonly at_most?: boolean | undefined;
+}
+
+/**
+ * Answers a key that was used before: a replay when it was for the same thing, and not too long ago; else a conflict. The
+ * work is done again for a replay, so a key must not open a door for ever, nor one that was paid back.
+ */
 export function answerPrior(
   prior: Prior,
-  input: {
-    readonly scope?: string | undefined;
-    readonly amount_micros?: Micros;
-    readonly at_most?: boolean | undefined;
-  },
+  input: Keyed,
+  now_ms: number,
 ):
   | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
-  | { readonly outcome: "conflict"; readonly detail: "price" | "scope" } {
-  if (prior.scope !== (input.scope ?? null)) return { outcome: "conflict", detail: "scope" };
+  | { readonly outcome: "conflict"; readonly detail: ConflictDetail } {
+  const conflict = (detail: ConflictDetail) => ({ outcome: "conflict", detail }) as const;
+  if (prior.scope !== (input.scope ?? null)) return conflict("scope");
   const amount = taken(prior);
-  const same =
-    input.amount_micros === undefined ||
-    (input.at_most ? amount <= input.amount_micros : amount === input.amount_micros);
-  return same
-    ? { outcome: "replayed", seq: prior.seq, amount_micros: amount }
-    : { outcome: "conflict", detail: "price" };
+  const wanted = input.amount_micros ?? amount;
+  if (input.at_most ? amount > wanted : amount !== wanted) return conflict("price");
+  if (prior.refunded) return conflict("refunded");
+  if (input.replay_ms !== undefined && now_ms - prior.at_ms >= input.replay_ms) return conflict("expired");
+  return { outcome: "replayed", seq: prior.seq, amount_micros: amount };
 }
 
 export interface Priors {
@@ -110,7 +122,12 @@ export interface Priors {
   readonly key_is_held?: boolean;
 }
 
-export function decideCharge(account: Account, priors: Priors, input: ChargeInput): Decision<ChargeOutcome> {
+export function decideCharge(
+  account: Account,
+  priors: Priors,
+  input: ChargeInput,
+  now_ms: number,
+): Decision<ChargeOutcome> {
   const now = balances(account);
   if (priors.operation !== undefined) {
     const { seq } = priors.operation;
@@ -119,7 +136,7 @@ export function decideCharge(account: Account, priors: Priors, input: ChargeInpu
   if (toMicros(input.amount_micros) === undefined || input.amount_micros < 0) {
     return { outcome: { outcome: "invalid", detail: "An amount is an integer of 0 to 2^53−1 micros", ...now } };
   }
-  if (priors.key !== undefined) return { outcome: { ...answerPrior(priors.key, input), ...now } };
+  if (priors.key !== undefined) return { outcome: { ...answerPrior(priors.key, input, now_ms), ...now } };
   if (priors.key_is_held) return { outcome: { outcome: "conflict", detail: "in_progress", ...now } };
   if (account.currency !== null && account.currency !== input.currency) {
     return { outcome: { outcome: "invalid", detail: `This envelope is kept in ${account.currency}`, ...now } };
@@ -155,21 +172,23 @@ export interface Refundable {
 export function decideRefund(
   account: Account,
   charge: Refundable | undefined,
-  operation: Prior | undefined,
+  prior: Prior | undefined,
   input: RefundInput,
 ): Decision<RefundOutcome> {
   const now = balances(account);
-  if (operation !== undefined) {
-    const { seq, amount_micros } = operation;
-    return { outcome: { outcome: "refunded", seq, amount_micros, ...now } };
-  }
   if (charge === undefined || charge.kind !== "charge") return { outcome: { outcome: "unknown", ...now } };
+  if (prior !== undefined) {
+    const { seq, amount_micros } = prior;
+    const same = prior.ref_seq === charge.seq && amount_micros === (input.amount_micros ?? amount_micros);
+    return { outcome: same ? { outcome: "replayed", seq, amount_micros, ...now } : { outcome: "conflict", ...now } };
+  }
   const left = (taken(charge) - charge.refunded_micros) as Micros;
   const amount = input.amount_micros ?? left;
   if (!(amount > 0) || amount > left || addMicros(account.balance_micros, amount) === undefined) {
     return { outcome: { outcome: "refused", refundable_micros: left, ...now } };
   }
-  return { write: { kind: "refund", amount_micros: amount, ref_seq: charge.seq, op: input.op, reason: input.reason } };
+  const { key, op, reason } = input;
+  return { write: { kind: "refund", amount_micros: amount, ref_seq: charge.seq, key, op, reason } };
 }
 
 export function decideGrant(account: Account, prior: Prior | undefined, input: GrantInput): Decision<GrantOutcome> {

@@ -13,8 +13,12 @@ export function nextAttemptMs(failures: number, jitter: number): number {
   return Math.round(delay * (0.5 + jitter / 2));
 }
 
-/** Sends what is past the cursor, and moves the cursor to where the aggregate says it is. True when more is left. */
+/**
+ * Sends what is past the cursor, and moves the cursor to where the aggregate says it is. True when more is left. An aggregate
+ * that asks for earlier entries gets them, once a run; one that takes nothing is an error, so that the next attempt waits.
+ */
 export async function shipEntries(store: Store, aggregate: AggregateApi, envelope_id: string): Promise<boolean> {
+  let rewound = false;
   for (let batch = 0; batch < BATCHES_PER_RUN_MAX; batch++) {
     const { seq, mirrored_seq, currency } = store.head;
     if (currency === null || mirrored_seq >= seq) return false;
@@ -28,7 +32,11 @@ export async function shipEntries(store: Store, aggregate: AggregateApi, envelop
         balance_micros,
       }));
     const { next_seq } = await aggregate.mirror({ envelope_id, currency, entries });
-    store.setMirrored(Math.min(next_seq - 1, store.head.seq));
+    if (next_seq <= mirrored_seq + 1) {
+      if (rewound || next_seq > mirrored_seq) throw new Error(`The aggregate does not take entry ${next_seq}`);
+      rewound = true;
+    }
+    store.setMirrored(Math.max(0, Math.min(next_seq - 1, store.head.seq)));
   }
   return store.head.mirrored_seq < store.head.seq;
 }

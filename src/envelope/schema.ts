@@ -86,6 +86,7 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
     generation INTEGER PRIMARY KEY,
     hash TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
+    used_at_ms INTEGER,
     expires_at_ms INTEGER
   ) STRICT;
   `,

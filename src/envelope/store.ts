@@ -12,8 +12,8 @@ import type { Account, Draft, Prior, Refundable } from "./ledger.js";
 import { NO_FILE, type PaymentFile } from "./payments.js";
 import { ENVELOPE_MIGRATIONS } from "./schema.js";
 
-/** How far back a retry looks for what its first attempt wrote. Retries follow within seconds. */
-const OPERATION_WINDOW_MS = 120_000;
+/** How many of the newest entries a retry can find its first attempt among: at full load, more than a second's worth. */
+const OPERATIONS_KEPT = 8_192;
 
 interface Head {
   seq: number;
@@ -39,14 +39,14 @@ const EMPTY: Head = {
   mirrored_seq: 0,
 };
 
-type Row = Record<string, SqlStorageValue>;
-
 export class Store {
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   #head: Head = EMPTY;
   #holds = new Map<number, Hold>();
   #credentials: StoredCredential[] = [];
+  /** Unknown until a retry asks. */
+  #operations: Map<string, Prior> | undefined;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
@@ -101,12 +101,14 @@ export class Store {
 
   append(draft: Draft, now_ms: number): { readonly seq: number; readonly amount_micros: Micros } {
     const seq = this.#head.seq + 1;
+    // Never earlier than the entry before, so that a clock set back reorders nothing.
+    const at_ms = Math.max(now_ms, this.#head.at_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
     this.#sql.exec(
       `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
-      now_ms,
+      at_ms,
       draft.kind,
       draft.amount_micros,
       balance_micros,
@@ -119,26 +121,48 @@ export class Store {
       draft.reason ?? null,
       draft.metadata ?? null,
     );
-    this.#head = { ...this.#head, seq, at_ms: now_ms, balance_micros };
+    this.#head = { ...this.#head, seq, at_ms, balance_micros };
+    if (draft.op !== undefined)
+      this.#remember(draft.op, {
+        seq,
+        at_ms,
+        kind: draft.kind,
+        amount_micros: draft.amount_micros,
+        scope: draft.scope ?? null,
+      });
     return { seq, amount_micros: draft.amount_micros };
   }
 
   priorByKey(key: string | undefined): Prior | undefined {
     if (key === undefined || !this.exists) return undefined;
-    return this.#prior("SELECT seq, kind, amount_micros, scope FROM entry WHERE key = ?", key);
+    const [row] = this.#sql
+      .exec(
+        `SELECT seq, at_ms, kind, amount_micros, scope, ref_seq,
+           EXISTS (SELECT 1 FROM entry AS back WHERE back.ref_seq = entry.seq) AS refunded
+         FROM entry WHERE key = ?`,
+        key,
+      )
+      .toArray();
+    return row && ({ ...row, refunded: row["refunded"] === 1 } as unknown as Prior);
   }
 
-  /** What an earlier attempt of this operation wrote. Without an index: a scan of the newest entries, on retries only. */
-  priorByOperation(op: string, now_ms: number): Prior | undefined {
+  /**
+   * What an earlier attempt of this operation wrote. Without an index: the newest operations are read into memory on the
+   * first retry, and kept up to date from then on. Retries follow within seconds.
+   */
+  priorByOperation(op: string): Prior | undefined {
     if (!this.exists) return undefined;
-    const rows = this.#sql.exec(
-      "SELECT seq, at_ms, kind, amount_micros, scope, op FROM entry ORDER BY seq DESC",
-    ) as Iterable<Row>;
-    for (const row of rows) {
-      if ((row["at_ms"] as number) < now_ms - OPERATION_WINDOW_MS) return undefined;
-      if (row["op"] === op) return row as unknown as Prior;
-    }
-    return undefined;
+    this.#operations ??= new Map(
+      (
+        this.#sql
+          .exec(
+            "SELECT op, seq, at_ms, kind, amount_micros, scope FROM entry WHERE seq > ? AND op IS NOT NULL",
+            this.#head.seq - OPERATIONS_KEPT,
+          )
+          .toArray() as unknown as (Prior & { readonly op: string })[]
+      ).map((row) => [row.op, row]),
+    );
+    return this.#operations.get(op);
   }
 
   keyIsHeld(key: string | undefined, now_ms: number): boolean {
@@ -301,16 +325,26 @@ export class Store {
     this.#loadDisputes();
   }
 
-  /** Learns credentials, oldest first. Each takes over from those before it, which stay valid for `grace_ms`. */
-  learn(credentials: readonly Credential[], grace_ms: number, now_ms: number): void {
-    for (const { generation, hash } of credentials) {
-      this.#sql.exec(
-        "UPDATE credential SET expires_at_ms = ? WHERE generation < ? AND expires_at_ms IS NULL",
-        now_ms + grace_ms,
-        generation,
-      );
-      this.#sql.exec("INSERT INTO credential (generation, hash, at_ms) VALUES (?, ?, ?)", generation, hash, now_ms);
-    }
+  /** Files a credential: in use from the beginning, or issued and still to be used. */
+  fileCredential(credential: Credential, used_at_ms: number | null, now_ms: number): void {
+    this.#sql.exec(
+      "INSERT INTO credential (generation, hash, at_ms, used_at_ms) VALUES (?, ?, ?, ?)",
+      credential.generation,
+      credential.hash,
+      now_ms,
+      used_at_ms,
+    );
+    this.#loadCredentials();
+  }
+
+  /** A successor is used for the first time: those before it expire after `grace_ms`. */
+  useSuccessor(generation: number, grace_ms: number, now_ms: number): void {
+    this.#sql.exec("UPDATE credential SET used_at_ms = ? WHERE generation = ?", now_ms, generation);
+    this.#sql.exec(
+      "UPDATE credential SET expires_at_ms = ? WHERE generation < ? AND expires_at_ms IS NULL",
+      now_ms + grace_ms,
+      generation,
+    );
     this.#sql.exec("DELETE FROM credential WHERE expires_at_ms <= ?", now_ms);
     this.#loadCredentials();
   }
@@ -331,15 +365,18 @@ export class Store {
     return held as Micros;
   }
 
-  #prior(statement: string, binding: string): Prior | undefined {
-    const [row] = this.#sql.exec(statement, binding).toArray();
-    return row as unknown as Prior | undefined;
+  #remember(op: string, prior: Prior): void {
+    if (this.#operations === undefined) return;
+    this.#operations.set(op, prior);
+    const [oldest] = this.#operations.keys();
+    if (this.#operations.size > OPERATIONS_KEPT && oldest !== undefined) this.#operations.delete(oldest);
   }
 
   #load(): void {
     this.#head = EMPTY;
     this.#holds = new Map();
     this.#credentials = [];
+    this.#operations = undefined;
     if (!hasSchema(this.#storage)) return;
     const [meta] = this.#sql.exec("SELECT currency, frozen_at_ms, mirrored_seq FROM envelope WHERE id = 1").toArray();
     if (meta === undefined) return;
@@ -370,7 +407,7 @@ export class Store {
 
   #loadCredentials(): void {
     this.#credentials = this.#sql
-      .exec("SELECT generation, hash, expires_at_ms FROM credential ORDER BY generation")
+      .exec("SELECT generation, hash, used_at_ms, expires_at_ms FROM credential ORDER BY generation")
       .toArray() as unknown as StoredCredential[];
   }
 }

@@ -1,25 +1,49 @@
 /** The holder's cookie. Host-only, never shared with sub-domains, never readable by a page's scripts. */
 import { COOKIE, isLocalHost } from "../wire.js";
+import { looksLikeToken } from "./token.js";
 
 /** 400 days, the longest a browser keeps a cookie (RFC 6265bis §5.6.3). Sent anew on every visit to `/me`, so it lasts. */
 const MAX_AGE_SECONDS = 34_560_000;
-/** More than any browser sends. */
-const HEADER_CHARS_MAX = 16_384;
-
 const isLocal = (url: URL): boolean => url.protocol === "http:" && isLocalHost(url.hostname);
 
 export function setCookie(url: URL, token: string): string {
-  const [name, secure] = isLocal(url) ? [COOKIE.local, ""] : [COOKIE.secure, " Secure;"];
-  return `${name}=${token}; Path=/;${secure} HttpOnly; SameSite=Lax; Max-Age=${MAX_AGE_SECONDS}`;
+  return attributes(url, nameOf(url), token);
 }
 
-/** Every value sent under our name, in order: a page of a sibling may have planted one, so the caller takes the first genuine. */
+/**
+ * Every value sent under our names, in order: one may have been planted, so the caller takes the first genuine one. The one
+ * kept aside comes last. However long the header is, because who overlooks a genuine cookie will overwrite it.
+ */
 export function cookieValues(url: URL, header: string | null): readonly string[] {
-  if (header === null || header.length > HEADER_CHARS_MAX) return [];
-  const prefix = `${isLocal(url) ? COOKIE.local : COOKIE.secure}=`;
-  return header
+  const name = nameOf(url);
+  return [...valuesOf(header, name), ...valuesOf(header, name + ASIDE)];
+}
+
+/** A value that looks like a token of ours and was not found genuine. Ask only when none was. */
+export function unverifiedToken(url: URL, header: string | null): string | undefined {
+  return cookieValues(url, header).find(looksLikeToken);
+}
+
+/** Keeps a token that could not be verified where it will be found again. */
+export function keepAside(url: URL, token: string): string {
+  return attributes(url, nameOf(url) + ASIDE, token);
+}
+
+const ASIDE = "_aside";
+
+function nameOf(url: URL): string {
+  return isLocal(url) ? COOKIE.local : COOKIE.secure;
+}
+
+function valuesOf(header: string | null, name: string): readonly string[] {
+  return (header ?? "")
     .split(";")
     .map((pair) => pair.trim())
-    .filter((pair) => pair.startsWith(prefix))
-    .map((pair) => pair.slice(prefix.length).replace(/^"(.*)"$/, "$1"));
+    .filter((pair) => pair.startsWith(`${name}=`))
+    .map((pair) => pair.slice(name.length + 1).replace(/^"(.*)"$/, "$1"));
+}
+
+function attributes(url: URL, name: string, token: string): string {
+  const secure = isLocal(url) ? "" : " Secure;";
+  return `${name}=${token}; Path=/;${secure} HttpOnly; SameSite=Lax; Max-Age=${MAX_AGE_SECONDS}`;
 }

@@ -19,8 +19,6 @@ export interface Token {
   readonly envelopeId: string;
   readonly generation: number;
   readonly secret: string;
-  /** False when it was signed with a previous secret: time to hand out the same token signed anew. */
-  readonly current: boolean;
 }
 
 /** A token nobody has yet, for an envelope nobody has yet. Made of randomness alone: nothing is stored. */
@@ -29,7 +27,6 @@ export function newToken(): Token {
     envelopeId: randomBase62(ENVELOPE_ID_CHARS),
     generation: 0,
     secret: randomBase62(SECRET_CHARS),
-    current: true,
   };
 }
 
@@ -38,15 +35,19 @@ export function writeToken(keys: Keyring, token: Token): string {
   return body + keyedCheck(keys[0], body, CHECK_BYTES);
 }
 
+/** True for anything of a token's shape, genuine or not. */
+export function looksLikeToken(text: string): boolean {
+  return SHAPE.test(text);
+}
+
 /** `undefined` for anything that none of the keys signed. */
 export function readToken(keys: Keyring, text: string): Token | undefined {
   const parts = SHAPE.exec(text);
   if (parts === null) return undefined;
   const [, envelopeId = "", generation = "", secret = "", check = ""] = parts;
   const body = text.slice(0, -check.length);
-  const signer = keys.findIndex((key) => equalConstantTime(keyedCheck(key, body, CHECK_BYTES), check));
-  if (signer < 0) return undefined;
-  return { envelopeId, generation: numberFromBase62(generation), secret, current: signer === 0 };
+  const genuine = keys.some((key) => equalConstantTime(keyedCheck(key, body, CHECK_BYTES), check));
+  return genuine ? { envelopeId, generation: numberFromBase62(generation), secret } : undefined;
 }
 
 /** What the envelope may know of a token. */
@@ -56,7 +57,7 @@ export function credentialOf(token: Token): Credential {
 
 /**
  * The tokens that may follow this one, the likeliest first. Derived from its secret and a key, so that rotating twice at
- * once, or again after a lost answer, leads to the same successor. Neither the key nor the old token alone is enough.
+ * once, or again after a lost answer, leads to the same successor. It takes the key and the old token to derive it.
  */
 export function successors(keys: Keyring, token: Token): readonly [Token, ...Token[]] {
   const generation = token.generation + 1;
@@ -65,7 +66,6 @@ export function successors(keys: Keyring, token: Token): readonly [Token, ...Tok
     envelopeId: token.envelopeId,
     generation,
     secret: keyedCheck(key, seed, SECRET_BYTES),
-    current: true,
   }));
   return [first as Token, ...rest];
 }

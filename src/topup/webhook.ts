@@ -80,6 +80,7 @@ async function bookPayment(
   const outcome = await ports.report(envelope_id, report, reference);
   // An owner is giving it to another envelope at this very moment: it is credited there.
   if (outcome.outcome === "disowned") return "duplicate";
+  if (outcome.outcome === "uncreditable" && payment.state !== "paid") return "ignored";
   if (outcome.outcome === "uncreditable") {
     const { event_id, currency, amount_total, livemode } = payment;
     const { reason } = outcome;

@@ -16,7 +16,7 @@ describe("the mirror", () => {
     const before = await aggregate.overview();
     const [one, two] = [await site.payer(500), await site.payer(300)];
     await one.fetch("/x?price=200");
-    await one.envelope.refund({ seq: 2 }, "50");
+    await one.envelope.refund({ seq: 2 }, { key: "r", amount: "50" });
     await two.envelope.grant("7", { key: "welcome" });
     await Promise.all([ship(one), ship(two)]);
     const after = await aggregate.overview();
@@ -56,17 +56,29 @@ describe("the mirror", () => {
     expect(after.outstanding_micros - before.outstanding_micros).toBe(4_990_000);
   });
 
+  const entry = (seq: number, kind = "grant", balance_micros = 5 * seq) => ({
+    seq,
+    at_ms: 1,
+    kind,
+    amount_micros: 5,
+    balance_micros,
+  });
+  const send = async (envelope_id: string, ...entries: object[]): Promise<number> => {
+    const { next_seq } = await aggregate.mirror({ envelope_id, currency: "usd", entries } as never);
+    return next_seq;
+  };
+
   it("asks for what it missed: an aggregate that lost a batch names the entry it wants next", async () => {
-    const entry = { at_ms: 1, kind: "grant", amount_micros: 5, balance_micros: 5 } as const;
-    const batch = (...seqs: number[]) => ({
-      envelope_id: "gap",
-      currency: "usd",
-      entries: seqs.map((seq) => ({ ...entry, seq })),
-    });
-    expect(await aggregate.mirror(batch(2, 3) as never)).toEqual({ next_seq: 1 });
-    expect(await aggregate.mirror(batch(1) as never)).toEqual({ next_seq: 2 });
-    expect(await aggregate.mirror(batch(1, 2, 4) as never)).toEqual({ next_seq: 3 });
-    expect(await aggregate.mirror(batch(3, 4) as never)).toEqual({ next_seq: 5 });
+    expect(await send("gap", entry(2), entry(3))).toBe(1);
+    expect(await send("gap", entry(1))).toBe(2);
+    expect(await send("gap", entry(1), entry(2), entry(4))).toBe(3);
+    expect(await send("gap", entry(3), entry(4))).toBe(5);
+  });
+
+  it("T92 does not swallow an entry that does not follow, or of a kind it does not know", async () => {
+    expect(await send("odd", entry(1), entry(2, "grant", 7), entry(3))).toBe(2);
+    expect(await send("odd", entry(2, "something_new"))).toBe(2);
+    expect(await send("odd", entry(2))).toBe(3);
   });
 
   it("that is down costs a caller nothing: charges go on, and are caught up with later", async () => {

@@ -13,6 +13,8 @@ describe("a wrong option", () => {
     [{ holdSeconds: 0 }, "options.holdSeconds"],
     [{ holdSeconds: 1.5 }, "options.holdSeconds"],
     [{ holdSeconds: 90_000 }, "options.holdSeconds"],
+    [{ replaySeconds: -1 }, "options.replaySeconds"],
+    [{ replaySeconds: 0.5 }, "options.replaySeconds"],
     [{ chargeWhen: true }, "options.chargeWhen"],
     [{ onOutage: "open" }, "options.onOutage"],
     [{ onInvalidPrice: "ignore" }, "options.onInvalidPrice"],
@@ -20,6 +22,9 @@ describe("a wrong option", () => {
     [{ recordZero: 1 }, "options.recordZero"],
     [{ paths: { me: "me" } }, "options.paths.me"],
     [{ paths: { me: "/a?b" } }, "options.paths.me"],
+    [{ paths: { me: "/x(y" } }, "options.paths.me"],
+    [{ paths: { me: "/zürück" } }, "options.paths.me"],
+    [{ paths: { me: "/a/" } }, "options.paths.me"],
     [{ paths: { pay: "/me" } }, "options.paths.pay"],
     [{ paths: { wallet: "/w" } }, "options.paths.wallet"],
     [{ cors: { origins: ["*"] } }, "options.cors.origins[0]"],
@@ -30,6 +35,7 @@ describe("a wrong option", () => {
     [{ stripe: { paymentLinks: ["https://buy.stripe.com/x"] } }, "options.stripe.paymentLinks"],
     [{ stripe: { credit: "gross" } }, "options.stripe.credit"],
     [{ stripe: { secret: "x" } }, "options.stripe.secret"],
+    [{ stripe: { onDispute: "panic" } }, "options.stripe.onDispute"],
     [{ onIncident: {} }, "options.onIncident"],
     [{ Currency: "usd" }, "options.Currency"],
     [null, "options"],
@@ -77,9 +83,12 @@ describe("options.maxPrice", () => {
 });
 
 describe("envelopeOf", () => {
-  it("refuses what is not an address, a price or a currency", () => {
+  it("refuses what is not an address, a price, a key or a currency", async () => {
     expect(() => envelopeOf({}, { id: "short" })).toThrow(TypeError);
     expect(() => envelopeOf({}, { identity: "u" }, { currency: "$" })).toThrow(TypeError);
-    expect(() => envelopeOf({}, { identity: "u" }).charge("1e5", { key: "k" })).toThrow(TypeError);
+    const envelope = envelopeOf({}, { identity: "u" });
+    await expect(envelope.charge("1e5", { key: "k" })).rejects.toThrow(TypeError);
+    await expect(envelope.charge("1", {} as never)).rejects.toThrow("options.key");
+    await expect(envelope.grant("1", { key: "k", reason: "x".repeat(300) })).rejects.toThrow("options.reason");
   });
 });

@@ -34,7 +34,8 @@ export class Site {
     vars: Record<string, unknown> = {},
     handler: EnvelopeFetchHandler<unknown> = app,
   ) {
-    this.#fetch = withEnvelope(handler, options);
+    // Quiet unless a test listens: most of them cause incidents on purpose.
+    this.#fetch = withEnvelope(handler, { onIncident: () => undefined, ...options });
     this.env = { ...env, ...vars };
   }
 

@@ -3,7 +3,7 @@ import { evictAllDurableObjects, listDurableObjectIds } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { envelopeOf } from "../../../src/index.js";
-import { type Me, type Problem, Site, tokenOf } from "../support.js";
+import { completed, type Me, type Problem, Site, tokenOf } from "../support.js";
 
 const site = new Site();
 
@@ -63,6 +63,12 @@ describe("a cookie", () => {
     const response = await site.fetch("/x?price=1", { headers: { Cookie: cookie } });
     expect(response.status).toBe(402);
     expect(tokenOf(response)).toMatch(/^we_s1_/);
+  });
+
+  it("T65 is found however long the header is: who overlooks it would overwrite it", async () => {
+    const payer = await site.payer(5);
+    const cookie = `planted=${"x".repeat(20_000)}; __Host-we=${payer.token}`;
+    expect((await site.fetch("/x?price=1", { headers: { Cookie: cookie } })).status).toBe(200);
   });
 
   it("T64 over local http has a name of its own, without Secure", async () => {
@@ -163,6 +169,17 @@ describe("options.identify", () => {
     expect(response.headers.get("X-Balance")).toBe("4");
   });
 
+  it("is not asked on paths that have no caller, and its failure does not take them down", async () => {
+    const failing = new Site({
+      identify: () => {
+        throw new Error("the login service is down");
+      },
+    });
+    expect((await failing.fetch("/health")).status).toBe(200);
+    const { reference } = await site.newcomer();
+    expect(await failing.outcomeOf(completed({ client_reference_id: reference }))).toBe("credited");
+  });
+
   it("has no token to rotate", async () => {
     const response = await login.fetch("/rotate-token", { method: "POST", headers: { "X-User": "user-1" } });
     expect(response.status).toBe(409);
@@ -171,6 +188,17 @@ describe("options.identify", () => {
   it("that returns something else than a text is the owner's error", async () => {
     const wrong = new Site({ identify: () => 42 as unknown as string });
     await expect(wrong.fetch("/free")).rejects.toThrow(TypeError);
+  });
+});
+
+describe("GET /pay", () => {
+  it("with a cookie that was replaced does not have its holder pay into what they cannot open", async () => {
+    const payer = await site.payer(5);
+    await site.fetch("/rotate-token", { method: "POST", headers: { Cookie: `__Host-we=${payer.token}` } });
+    const revoked = payer.token.replace(/^(.{28}).{8}/, "$100000001");
+    const response = await site.fetch("/pay", { headers: { Cookie: `__Host-we=${revoked}` } });
+    expect(response.headers.get("Location")).not.toContain(payer.id);
+    expect(tokenOf(response)).not.toBe("");
   });
 });
 

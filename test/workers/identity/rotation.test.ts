@@ -1,6 +1,9 @@
 /** T58 T60 T61 T62: a credential can be replaced, a secret can be rotated, and money never moves. */
-import { abortAllDurableObjects, evictAllDurableObjects } from "cloudflare:test";
+import { abortAllDurableObjects } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { readToken, type Token, writeToken } from "../../../src/identity/token.js";
+import { envelopeOf } from "../../../src/index.js";
+import { keysOf } from "../../../src/settings.js";
 import { type Me, Site, tokenOf } from "../support.js";
 
 const site = new Site();
@@ -36,16 +39,64 @@ describe("POST /rotate-token", () => {
     expect(tokenOf(cookie)).toMatch(/^we_s1_/);
   });
 
-  it("keeps the envelope and its money; the old token is valid for a grace period, and then 401", async () => {
-    const payer = await site.payer(5);
+  it("keeps the envelope and its money; the old token lasts 15 minutes from the new one's first use, and is 401 then", async () => {
+    const payer = await site.payer(9);
     const next = await rotated(payer.token);
     const me = await (await site.fetch("/me", { headers: { Authorization: `Bearer ${next}` } })).json<Me>();
-    expect(me).toMatchObject({ balance: 5, client_reference_id: payer.reference });
+    expect(me).toMatchObject({ balance: 9, client_reference_id: payer.reference });
     expect([await spend(payer.token), await spend(next)]).toEqual([200, 200]);
     later(16);
     expect([await spend(payer.token), await spend(next)]).toEqual([401, 200]);
     expect((await site.fetch("/me", { headers: { Authorization: `Bearer ${payer.token}` } })).status).toBe(401);
     expect((await rotate(payer.token)).status).toBe(401);
+  });
+
+  it("a thief of the old token is not given the new one, once its holder uses that", async () => {
+    const payer = await site.payer(5);
+    const next = await rotated(payer.token);
+    await spend(next);
+    expect((await rotate(payer.token)).status).toBe(401);
+  });
+
+  it("T62 an answer that was lost locks nobody out, however late it is asked for again", async () => {
+    const payer = await site.payer(5);
+    const lost = await rotated(payer.token);
+    later(60 * 24 * 30);
+    expect(await spend(payer.token)).toBe(200);
+    expect(await rotated(payer.token)).toBe(lost);
+    expect(await spend(lost)).toBe(200);
+  });
+
+  it("never lets /me put a replaced cookie back", async () => {
+    const payer = await site.payer(5);
+    const next = tokenOf(await byCookie(payer.token));
+    await spend(next);
+    const stale = await site.fetch("/me", { headers: { Cookie: `__Host-we=${payer.token}` } });
+    expect([stale.status, stale.headers.getSetCookie()]).toEqual([200, []]);
+    const newest = await site.fetch("/me", { headers: { Cookie: `__Host-we=${next}` } });
+    expect(tokenOf(newest)).toBe(next);
+  });
+
+  it("a chain of rotations leaves only its newest token, and nothing that lasts for ever", async () => {
+    const payer = await site.payer(9);
+    const one = await rotated(payer.token);
+    await spend(one);
+    const two = await rotated(one);
+    await spend(two);
+    expect((await rotate(payer.token)).status).toBe(401);
+    later(16);
+    expect([await spend(payer.token), await spend(one), await spend(two)]).toEqual([401, 401, 200]);
+  });
+
+  it("a MAC alone opens nothing: a generation that was never issued is refused", async () => {
+    const payer = await site.payer(5);
+    await spend(payer.token);
+    const keys = keysOf(site.env).token;
+    const token = readToken(keys, payer.token) as Token;
+    const forged = writeToken(keys, { ...token, generation: 99 });
+    expect(await spend(forged)).toBe(401);
+    expect(await spend(writeToken(keys, { ...token, secret: "0".repeat(27) }))).toBe(401);
+    expect(await spend(payer.token)).toBe(200);
   });
 
   it("T58 a revoked cookie is a stranger's: 402 and a fresh identity, nothing told of the old envelope", async () => {
@@ -84,15 +135,13 @@ describe("POST /rotate-token", () => {
     expect((await payer.envelope.state()).balance_micros).toBe(700_000);
   });
 
-  it("before any payment stores nothing, and the newest token opens what is then paid to the old reference", async () => {
+  it("before any payment stores nothing, and gives an identity that the old token says nothing about", async () => {
     const newcomer = await site.newcomer();
     const next = await rotated(newcomer.token);
+    expect(next.slice(6, 28)).not.toBe(newcomer.id);
     expect(await newcomer.envelope.state()).toMatchObject({ funded: false, currency: null });
-    await newcomer.envelope.grant("5", { key: "k" });
-    expect(await spend(next)).toBe(200);
-    later(16);
-    await evictAllDurableObjects();
-    expect([await spend(newcomer.token), await spend(next)]).toEqual([401, 200]);
+    await envelopeOf(site.env, { id: next.slice(6, 28) }).grant("5", { key: "k" });
+    expect([await spend(newcomer.token), await spend(next)]).toEqual([402, 200]);
   });
 
   it("T67 from another site's page is refused", async () => {
@@ -123,12 +172,23 @@ describe("rotating ENVELOPE_SECRET", () => {
     const payer = await site.payer(5);
     const bearer = await after.fetch("/x?price=1", { headers: { Authorization: `Bearer ${payer.token}` } });
     expect(bearer.headers.get("X-Balance")).toBe("4");
-    const cookie = await after.fetch("/x?price=1", { headers: { Cookie: `__Host-we=${payer.token}` } });
-    const renewed = tokenOf(cookie);
+    const renewed = tokenOf(await after.fetch("/me", { headers: { Cookie: `__Host-we=${payer.token}` } }));
     expect(renewed.slice(0, -11)).toBe(payer.token.slice(0, -11));
-    expect(
-      (await long.fetch("/x?price=1", { headers: { Authorization: `Bearer ${renewed}` } })).headers.get("X-Balance"),
-    ).toBe("2");
+    const later = await long.fetch("/x?price=1", { headers: { Authorization: `Bearer ${renewed}` } });
+    expect(later.headers.get("X-Balance")).toBe("3");
+  });
+
+  it("a deployment with a wrong secret erases no cookie: the genuine one is kept aside, and found again", async () => {
+    const payer = await site.payer(5);
+    const broken = await long.fetch("/me", { headers: { Cookie: `__Host-we=${payer.token}` } });
+    const jar = broken.headers
+      .getSetCookie()
+      .map((one) => one.split(";")[0])
+      .join("; ");
+    expect(jar).toContain(`__Host-we_aside=${payer.token}`);
+    const repaired = await site.fetch("/me", { headers: { Cookie: jar } });
+    expect(await repaired.json<Me>()).toMatchObject({ balance: 5 });
+    expect(tokenOf(repaired)).toBe(payer.token);
   });
 
   it("a payment made to an old reference is credited", async () => {

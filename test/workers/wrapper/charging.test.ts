@@ -1,7 +1,9 @@
 /** The wrapper as a black box: what a priced response costs, what leaves, and what a free one does not do. */
 import { abortAllDurableObjects } from "cloudflare:test";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Envelope, type Incident } from "../../../src/index.js";
+import { Envelope, type EnvelopeFetchHandler, type Incident } from "../../../src/index.js";
+import { ConfigurationError } from "../../../src/settings.js";
+import * as stubs from "../../../src/stubs.js";
 import { type Problem, Site } from "../support.js";
 
 const site = new Site();
@@ -71,6 +73,13 @@ describe("a priced response", () => {
     expect(await response.json<Problem>()).toMatchObject({ limit: "frozen", canTopUp: false });
     await payer.envelope.unfreeze();
     expect((await payer.fetch("/x?price=1")).status).toBe(200);
+  });
+
+  it("an envelope frozen before it was ever funded is frozen all the same", async () => {
+    const caller = await site.newcomer();
+    await caller.envelope.freeze();
+    await caller.envelope.grant("5", { key: "gift" });
+    expect((await caller.fetch("/x?price=1")).status).toBe(403);
   });
 
   it("a price of zero costs nothing and is not recorded, unless asked", async () => {
@@ -186,6 +195,45 @@ describe("a free response", () => {
     const response = await bare.fetch("/x?price=1");
     expect(response.status).toBe(500);
     expect((await response.json<Problem>())["detail"]).toContain("ENVELOPE_SECRET");
+  });
+});
+
+describe("T70 an answer that depends on the caller", () => {
+  it.each(["/who", "/state"])("%s is theirs alone, whatever the handler says of caching", async (path) => {
+    const cached: EnvelopeFetchHandler<unknown> = async (request, _env, ctx) => {
+      const body = request.url.endsWith("/who") ? ctx.envelope.paymentLink : await ctx.envelope.state();
+      return Response.json(body, { headers: { "Cache-Control": "public, max-age=60" } });
+    };
+    const payer = await new Site({}, {}, cached).payer(5);
+    expect((await payer.fetch(path)).headers.get("Cache-Control")).toBe("private, no-store");
+  });
+
+  it("a handler that charges and tells the balance itself is private too", async () => {
+    const own: EnvelopeFetchHandler<unknown> = async (_request, _env, ctx) => {
+      const { balance } = await ctx.envelope.charge("1");
+      return new Response("x", { headers: { "X-Balance": `about ${balance}`, "Cache-Control": "public" } });
+    };
+    const payer = await new Site({}, {}, own).payer(5);
+    const response = await payer.fetch("/x");
+    expect([response.headers.get("X-Balance"), response.headers.get("Cache-Control")]).toEqual([
+      "about 4",
+      "private, no-store",
+    ]);
+  });
+});
+
+describe("a Durable Object class that is not configured", () => {
+  it("is the owner's error, named, and never an outage to be served through", async () => {
+    const site = new Site({ onOutage: "serve", onIncident: (incident) => incidents.push(incident) });
+    const payer = await site.payer(5);
+    vi.spyOn(stubs, "envelopeStub").mockImplementation(() => {
+      throw new ConfigurationError("Envelope", "is not configured");
+    });
+    const response = await payer.fetch("/x?price=1");
+    expect([response.status, await response.text()]).toEqual([
+      500,
+      expect.stringContaining("Envelope is not configured"),
+    ]);
   });
 });
 

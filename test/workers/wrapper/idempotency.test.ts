@@ -1,5 +1,5 @@
 /** T13 T14 T15: a key makes a charge happen once. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Site } from "../support.js";
 
 const site = new Site();
@@ -25,9 +25,54 @@ describe("Idempotency-Key", () => {
     expect((await payer.me()).balance).toBe(97);
   });
 
-  it("T14 on another path or method is a conflict", async () => {
+  it("T14 with another body is a conflict, with the same one a replay", async () => {
+    const payer = await site.payer(100);
+    const send = (body: string) => payer.fetch("/x?price=3", keyed("order-1", { method: "POST", body }));
+    expect((await send("a cat")).headers.get("X-Balance")).toBe("97");
+    expect((await send("a cat")).headers.get("X-Charge-Replayed")).toBe("true");
+    expect((await send("a dog")).status).toBe(422);
+    expect((await payer.me()).balance).toBe(97);
+  });
+
+  it("T14 leaves the body to the handler, whole", async () => {
+    const echo = new Site(
+      {},
+      {},
+      async (request) => new Response(await request.text(), { headers: { "X-Price": "1" } }),
+    );
+    const payer = await echo.payer(5);
+    const body = "x".repeat(3_000_000);
+    const response = await payer.fetch("/x", keyed("large", { method: "POST", body }));
+    expect([response.headers.get("X-Balance"), (await response.text()).length]).toEqual(["4", body.length]);
+  });
+
+  it("opens no door for ever: after options.replaySeconds it is a conflict", async () => {
     const payer = await site.payer(100);
     await payer.fetch("/x?price=3", keyed("order-1"));
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 86_400_000 });
+    expect((await payer.fetch("/x?price=3", keyed("order-1"))).status).toBe(422);
+    vi.useRealTimers();
+    const strict = new Site({ replaySeconds: 0 });
+    const other = await strict.payer(5);
+    const statuses = [await other.fetch("/x?price=1", keyed("k")), await other.fetch("/x?price=1", keyed("k"))].map(
+      ({ status }) => status,
+    );
+    expect(statuses).toEqual([200, 422]);
+    expect((await other.me()).balance).toBe(4);
+  });
+
+  it("does not deliver again what was refunded", async () => {
+    const payer = await site.payer(100);
+    await payer.fetch("/x?price=3", keyed("order-1"));
+    await payer.envelope.refund({ seq: 2 }, { key: "sorry" });
+    expect((await payer.fetch("/x?price=3", keyed("order-1"))).status).toBe(422);
+    expect((await payer.me()).balance).toBe(100);
+  });
+
+  it("T14 on another path, query or method is a conflict", async () => {
+    const payer = await site.payer(100);
+    await payer.fetch("/x?price=3", keyed("order-1"));
+    expect((await payer.fetch("/x?price=3&page=2", keyed("order-1"))).status).toBe(422);
     expect((await payer.fetch("/y?price=3", keyed("order-1"))).status).toBe(422);
     expect((await payer.fetch("/x?price=3", keyed("order-1", { method: "POST" }))).status).toBe(422);
     expect((await payer.me()).balance).toBe(97);
@@ -111,20 +156,38 @@ describe("ctx.envelope.charge", () => {
     expect(response.headers.getSetCookie()).toEqual([]);
   });
 
+  it("T39 a refund with one key happens once, however often its queue delivers it", async () => {
+    const payer = await site.payer(10);
+    await charge(payer, { price: "6", key: "a" });
+    const refund = (amount: string) => payer.envelope.refund({ key: "a" }, { key: "ticket-7", amount });
+    expect(await refund("2")).toMatchObject({ outcome: "refunded", balance_micros: 60_000 });
+    expect(await refund("2")).toMatchObject({ outcome: "replayed", balance_micros: 60_000 });
+    expect(await refund("3")).toMatchObject({ outcome: "conflict", balance_micros: 60_000 });
+  });
+
   it("of a charge can be given back, at most what it took", async () => {
     const payer = await site.payer(10);
     await charge(payer, { price: "6", key: "a" });
     const { envelope } = payer;
-    expect(await envelope.refund({ key: "a" }, "2")).toMatchObject({ outcome: "refunded", amount_micros: 20_000 });
-    expect(await envelope.refund({ key: "a" }, "5")).toMatchObject({ outcome: "refused", refundable_micros: 40_000 });
-    expect(await envelope.refund({ key: "a" })).toMatchObject({
+    expect(await envelope.refund({ key: "a" }, { key: "r1", amount: "2" })).toMatchObject({
+      outcome: "refunded",
+      amount_micros: 20_000,
+    });
+    expect(await envelope.refund({ key: "a" }, { key: "r2", amount: "5" })).toMatchObject({
+      outcome: "refused",
+      refundable_micros: 40_000,
+    });
+    expect(await envelope.refund({ key: "a" }, { key: "r3" })).toMatchObject({
       outcome: "refunded",
       amount_micros: 40_000,
       balance_micros: 100_000,
     });
-    expect(await envelope.refund({ key: "a" })).toMatchObject({ outcome: "refused", refundable_micros: 0 });
-    expect(await envelope.refund({ seq: 1 })).toMatchObject({ outcome: "unknown" });
-    expect(await envelope.refund({ seq: 99 })).toMatchObject({ outcome: "unknown" });
+    expect(await envelope.refund({ key: "a" }, { key: "r4" })).toMatchObject({
+      outcome: "refused",
+      refundable_micros: 0,
+    });
+    expect(await envelope.refund({ seq: 1 }, { key: "r5" })).toMatchObject({ outcome: "unknown" });
+    expect(await envelope.refund({ seq: 99 }, { key: "r6" })).toMatchObject({ outcome: "unknown" });
   });
 });
 

@@ -106,6 +106,19 @@ describe("what the handler is given", () => {
   });
 });
 
+describe("a class instance as a Worker", () => {
+  it("keeps the handlers of its prototype", () => {
+    class Worker {
+      fetch(): Response {
+        return new Response("ok");
+      }
+      async scheduled(): Promise<void> {}
+      async queue(): Promise<void> {}
+    }
+    expect(Object.keys(withEnvelope(new Worker())).sort()).toEqual(["fetch", "queue", "scheduled"]);
+  });
+});
+
 describe("T2 a price from upstream", () => {
   it("counts by default, and not where the owner does not trust it", async () => {
     const upstream = () => {

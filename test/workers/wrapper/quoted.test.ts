@@ -1,6 +1,6 @@
 /** T8 T11 T12: requests priced beforehand: money is held before the handler runs, and settled, or given back, after it. */
 import { describe, expect, it, vi } from "vitest";
-import type { EnvelopeOptions, Incident } from "../../../src/index.js";
+import { Envelope, type EnvelopeOptions, type Incident } from "../../../src/index.js";
 import { type Problem, Site } from "../support.js";
 
 const quoteOf = (request: Request) => new URL(request.url).searchParams.get("quote") ?? undefined;
@@ -57,6 +57,54 @@ describe("options.price", () => {
     meanwhile = async () => void seen.push(await payer.me());
     await payer.fetch("/meanwhile?quote=4");
     expect(seen).toMatchObject([{ balance: 10, available_micros: 60_000 }]);
+  });
+
+  it("gives the hold back when anything fails after the handler", async () => {
+    const failing = site({
+      chargeWhen: () => {
+        throw new Error("the owner's rule failed");
+      },
+    });
+    const payer = await failing.payer(10);
+    await expect(payer.fetch("/x?quote=4")).rejects.toThrow("the owner's rule failed");
+    await vi.waitFor(async () => expect(await payer.envelope.state()).toMatchObject({ held_micros: 0 }));
+  });
+
+  it("says the price that was taken, not one that was not honoured", async () => {
+    const payer = await site().payer(10);
+    expect((await payer.fetch("/x?quote=4")).headers.get("X-Price")).toBe("4");
+    expect((await payer.fetch("/x?quote=4&price=1.50")).headers.get("X-Price")).toBe("1.5");
+  });
+
+  it("asks nothing for a HEAD, an OPTIONS or a quote of zero", async () => {
+    const payer = await site().payer(3);
+    const hold = vi.spyOn(Envelope.prototype, "hold");
+    for (const [path, method] of [
+      ["/x?quote=4", "HEAD"],
+      ["/x?quote=4", "OPTIONS"],
+      ["/x?quote=0", "GET"],
+    ] as const) {
+      expect((await payer.fetch(path, { method })).status).toBe(200);
+    }
+    expect(hold).not.toHaveBeenCalled();
+  });
+
+  it("T69 a refusal before the handler can be read by a listed origin's page", async () => {
+    const listed = site({ cors: { origins: ["https://app.test"] } });
+    const refused = await listed.fetch("/x?quote=4", { headers: { Origin: "https://app.test" } });
+    expect([refused.status, refused.headers.get("Access-Control-Allow-Origin")]).toEqual([402, "https://app.test"]);
+    const other = await listed.fetch("/x?quote=4", { headers: { Origin: "https://evil.test" } });
+    expect(other.headers.get("Access-Control-Allow-Origin")).toBeNull();
+  });
+
+  it("T21 serves through an outage of the hold where the owner chose so", async () => {
+    const payer = await site().payer(10);
+    vi.spyOn(Envelope.prototype, "hold").mockRejectedValueOnce(new Error("storage is gone"));
+    expect((await payer.fetch("/x?quote=4")).status).toBe(503);
+    vi.spyOn(Envelope.prototype, "hold").mockRejectedValueOnce(new Error("storage is gone"));
+    const open = site({ onOutage: "serve", onIncident: () => undefined });
+    const served = await open.fetch("/x?quote=4", { headers: { Authorization: `Bearer ${payer.token}` } });
+    expect([served.status, served.headers.get("X-Balance")]).toEqual([200, "6"]);
   });
 
   it("T8 refuses a final price that neither hold nor balance covers, and gives the hold back", async () => {
