@@ -24,7 +24,6 @@ export interface Currency {
   readonly microsPerMinorUnit: number;
 }
 
-export const MICROS_MAX = Number.MAX_SAFE_INTEGER as Micros;
 export const ZERO = 0 as Micros;
 
 const MICROS_DIGITS = 6;

@@ -39,14 +39,6 @@ const REFUSALS: Readonly<Record<RefusalReason, Kind>> = {
   },
 };
 
-export function limitOf(reason: RefusalReason): Limit {
-  return REFUSALS[reason].limit;
-}
-
-export function statusOf(reason: RefusalReason): number {
-  return REFUSALS[reason].status;
-}
-
 const TYPE = "urn:with-envelope:problem:";
 
 export interface ProblemBody {

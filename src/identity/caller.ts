@@ -13,9 +13,6 @@ export type Caller =
   /** Presented a bearer token that is not ours: never taken for somebody new. */
   | { readonly kind: "rejected" };
 
-/** The longest identity an app may vouch for, in characters. */
-export const IDENTITY_CHARS_MAX = 1024;
-
 /**
  * The envelope of an app's own user. The name depends on no secret, so it is a plain hash: give an opaque user id, not an
  * e-mail address that could be guessed from it.
