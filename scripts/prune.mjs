@@ -4,5 +4,6 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 const dist = new URL("../dist/", import.meta.url);
 for (const file of readdirSync(dist, { recursive: true, encoding: "utf8" })) {
   const source = file.replace(/(\.d\.ts|\.js)$/, ".ts");
-  if (source !== file && !existsSync(new URL(`../src/${source}`, import.meta.url))) rmSync(new URL(file, dist));
+  const folder = file.startsWith("cli/") ? "../" : "../src/";
+  if (source !== file && !existsSync(new URL(folder + source, import.meta.url))) rmSync(new URL(file, dist));
 }

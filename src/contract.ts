@@ -294,6 +294,8 @@ export interface EnvelopeApi {
   refund(input: RefundInput): Promise<RefundOutcome>;
   grant(input: GrantInput): Promise<GrantOutcome>;
   report(report: PaymentReport): Promise<PaymentOutcome>;
+  /** What is on file of a payment here; `null` when nothing is. */
+  paymentState(input: { readonly payment_id: string }): Promise<PaymentState | null>;
   /** Gives up a payment that was claimed here and could not be credited, so that it can be credited elsewhere. */
   disown(input: { readonly payment_id: string; readonly currency: string }): Promise<DisownOutcome>;
   state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome>;
@@ -352,6 +354,8 @@ export interface DirectoryApi {
   claim(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<ClaimOutcome>;
   /** Answers whose the payment is; while it is nobody's, keeps the report for whoever gets it. In one turn. */
   route(parked: ParkedReport): Promise<{ readonly envelope_id: string | null }>;
+  /** Who claimed the payment, without claiming it. */
+  claimant(input: { readonly payment_id: string }): Promise<{ readonly envelope_id: string | null }>;
   /** The payment is booked in this envelope and the reports are applied. */
   settle(input: SettledPayment): Promise<void>;
   recordUnclaimed(payment: NewUnclaimedPayment): Promise<{ readonly outcome: "recorded" | "duplicate" }>;

@@ -216,6 +216,8 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
       onDispute: options.onDispute,
     },
     ...directoryPorts(visit),
+    paymentState: (envelope_id, payment_id) =>
+      attempt(() => envelopeStub(env, envelope_id).paymentState({ payment_id })),
     report: (envelope_id, report, reference) =>
       attempt(() => envelopeStub(env, envelope_id, reference?.locationHint).report(report)),
     fetchObject: ({ type, object_id }) => fetchEventObject(env, type, object_id),
@@ -225,10 +227,11 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
 function directoryPorts({
   env,
   options: { onIncident },
-}: Visit<unknown>): Pick<WebhookPorts, "claim" | "route" | "settle" | "recordUnclaimed"> {
+}: Visit<unknown>): Pick<WebhookPorts, "claim" | "claimant" | "route" | "settle" | "recordUnclaimed"> {
   return {
     claim: (payment_id, envelope_id) =>
       attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id })),
+    claimant: (payment_id) => attempt(() => directoryStub(env, payment_id).claimant({ payment_id })),
     route: (parked) => attempt(() => directoryStub(env, parked.report.payment_id).route(parked)),
     settle: (settled) => attempt(() => directoryStub(env, settled.payment_id).settle(settled)),
     recordUnclaimed: async (payment) => {

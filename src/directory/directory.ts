@@ -48,8 +48,8 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
   async route(parked: ParkedReport): Promise<{ readonly envelope_id: string | null }> {
     this.#create();
     const { event_id, report } = parked;
-    // A claim that came to nothing has no owner: the news waits for whoever is assigned the payment.
-    const envelope_id = this.#listed(report.payment_id) === undefined ? this.#claimant(report.payment_id) : undefined;
+    // Also where the claimant could not be credited: it notes the news, and hands it over when it disowns the payment.
+    const envelope_id = this.#claimant(report.payment_id);
     if (envelope_id !== undefined) return { envelope_id };
     const now = Date.now();
     this.#sql.exec(
@@ -61,6 +61,10 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
     );
     this.#sql.exec("DELETE FROM parked WHERE at_ms < ?", now - PARKED_FOR_MS);
     return { envelope_id: null };
+  }
+
+  async claimant(input: { readonly payment_id: string }): Promise<{ readonly envelope_id: string | null }> {
+    return { envelope_id: hasSchema(this.ctx.storage) ? (this.#claimant(input.payment_id) ?? null) : null };
   }
 
   async settle(input: SettledPayment): Promise<void> {

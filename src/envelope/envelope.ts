@@ -19,6 +19,7 @@ import type {
   HoldOutcome,
   PaymentOutcome,
   PaymentReport,
+  PaymentState,
   RefundInput,
   RefundOutcome,
   ReleaseOutcome,
@@ -173,6 +174,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     if (file.payment !== undefined)
       return { outcome: file.payment.state === "pending" ? "pending" : "failed", ...after };
     return { outcome: "noted", ...after };
+  }
+
+  async paymentState(input: { readonly payment_id: string }): Promise<PaymentState | null> {
+    return this.#store.paymentFile(input.payment_id).payment?.state ?? null;
   }
 
   async disown(input: { readonly payment_id: string; readonly currency: string }): Promise<DisownOutcome> {

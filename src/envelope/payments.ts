@@ -88,7 +88,10 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
   if (newPayment === undefined && newReversal === undefined)
     return { outcome: { ...unchanged(known, report), ...now } };
 
-  if (account.currency !== null && account.currency !== report.currency) {
+  // A payment that failed before anything else was heard of it leaves nothing behind.
+  if (newPayment?.state === "failed" && known.payment === undefined) return { outcome: { outcome: "failed", ...now } };
+  // News of a refund or dispute is filed whatever the currency: it moves nothing unless its payment is credited here.
+  if (newPayment !== undefined && account.currency !== null && account.currency !== report.currency) {
     return { outcome: { outcome: "uncreditable", reason: "currency", ...now } };
   }
   const becamePaid = newPayment?.state === "paid";

@@ -11,6 +11,7 @@ import type {
   ParkedReport,
   PaymentOutcome,
   PaymentReport,
+  PaymentState,
   SettledPayment,
 } from "../contract.js";
 import type { Reference } from "../reference.js";
@@ -28,6 +29,8 @@ export interface WebhookPorts {
   readonly report: (envelope_id: string, report: PaymentReport, reference?: Reference) => Promise<PaymentOutcome>;
   readonly claim: (payment_id: string, envelope_id: string) => Promise<ClaimOutcome>;
   readonly route: (parked: ParkedReport) => Promise<{ readonly envelope_id: string | null }>;
+  readonly claimant: (payment_id: string) => Promise<{ readonly envelope_id: string | null }>;
+  readonly paymentState: (envelope_id: string, payment_id: string) => Promise<PaymentState | null>;
   readonly settle: (settled: SettledPayment) => Promise<unknown>;
   readonly recordUnclaimed: (payment: NewUnclaimedPayment) => Promise<unknown>;
   /** The object a thin event is about, from Stripe's API; `undefined` when Stripe says there is none. */
@@ -57,8 +60,7 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
     case "ignore":
       return "ignored";
     case "unclaimed":
-      await ports.recordUnclaimed(meaning.payment);
-      return "unclaimed";
+      return keepUnclaimed(meaning.payment, ports);
     case "payment":
       return bookPayment(meaning, ports);
     case "reversal": {
@@ -69,6 +71,15 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
   }
 }
 
+/** Kept for the owner, unless it is credited already: an old event, sent again after the owner's rules have changed. */
+async function keepUnclaimed(payment: NewUnclaimedPayment, ports: WebhookPorts): Promise<WebhookOutcome> {
+  const { payment_id } = payment;
+  const { envelope_id } = await ports.claimant(payment_id);
+  if (envelope_id !== null && (await ports.paymentState(envelope_id, payment_id)) === "paid") return "duplicate";
+  await ports.recordUnclaimed(payment);
+  return "unclaimed";
+}
+
 /** Claims, reports, then applies what came early. */
 async function bookPayment(
   meaning: Extract<Meaning, { kind: "payment" }>,
@@ -76,6 +87,8 @@ async function bookPayment(
 ): Promise<WebhookOutcome> {
   const { reference, report } = meaning;
   const { payment_id, payment } = report;
+  // No money came, and none will: nothing to claim.
+  if (payment.state === "failed") return said(await ports.report(reference.envelopeId, report, reference));
   const { envelope_id, parked, listed } = await ports.claim(payment_id, reference.envelopeId);
   const outcome = await ports.report(envelope_id, report, reference);
   // An owner is giving it to another envelope at this very moment: it is credited there.

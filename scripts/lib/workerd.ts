@@ -1,0 +1,85 @@
+/**
+ * The runtime itself, without wrangler around it: one process, Durable Objects in SQLite files on disk, restarted in tens
+ * of milliseconds. What it runs is what wrangler bundled.
+ */
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { type ProcessGroup, startGroup } from "./process-group.ts";
+import { CLASSES, COMPATIBILITY_DATE } from "./project.ts";
+import type { Server } from "./wrangler.ts";
+
+/** Wrangler's own workerd: another may be installed beside it, older than the compatibility date. */
+const fromWrangler = createRequire(createRequire(import.meta.url).resolve("wrangler/package.json"));
+const { default: WORKERD, version } = fromWrangler("workerd") as { default: string; version: string };
+
+export const WORKERD_VERSION = version;
+
+const READY_MS = 20_000;
+const CONFIG = "workerd.capnp";
+
+/** Writes the runtime's configuration beside the bundle. */
+export function configureWorkerd(bundle: string, vars: Readonly<Record<string, string>>): void {
+  const module = readdirSync(bundle).find((name) => /\.m?js$/.test(name));
+  if (module === undefined) throw new Error("The bundle holds no module");
+  writeFileSync(join(bundle, CONFIG), capnp(module, vars), { mode: 0o600 });
+}
+
+export async function startWorkerd(bundle: string, storage: string): Promise<Server> {
+  mkdirSync(storage, { recursive: true });
+  const group = startGroup({
+    command: WORKERD,
+    args: ["serve", CONFIG, `--directory-path=storage=${storage}`, "--control-fd=3"],
+    folder: bundle,
+    control: true,
+  });
+  try {
+    return { origin: `http://127.0.0.1:${await listeningPort(group)}`, kill: () => group.kill() };
+  } catch (error) {
+    await group.kill();
+    throw error;
+  }
+}
+
+/** workerd picks a free port and tells it on the control pipe, so no two runs can meet on one. */
+function listeningPort(group: ProcessGroup): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const fail = (why: string) => reject(new Error(`workerd ${why}:\n${group.output()}`));
+    const timer = setTimeout(() => fail(`did not listen within ${READY_MS} ms`), READY_MS);
+    let told = "";
+    group.control?.setEncoding("utf8").on("data", (text: string) => {
+      told += text;
+      const port = /"event":\s*"listen"[^\n]*"port":\s*(\d+)/.exec(told)?.[1];
+      if (port === undefined) return;
+      clearTimeout(timer);
+      resolve(Number(port));
+    });
+    void group.ended.then(() => {
+      clearTimeout(timer);
+      fail("ended before it listened");
+    });
+  });
+}
+
+function capnp(module: string, vars: Readonly<Record<string, string>>): string {
+  const namespaces = CLASSES.map((name) => `(className = "${name}", uniqueKey = "harness-${name}", enableSql = true)`);
+  const bindings = Object.entries(vars).map(([name, value]) => `(name = "${name}", text = ${JSON.stringify(value)})`);
+  return `using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = .worker),
+    (name = "storage", disk = (writable = true)),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
+);
+
+const worker :Workerd.Worker = (
+  modules = [(name = "worker", esModule = embed "${module}")],
+  compatibilityDate = "${COMPATIBILITY_DATE}",
+  bindings = [${bindings.join(", ")}],
+  durableObjectNamespaces = [${namespaces.join(", ")}],
+  durableObjectStorage = (localDisk = "storage"),
+);
+`;
+}
