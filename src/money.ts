@@ -45,9 +45,9 @@ export function toMicros(value: unknown): Micros | undefined {
   return typeof value === "number" && Number.isSafeInteger(value) ? ((value + 0) as Micros) : undefined;
 }
 
-/** Adds amounts; `undefined` when the sum leaves the safe-integer range. */
+/** Adds amounts; `undefined` when one of them, or their sum, is no safe integer. */
 export function addMicros(left: Micros, right: Micros): Micros | undefined {
-  return toMicros(left + right);
+  return toMicros(left) === undefined || toMicros(right) === undefined ? undefined : toMicros(left + right);
 }
 
 const PRICE_DIGITS = /^(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,6}))?$/;

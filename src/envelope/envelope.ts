@@ -101,7 +101,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   async settle(input: SettleInput): Promise<SettleOutcome> {
     const now = this.#now();
     const hold = this.#store.hold(input.hold_id);
-    const decision = decideSettle(this.#store.account(now), hold, input, now);
+    const paid = hold?.settled_seq == null ? ZERO : taken({ amount_micros: this.#store.amountOf(hold.settled_seq) });
+    const decision = decideSettle(this.#store.account(now), hold, input, now, paid);
     if (hold === undefined || !("end" in decision)) return (decision as { outcome: SettleOutcome }).outcome;
     const entry = this.#transaction(() => {
       const written = decision.write && this.#store.append(decision.write, now);
@@ -203,7 +204,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       ...balances(account),
       held_micros: account.held_micros,
       seq: this.#store.head.seq,
-      funded: this.#store.head.seq > 0,
+      funded: account.funded,
       frozen: account.frozen,
       open_disputes: this.#store.head.open_disputes,
       currency: account.currency,

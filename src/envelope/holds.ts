@@ -4,7 +4,7 @@
  * alarm has to fire for an expired hold to stop reserving money.
  */
 import type { HoldEnd, HoldInput, HoldOutcome, ReleaseOutcome, SettleInput, SettleOutcome } from "../contract.js";
-import { type Micros, toMicros } from "../money.js";
+import { type Micros, toMicros, ZERO } from "../money.js";
 import { type Account, answerPrior, balances, type Draft, type Priors, refuseSpending } from "./ledger.js";
 
 export interface Hold {
@@ -39,9 +39,18 @@ export function decideHold(
     const { hold_id, expires_at_ms } = priors.hold;
     return { outcome: { outcome: "held", hold_id, expires_at_ms, ...now } };
   }
-  if (toMicros(input.amount_micros) === undefined || input.amount_micros <= 0 || !(input.ttl_ms > 0)) {
+  if (
+    toMicros(input.amount_micros) === undefined ||
+    input.amount_micros <= 0 ||
+    !Number.isSafeInteger(input.ttl_ms) ||
+    input.ttl_ms <= 0
+  ) {
     return {
-      outcome: { outcome: "invalid", detail: "A hold is above zero micros and lasts longer than 0 ms", ...now },
+      outcome: {
+        outcome: "invalid",
+        detail: "A hold is above zero micros and lasts a whole number of ms above 0",
+        ...now,
+      },
     };
   }
   if (priors.key !== undefined) {
@@ -62,18 +71,18 @@ export type SettleDecision =
   | { readonly outcome: SettleOutcome }
   | { readonly end: HoldEnd; readonly write?: Draft; readonly outcome?: SettleOutcome };
 
-/** `account` still counts this hold's amount as held. */
+/** `account` still counts this hold's amount as held. `paid` is what the hold's entry took, where it has one. */
 export function decideSettle(
   account: Account,
   hold: Hold | undefined,
   input: SettleInput,
   now_ms: number,
+  paid: Micros = ZERO,
 ): SettleDecision {
   const now = balances(account);
   if (hold === undefined) return { outcome: { outcome: "unknown", ...now } };
   if (hold.state === "settled" && hold.end_op === input.op) {
-    const amount = hold.settled_micros ?? (0 as Micros);
-    return { outcome: { outcome: "charged", seq: hold.settled_seq, amount_micros: amount, ...now } };
+    return { outcome: { outcome: "charged", seq: hold.settled_seq, amount_micros: paid, ...now } };
   }
   if (hold.state !== "open") return { outcome: { outcome: "ended", end: hold.state, ...now } };
   if (toMicros(input.amount_micros) === undefined || input.amount_micros < 0) {

@@ -25,7 +25,9 @@ export interface Account {
   readonly balance_micros: Micros;
   readonly held_micros: Micros;
   readonly frozen: boolean;
-  /** `null` until the first entry. */
+  /** Money was put in at some time. */
+  readonly funded: boolean;
+  /** `null` until something is filed. */
   readonly currency: string | null;
 }
 
@@ -142,7 +144,7 @@ export function decideCharge(
     return { outcome: { outcome: "invalid", detail: `This envelope is kept in ${account.currency}`, ...now } };
   }
 
-  if (input.amount_micros === 0 && (!input.record_zero || account.currency === null)) {
+  if (input.amount_micros === 0 && (!input.record_zero || !account.funded)) {
     return { outcome: { outcome: "charged", seq: null, amount_micros: ZERO, ...now } };
   }
   const amount = input.at_most

@@ -106,6 +106,9 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
     writes.push({ kind: "topup", amount_micros: newPayment.credit_micros, payment_id: report.payment_id });
   if (due !== known.reversed_micros) {
     const amount_micros = (known.reversed_micros - due) as Micros;
+    if (addMicros(account.balance_micros, amount_micros) === undefined) {
+      return { outcome: { outcome: "uncreditable", reason: "amount", ...now } };
+    }
     writes.push({
       kind: amount_micros < 0 ? "clawback" : "reinstatement",
       amount_micros,

@@ -36,7 +36,7 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
     payment_id TEXT,
     reason TEXT,
     metadata TEXT,
-    CHECK (kind <> 'charge' OR (amount_micros <= 0 AND balance_micros >= 0))
+    CHECK (kind <> 'charge' OR amount_micros = 0 OR (amount_micros < 0 AND balance_micros >= 0))
   ) STRICT;
   CREATE UNIQUE INDEX entry_key ON entry (key) WHERE key IS NOT NULL;
   CREATE INDEX entry_ref ON entry (ref_seq) WHERE ref_seq IS NOT NULL;

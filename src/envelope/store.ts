@@ -91,8 +91,9 @@ export class Store {
   }
 
   account(now_ms: number): Account {
-    const { balance_micros, frozen, disputed, currency } = this.#head;
-    return { balance_micros, held_micros: this.#held(now_ms), frozen: frozen || disputed, currency };
+    const { balance_micros, frozen, disputed, currency, seq } = this.#head;
+    const held_micros = this.#held(now_ms);
+    return { balance_micros, held_micros, frozen: frozen || disputed, funded: seq > 0, currency };
   }
 
   openHolds(now_ms: number): readonly Hold[] {
@@ -181,6 +182,11 @@ export class Store {
       )
       .toArray();
     return row as unknown as Refundable | undefined;
+  }
+
+  amountOf(seq: number): Micros {
+    const [row] = this.#sql.exec("SELECT amount_micros FROM entry WHERE seq = ?", seq).toArray();
+    return (row?.["amount_micros"] as Micros | undefined) ?? ZERO;
   }
 
   entries(after: number, limit: number): readonly Entry[] {

@@ -95,11 +95,9 @@ export function readIntent(event: Json, intent: Json, rules: CreditRules): Meani
   const text = metadata[REFERENCE_METADATA];
   const state = INTENT_STATES[String(event["type"])];
   if (typeof text !== "string" || state === undefined) return IGNORE;
-  const session = {
-    ...intent,
-    amount_total: state === "paid" ? intent["amount_received"] : intent["amount"],
-    client_reference_id: text,
-  };
+  const amount = state === "paid" ? intent["amount_received"] : intent["amount"];
+  // Nothing but credit is bought by it: no tax, no shipping, no discount.
+  const session = { ...intent, amount_total: amount, amount_subtotal: amount, client_reference_id: text };
   const facts = readFacts(event, session, state, rules);
   const keep = (reason: UnclaimedReason): Meaning =>
     state === "paid" ? { kind: "unclaimed", payment: unclaimedPayment(event, session, reason, facts) } : IGNORE;
@@ -159,7 +157,7 @@ function readFacts(
   const paidFor = {
     net: amount_total - amount_tax - amount_shipping,
     total: amount_total,
-    subtotal: amount_subtotal ?? amount_total,
+    subtotal: amount_subtotal ?? Number.NaN,
   }[credit];
   const credit_micros = microsFromMinor(paidFor, currency);
   if (credit_micros === undefined || credit_micros === ZERO) return null;

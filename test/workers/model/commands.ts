@@ -1,0 +1,256 @@
+/** The commands of the model-based test: each is drawn, resolved against the model, done to both, and its answers compared. */
+import { abortAllDurableObjects, evictDurableObject } from "cloudflare:test";
+import fc from "fast-check";
+import { expect, vi } from "vitest";
+import type { Credential } from "../../../src/contract.js";
+import { micros } from "../rules/values.js";
+import { readAnswer, readRotation } from "./answers.js";
+import { currency, money } from "./drawn.js";
+import type { Model } from "./model.js";
+import { credit, disown, freeze, takeBack } from "./money-in.js";
+import { command, send } from "./real.js";
+
+/** Something in so many of ten cases, else nothing. */
+const inTen = <T>(weight: number, something: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.oneof({ weight, arbitrary: something }, { weight: 10 - weight, arbitrary: fc.constant(undefined) });
+
+const amount = fc.constantFrom(1, 2, 5, 5, 10, 10, 30).map(micros);
+const key = inTen(5, fc.constantFrom("app:1", "app:2", "app:3"));
+const replay_ms = fc.constantFrom(undefined, undefined, undefined, 0, 30_000);
+const scope = fc.constantFrom(undefined, undefined, undefined, "a", "b");
+
+/** Mostly the Worker's own word; else a token of some generation near the newest, now and then one that was never issued. */
+const bearer = inTen(
+  3,
+  fc.record({ back: fc.integer({ min: -1, max: 2 }), forged: fc.constantFrom(false, false, false, true) }),
+);
+
+function credentialOf(model: Model, drawn: { readonly back: number; readonly forged: boolean }): Credential {
+  const newest = Math.max(0, ...model.issued.map((one) => one.generation));
+  const generation = Math.max(0, newest - drawn.back);
+  return { generation, hash: drawn.forged ? "forged" : `hash-${generation}` };
+}
+
+const spending = fc.record({ amount, currency, key, scope, replay_ms, bearer });
+
+const charge = command(
+  "charge",
+  fc.record({
+    spending,
+    zero: fc.constantFrom(false, false, false, true),
+    at_most: fc.boolean(),
+    record_zero: fc.boolean(),
+  }),
+  async ({ spending, zero, at_most, record_zero }, model, real) => {
+    const { amount, bearer, ...asked } = spending;
+    const credential = bearer && credentialOf(model, bearer);
+    const amount_micros = zero ? micros(0) : amount;
+    // Where nothing was paid, and below zero, a recorded zero has tests of its own: zero.test.ts.
+    const recorded = record_zero && model.lines.length > 0 && model.balance >= 0n;
+    const input = { op: real.op(), ...asked, amount_micros, credential, at_most, record_zero: recorded };
+    await send(
+      real,
+      input,
+      (sent) => model.charge(sent),
+      (api, sent) => api.charge(sent),
+      asked.key,
+    );
+  },
+);
+
+const hold = command(
+  "hold",
+  fc.record({ spending, ttl_ms: fc.integer({ min: 1, max: 100_000 }) }),
+  async ({ spending: { amount, bearer, ...spending }, ttl_ms }, model, real) => {
+    const input = {
+      op: real.op(),
+      ...spending,
+      ttl_ms,
+      amount_micros: amount,
+      credential: bearer && credentialOf(model, bearer),
+    };
+    await send(
+      real,
+      input,
+      (sent) => model.hold(sent),
+      (api, sent) => api.hold(sent),
+    );
+  },
+);
+
+/** One of the newest holds; one number past the last stands for a hold that never was. */
+const whichHold = fc.constantFrom(0, 0, 0, 1, 1, 2, -1);
+const chosenHold = (model: Model, back: number) => Math.max(1, model.holds.length - back);
+const anyHold = (model: Readonly<Model>) => model.holds.length > 0;
+
+const settle = command(
+  "settle",
+  fc.record({ whichHold, price: fc.constantFrom("zero", "below", "equal", "above") }),
+  async ({ whichHold, price }, model, real) => {
+    const hold_id = chosenHold(model, whichHold);
+    const { input: held, end } = model.holds[hold_id - 1] ?? { input: { amount_micros: 5, key: undefined } };
+    const amount_micros = micros(
+      { zero: 0, below: Math.floor(held.amount_micros / 2), equal: held.amount_micros, above: held.amount_micros + 3 }[
+        price
+      ] ?? 0,
+    );
+    const input = { op: real.op(), hold_id, amount_micros };
+    const key = end === undefined ? held.key : undefined;
+    await send(
+      real,
+      input,
+      (sent) => model.settle(sent),
+      (api, sent) => api.settle(sent),
+      key,
+    );
+    // A settlement above its hold that is sent again has a test of its own: keys.test.ts.
+    if (price === "above") real.last = undefined;
+  },
+  anyHold,
+);
+
+const release = command(
+  "release",
+  whichHold,
+  async (back, model, real) => {
+    const hold_id = chosenHold(model, back);
+    expect(readAnswer(await real.api.release({ hold_id }))).toBe(model.release(hold_id));
+  },
+  anyHold,
+);
+
+const refund = command(
+  "refund",
+  fc.record({
+    back: fc.nat(3),
+    ofCharge: fc.constantFrom(true, true, true, false),
+    part: inTen(5, amount),
+    byKey: inTen(4, fc.constantFrom("app:1", "app:2", "app:3", "grant:1")),
+    key: inTen(4, fc.constantFrom("refund:1", "refund:2", "refund:3")),
+  }),
+  async ({ back, ofCharge, part, byKey, key: given }, model, real) => {
+    const lines = model.lines.filter((line) => !ofCharge || line.kind === "charge");
+    const charge = byKey === undefined ? { seq: lines.at(-1 - back)?.seq ?? 1 } : { key: byKey };
+    const op = real.op();
+    const key = given ?? `refund:${op}`;
+    const input = { op, charge, key, amount_micros: part };
+    await send(
+      real,
+      input,
+      (sent) => model.refund(sent),
+      (api, sent) => api.refund(sent),
+      key,
+    );
+  },
+);
+
+const grant = command(
+  "grant",
+  fc.record({ money, currency, key: fc.constantFrom("grant:1", "grant:2", "grant:3", "grant:4", "grant:5") }),
+  async ({ money, currency, key }, model, real) => {
+    const input = { op: real.op(), amount_micros: money, currency, key };
+    await send(
+      real,
+      input,
+      (sent) => model.grant(sent),
+      (api, sent) => api.grant(sent),
+      key,
+    );
+  },
+);
+
+const rotate = command(
+  "rotate",
+  fc.record({
+    from: fc.record({ back: fc.nat(2), forged: fc.constantFrom(false, false, false, true) }),
+    other: fc.constantFrom(false, false, true),
+  }),
+  async ({ from, other }, model, real) => {
+    const credential = credentialOf(model, from);
+    const generation = credential.generation + 1;
+    const next = { generation, hash: other ? `other-${generation}` : `hash-${generation}` };
+    const input = { credential, next };
+    expect(readRotation(await real.api.rotate(input))).toBe(model.rotate(input));
+  },
+);
+
+const look = command(
+  "look",
+  fc.record({ back: fc.integer({ min: -1, max: 2 }), forged: fc.boolean() }),
+  async (drawn, model, real) => {
+    const credential = credentialOf(model, drawn);
+    const standing = model.present(credential);
+    const answer = await real.api.state({ credential });
+    expect(answer.outcome === "ok" ? { superseded: answer.superseded } : answer.outcome).toEqual(
+      standing === "revoked" ? "unauthorized" : { superseded: standing === "superseded" },
+    );
+  },
+);
+
+const retry = command("retry", fc.constant("the last operation"), async (_drawn, _model, real) => {
+  await real.last?.(true);
+});
+
+const evict = command("evict", fc.constant("gracefully"), async (_drawn, _model, real) => {
+  // An object that is not running cannot be evicted, and need not be.
+  await evictDurableObject(real.stub).catch(() => undefined);
+});
+
+/** The object dies with a call on its way: written or not, the same operation sent again has its effect once. */
+export const crash = command(
+  "crash",
+  fc.record({ spending, held: fc.boolean() }),
+  async ({ spending: { amount, bearer: _, ...spending }, held }, model, real) => {
+    const input = { op: real.op(), amount_micros: amount, ttl_ms: 30_000, ...spending };
+    const call = (retry: boolean) => (held ? real.api.hold({ ...input, retry }) : real.api.charge({ ...input, retry }));
+    const lost = call(false).catch(() => undefined);
+    await abortAllDurableObjects();
+    await lost;
+    expect(readAnswer(await call(true))).toBe(held ? model.hold(input) : model.charge(input));
+  },
+);
+
+/** Every object at once: only for a test that runs one envelope at a time. */
+export const abort = command("abort", fc.constant("brutally"), async () => {
+  await abortAllDurableObjects();
+});
+
+/** Time passes; now and then a clock is set back. It is one clock for all: only for a test that runs one envelope at a time. */
+export const wait = command(
+  "wait",
+  fc.oneof(fc.integer({ min: 1, max: 60_000 }), fc.constantFrom(-40_000, 150_000, 1_000_000)),
+  async (ms, model) => {
+    model.clock += ms;
+    vi.setSystemTime(model.clock);
+  },
+);
+
+/** Listed as often as each is to be likely. */
+export const COMMANDS = [
+  charge,
+  charge,
+  charge,
+  charge,
+  hold,
+  hold,
+  hold,
+  settle,
+  settle,
+  settle,
+  release,
+  refund,
+  refund,
+  grant,
+  credit,
+  credit,
+  takeBack,
+  takeBack,
+  takeBack,
+  disown,
+  freeze,
+  rotate,
+  look,
+  retry,
+  retry,
+  evict,
+];

@@ -1,0 +1,152 @@
+/** What must hold of an envelope after every command, told from `entries()` and `state()` alone. */
+import { runInDurableObject } from "cloudflare:test";
+import { expect } from "vitest";
+import type { Entry, EnvelopeState } from "../../../src/contract.js";
+import type { Envelope } from "../../../src/index.js";
+import type { Model } from "./model.js";
+import type { Real } from "./real.js";
+
+export async function inspect(model: Model, real: Real): Promise<void> {
+  // Asked inside the object, because one visit costs the test half of two calls.
+  const look = async (envelope: Envelope) =>
+    [await envelope.state({}), await envelope.entries({ after: 0, limit: 1_000 })] as const;
+  const [answer, entries] = await runInDurableObject(real.stub, look);
+  if (answer.outcome !== "ok") throw new Error("state() without a credential is always told");
+  const { outcome: _, ...state } = answer;
+  conservation(state, entries);
+  holds(state, entries);
+  exactlyOnce(real, entries);
+  payments(entries);
+  integers(state, entries);
+  sameAsModel(model, state, entries);
+}
+
+/** I1: numbers without a gap, each running balance recomputed, the sum of all is the balance. I2: never below zero by spending. */
+function conservation(state: EnvelopeState, entries: readonly Entry[]): void {
+  let balance = 0n;
+  const recomputed = entries.map(({ amount_micros }, index) => {
+    balance += BigInt(amount_micros);
+    return [index + 1, balance];
+  });
+  expect(
+    entries.map(({ seq, balance_micros }) => [seq, BigInt(balance_micros)]),
+    "I1",
+  ).toEqual(recomputed);
+  expect(
+    entries.filter(({ kind, balance_micros }) => kind === "charge" && balance_micros < 0),
+    "I2",
+  ).toEqual([]);
+  expect(BigInt(state.balance_micros), "I1").toBe(balance);
+  expect(state.seq, "I1").toBe(entries.length);
+  const falls = entries.filter(({ kind, amount_micros, balance_micros }) => {
+    return kind !== "clawback" && amount_micros < 0 && balance_micros < 0;
+  });
+  expect(falls, "I2: only a clawback takes a balance below zero").toEqual([]);
+  if (!entries.some(({ kind }) => kind === "clawback")) expect(state.available_micros, "I2").toBeGreaterThanOrEqual(0);
+}
+
+/** I4: held is the sum of open holds, available is what is left, and no hold is settled twice. */
+function holds(state: EnvelopeState, entries: readonly Entry[]): void {
+  const held = state.holds.reduce((sum, hold) => sum + BigInt(hold.amount_micros), 0n);
+  expect(BigInt(state.held_micros), "I4").toBe(held);
+  expect(BigInt(state.available_micros), "I4").toBe(BigInt(state.balance_micros) - held);
+  const settled = entries.flatMap(({ hold_id }) => (hold_id === null ? [] : [hold_id]));
+  expect(new Set(settled).size, "I4").toBe(settled.length);
+  expect(
+    state.holds.filter(({ hold_id }) => settled.includes(hold_id)),
+    "I4",
+  ).toEqual([]);
+}
+
+/** I3: a key has one entry at most; a key that was acknowledged has exactly one, over the amount that was acknowledged. */
+function exactlyOnce(real: Real, entries: readonly Entry[]): void {
+  const keyed = new Map<string, bigint[]>();
+  for (const { key, amount_micros } of entries) {
+    if (key === null) continue;
+    const size = BigInt(Math.abs(amount_micros));
+    keyed.set(key, [...(keyed.get(key) ?? []), size]);
+  }
+  expect(
+    [...keyed].filter(([, amounts]) => amounts.length > 1),
+    "I3",
+  ).toEqual([]);
+  for (const [key, amount] of real.acknowledged) expect(keyed.get(key), "I3").toEqual([amount]);
+}
+
+/** I5: a payment is credited once, and never gives more than its credit nor less than nothing. */
+function payments(entries: readonly Entry[]): void {
+  const ids = new Set(entries.flatMap(({ payment_id }) => payment_id ?? []));
+  for (const id of ids) {
+    const own = entries.filter(({ payment_id }) => payment_id === id);
+    const [credit, ...others] = own.filter(({ kind }) => kind === "topup");
+    expect([credit?.seq, others], "I5: credited once, before it is taken back").toEqual([own[0]?.seq, []]);
+    let left = 0;
+    for (const { kind, amount_micros } of own) {
+      left += amount_micros;
+      expect(Math.sign(amount_micros), kind).toBe(kind === "clawback" ? -1 : 1);
+      expect(left, "I5").toBeGreaterThanOrEqual(0);
+      expect(left, "I5").toBeLessThanOrEqual(credit?.amount_micros ?? 0);
+    }
+  }
+}
+
+/** I10: every amount is a safe integer. */
+function integers(state: EnvelopeState, entries: readonly Entry[]): void {
+  const amounts = [
+    ...[
+      state.balance_micros,
+      state.available_micros,
+      state.held_micros,
+      ...state.holds.map((hold) => hold.amount_micros),
+    ],
+    ...entries.flatMap((entry) => [entry.amount_micros, entry.balance_micros]),
+  ];
+  expect(
+    amounts.filter((amount) => !Number.isSafeInteger(amount)),
+    "I10",
+  ).toEqual([]);
+}
+
+function sameAsModel(model: Model, state: EnvelopeState, entries: readonly Entry[]): void {
+  expect(
+    entries.map(({ kind, amount_micros, at_ms, key, ref_seq, hold_id, payment_id }) => [
+      kind,
+      BigInt(amount_micros),
+      at_ms,
+      key,
+      ref_seq,
+      hold_id,
+      payment_id,
+    ]),
+  ).toEqual(
+    model.lines.map(({ kind, amount, at, key, ref, hold, payment }) => [
+      kind,
+      amount,
+      at,
+      key ?? null,
+      ref ?? null,
+      hold ?? null,
+      payment ?? null,
+    ]),
+  );
+  expect({
+    ...state,
+    balance_micros: BigInt(state.balance_micros),
+    available_micros: BigInt(state.available_micros),
+    held_micros: BigInt(state.held_micros),
+  }).toMatchObject({
+    balance_micros: model.balance,
+    available_micros: model.available,
+    held_micros: model.held,
+    seq: model.lines.length,
+    funded: model.lines.length > 0,
+    frozen: model.frozen,
+    open_disputes: model.openDisputes.length,
+    currency: model.currency,
+    holds: model.open.map(({ id, until, input }) => ({
+      hold_id: id,
+      expires_at_ms: until,
+      amount_micros: input.amount_micros,
+    })),
+  });
+}

@@ -1,0 +1,58 @@
+/** The model's payments: every word that was ever taken in is kept, and what is due is computed anew from all of them. */
+import type { PaymentFacts, Reversal } from "../../../src/contract.js";
+
+const RANK = ["pending", "failed", "paid"];
+
+/** Of one object: the furthest its money has moved, and what the latest word said of the rest. */
+export function joined(words: readonly Reversal[]): Reversal | undefined {
+  const [latest] = words.toSorted(
+    (one, other) => other.told_at - one.told_at || other.status_rank - one.status_rank || other.amount - one.amount,
+  );
+  if (latest === undefined) return undefined;
+  const has = (field: "whole" | "freezes") => words.some((word) => word[field]);
+  return { ...latest, rank: Math.max(...words.map(({ rank }) => rank)), whole: has("whole"), freezes: has("freezes") };
+}
+
+export class Payment {
+  readonly facts: PaymentFacts[] = [];
+  readonly words: Reversal[] = [];
+  disowned = false;
+
+  get known(): PaymentFacts | undefined {
+    return this.facts.at(-1);
+  }
+  get paid(): boolean {
+    return this.known?.state === "paid";
+  }
+
+  climbs({ state }: PaymentFacts): boolean {
+    return RANK.indexOf(state) > RANK.indexOf(this.known?.state ?? "");
+  }
+
+  isNews(word: Reversal): boolean {
+    const before = this.words.filter(({ reversal_id }) => reversal_id === word.reversal_id);
+    return JSON.stringify(sorted(joined(before))) !== JSON.stringify(sorted(joined([...before, word])));
+  }
+
+  get reversals(): readonly Reversal[] {
+    const ids = new Set(this.words.map(({ reversal_id }) => reversal_id));
+    return [...ids].flatMap((id) => joined(this.words.filter(({ reversal_id }) => reversal_id === id)) ?? []);
+  }
+
+  get open(): readonly Reversal[] {
+    return this.disowned ? [] : this.reversals.filter(({ open }) => open);
+  }
+
+  /** What of the credit is away now. */
+  get due(): bigint {
+    if (this.known === undefined || !this.paid) return 0n;
+    const [credit, total] = [BigInt(this.known.credit_micros), BigInt(this.known.amount_total)];
+    const away = this.reversals.filter(({ kind, rank }) =>
+      kind === "refund" ? rank !== 3 : kind === "dispute" && rank % 2 === 1,
+    );
+    const sum = away.reduce((all, { amount, whole }) => all + (whole ? total : BigInt(amount)), 0n);
+    return sum > total ? credit : (credit * sum) / total;
+  }
+}
+
+const sorted = (reversal: Reversal | undefined) => reversal && Object.entries(reversal).toSorted();
