@@ -16,8 +16,8 @@ type Report = Parameters<RealEnvelope["report"]>[0];
 
 export class Envelope extends RealEnvelope {
   override report(report: Report): ReturnType<RealEnvelope["report"]> {
-    const { CONTROL } = this.env as { readonly CONTROL?: string };
-    if (CONTROL === undefined) return super.report(report);
+    const { env } = this as unknown as { readonly env: { readonly CONTROL?: string } };
+    if (env.CONTROL === undefined) return super.report(report);
     return super.report({ ...report, payment_id: `${report.payment_id}_${crypto.randomUUID()}` });
   }
 }
@@ -45,4 +45,4 @@ async function linesOf(envelope: EnvelopeHandle): Promise<Awaited<ReturnType<Env
   return lines;
 }
 
-export default { fetch: withEnvelope(app) } satisfies ExportedHandler;
+export default { fetch: withEnvelope(app) };

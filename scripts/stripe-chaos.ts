@@ -51,6 +51,7 @@ interface Input {
 
 interface Report extends Input {
   readonly machine: Machine;
+  readonly seconds: number;
   readonly chaos: { readonly seconds: number; readonly deliveries: Deliveries; readonly verdict: Verdict };
   readonly random_orders: { readonly seconds: number; readonly deliveries: number; readonly exact: number };
   readonly findings: readonly string[];
@@ -68,6 +69,7 @@ interface Target {
 }
 
 async function main(input: Input): Promise<Report> {
+  const started = Date.now();
   const standIn = new StripeStandIn();
   const stripe = await serve(standIn);
   const folder = temporaryFolder("stripe-chaos");
@@ -91,7 +93,8 @@ async function main(input: Input): Promise<Report> {
     const unanswered = chaos.deliveries.unanswered.map((id) => `${id} was never answered 2xx`);
     const findings = [...unanswered, ...chaos.verdict.findings, ...wrong];
     const verdict = findings.length === 0 ? "exact" : "wrong";
-    return { ...input, machine: thisMachine(), chaos, random_orders, findings, verdict };
+    const seconds = secondsSince(started);
+    return { ...input, machine: thisMachine(), seconds, chaos, random_orders, findings, verdict };
   } finally {
     await server.kill();
     await stripe.close();
@@ -210,7 +213,7 @@ function secondsSince(started: number): number {
   return Math.round((Date.now() - started) / 100) / 10;
 }
 
-function printable({ seed, machine, chaos, random_orders, orders, findings, verdict }: Report): string {
+function printable({ seed, machine, seconds: total, chaos, random_orders, orders, findings, verdict }: Report): string {
   const { deliveries, verdict: judged, seconds } = chaos;
   const { books } = judged;
   return [
@@ -222,7 +225,7 @@ function printable({ seed, machine, chaos, random_orders, orders, findings, verd
     `${orders} random orders of nine events, ${random_orders.deliveries} deliveries in ${random_orders.seconds} s: ${random_orders.exact} exact`,
     ...findings.slice(0, FINDINGS_SHOWN).map((finding) => `  ! ${finding}`),
     ...(findings.length > FINDINGS_SHOWN ? [`  … and ${findings.length - FINDINGS_SHOWN} more`] : []),
-    verdict,
+    `${verdict}, after ${total} s`,
   ].join("\n");
 }
 

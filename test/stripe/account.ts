@@ -52,7 +52,7 @@ export class StripeAccount {
   readonly events: Event[] = [];
   readonly books = new Map<string, Books>();
   readonly livemode: boolean;
-  readonly now: () => number;
+  now: () => number;
   readonly #name: string;
   #made = 0;
 
@@ -255,9 +255,10 @@ export class StripeAccount {
 
   // What a bank does.
 
-  dispute(intent_id: string, amount: number, status: Dispute["status"] = "needs_response"): Dispute {
+  /** An inquiry is one with a `warning_…` status. Moves nothing yet. */
+  dispute(intent_id: string, amount: number, fields: Partial<Dispute> = {}): Dispute {
     const charge = this.#chargeOf(intent_id);
-    charge.disputed = !String(status).startsWith("warning_");
+    charge.disputed = true;
     const dispute: Dispute = this.keep({
       id: this.id("du"),
       object: "dispute",
@@ -269,7 +270,8 @@ export class StripeAccount {
       livemode: this.livemode,
       payment_intent: intent_id,
       reason: "fraudulent",
-      status,
+      status: "needs_response",
+      ...fields,
     });
     this.emit("charge.dispute.created", dispute);
     return dispute;

@@ -5,7 +5,19 @@ export interface Params {
 }
 export type Param = string | number | boolean | Params | Param[];
 
-const NUMBERS = new Set(["amount", "quantity", "unit_amount", "minimum", "maximum", "preset", "limit", "gt", "gte", "lt", "lte"]);
+const NUMBERS = new Set([
+  "amount",
+  "quantity",
+  "unit_amount",
+  "minimum",
+  "maximum",
+  "preset",
+  "limit",
+  "gt",
+  "gte",
+  "lt",
+  "lte",
+]);
 
 export function decodeForm(text: string): Params {
   const root: Params = {};
@@ -13,8 +25,10 @@ export function decodeForm(text: string): Params {
     const path = name.replaceAll("]", "").split("[");
     let at = root;
     for (const step of path.slice(0, -1)) {
-      const inner = at[step];
-      at = isParams(inner) ? inner : (at[step] = {});
+      const known = at[step];
+      const inner = isParams(known) ? known : {};
+      at[step] = inner;
+      at = inner;
     }
     // `types[]=…` is said once per value, without a number.
     const last = path.at(-1) || String(Object.keys(at).length);
