@@ -22,6 +22,14 @@ export interface Keys {
   readonly token: Keyring;
   readonly reference: Keyring;
   readonly rotation: Keyring;
+  /** Binds a reference to the browser it was made for. */
+  readonly pay: Keyring;
+  /** Signs an offer, so that only what was offered can be accepted. */
+  readonly ticket: Keyring;
+  /** Hashes card fingerprints. */
+  readonly card: Keyring;
+  /** Derives the limited session that accepting an offer leads to. */
+  readonly login: Keyring;
 }
 
 const SECRET_CHARS_MIN = 32;
@@ -55,7 +63,18 @@ export function keysOf(env: unknown): Keys {
     const accepted = new Set([current, ...older.filter((secret) => secret.length >= SECRET_CHARS_MIN)]);
     const ring = (purpose: string): Keyring =>
       [...accepted].map((secret) => deriveKey(secret, purpose)) as unknown as Keyring;
-    derived = { from, keys: { token: ring("token"), reference: ring("reference"), rotation: ring("rotation") } };
+    derived = {
+      from,
+      keys: {
+        token: ring("token"),
+        reference: ring("reference"),
+        rotation: ring("rotation"),
+        pay: ring("pay"),
+        ticket: ring("ticket"),
+        card: ring("card"),
+        login: ring("login"),
+      },
+    };
   }
   return derived.keys;
 }
@@ -95,6 +114,11 @@ export function stripeKey(env: unknown): string {
   if (!/^(?:sk|rk)_(?:live|test)_\w+$/.test(key))
     throw new ConfigurationError(name, "is not a secret or restricted key");
   return key;
+}
+
+/** Whether there is a key at all, good or bad: without one, what needs Stripe's API is not offered. */
+export function hasStripeKey(env: unknown): boolean {
+  return variable(env, "STRIPE_SECRET_KEY") !== "";
 }
 
 /** Another address for Stripe's API, for tests. Refused with a live key: it would hand that key to whoever is there. */

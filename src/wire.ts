@@ -28,6 +28,12 @@ export const COOKIE = {
   local: "we_dev",
 } as const;
 
+/** Which browser started a payment: the nonce that `/pay` binds its reference to. */
+export const PAY_COOKIE = { secure: "__Host-we_pay", local: "we_pay_dev" } as const;
+
+/** A limited session beside the browser's own token, which stays where it is. */
+export const LIMITED_COOKIE = { secure: "__Host-we_limited", local: "we_limited_dev" } as const;
+
 export interface Paths {
   readonly me: string | false;
   readonly rotateToken: string | false;

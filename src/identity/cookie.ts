@@ -1,5 +1,5 @@
 /** The holder's cookie. Host-only, never shared with sub-domains, never readable by a page's scripts. */
-import { COOKIE, isLocalHost } from "../wire.js";
+import { COOKIE, isLocalHost, LIMITED_COOKIE, PAY_COOKIE } from "../wire.js";
 import { looksLikeToken } from "./token.js";
 
 /** 400 days, the longest a browser keeps a cookie (RFC 6265bis §5.6.3). Sent anew on every visit to `/me`, so it lasts. */
@@ -29,10 +29,39 @@ export function keepAside(url: URL, token: string): string {
   return attributes(url, nameOf(url) + ASIDE, token);
 }
 
+/** An hour to finish a payment in. */
+const PAY_MAX_AGE_SECONDS = 3600;
+const NONCE = /^[0-9A-Za-z]{22}$/;
+
+/** The nonces this browser started payments with. */
+export function payNonces(url: URL, header: string | null): readonly string[] {
+  return valuesOf(header, nameOf(url, PAY_COOKIE)).filter((value) => NONCE.test(value));
+}
+
+export function setPayNonce(url: URL, nonce: string): string {
+  return attributes(url, nameOf(url, PAY_COOKIE), nonce, PAY_MAX_AGE_SECONDS);
+}
+
+export function forgetPayNonce(url: URL): string {
+  return attributes(url, nameOf(url, PAY_COOKIE), "", 0);
+}
+
+export function limitedValues(url: URL, header: string | null): readonly string[] {
+  return valuesOf(header, nameOf(url, LIMITED_COOKIE));
+}
+
+export function setLimited(url: URL, token: string, maxAgeSeconds: number): string {
+  return attributes(url, nameOf(url, LIMITED_COOKIE), token, maxAgeSeconds);
+}
+
+export function forgetLimited(url: URL): string {
+  return attributes(url, nameOf(url, LIMITED_COOKIE), "", 0);
+}
+
 const ASIDE = "_aside";
 
-function nameOf(url: URL): string {
-  return isLocal(url) ? COOKIE.local : COOKIE.secure;
+function nameOf(url: URL, cookie: { readonly secure: string; readonly local: string } = COOKIE): string {
+  return isLocal(url) ? cookie.local : cookie.secure;
 }
 
 function valuesOf(header: string | null, name: string): readonly string[] {
@@ -43,7 +72,7 @@ function valuesOf(header: string | null, name: string): readonly string[] {
     .map((pair) => pair.slice(name.length + 1).replace(/^"(.*)"$/, "$1"));
 }
 
-function attributes(url: URL, name: string, token: string): string {
+function attributes(url: URL, name: string, token: string, maxAgeSeconds = MAX_AGE_SECONDS): string {
   const secure = isLocal(url) ? "" : " Secure;";
-  return `${name}=${token}; Path=/;${secure} HttpOnly; SameSite=Lax; Max-Age=${MAX_AGE_SECONDS}`;
+  return `${name}=${token}; Path=/;${secure} HttpOnly; SameSite=Lax; Max-Age=${maxAgeSeconds}`;
 }

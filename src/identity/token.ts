@@ -2,13 +2,17 @@
  * A holder's token: `we_s1_<envelope id, 22><generation, 8><secret, 27><check, 11>`, base62, fixed length, the same in a cookie
  * and after `Bearer`. The envelope's id routes straight to its object; the check is keyed, so junk is told apart before any
  * object is named; the object itself keeps only a hash of the secret. The prefix lets secret scanners find a leaked one.
+ * A limited session's token is `we_l1_…` with a key id in the generation's place: the check covers the prefix, so neither can
+ * stand in for the other.
  */
-import type { Credential } from "../contract.js";
+import type { Credential, LimitedCredential } from "../contract.js";
 import { base62Number, digest, equalConstantTime, keyedCheck, numberFromBase62, randomBase62 } from "../secrets.js";
 import type { Keyring } from "../settings.js";
 
 const SHAPE = /^we_s1_([0-9A-Za-z]{22})([0-9A-Za-z]{8})([0-9A-Za-z]{27})([0-9A-Za-z]{11})$/;
 const PREFIX = "we_s1_";
+const LIMITED_SHAPE = /^we_l1_([0-9A-Za-z]{22})([0-9A-Za-z]{8})([0-9A-Za-z]{27})([0-9A-Za-z]{11})$/;
+const LIMITED_PREFIX = "we_l1_";
 const ENVELOPE_ID_CHARS = 22;
 const GENERATION_CHARS = 8;
 const SECRET_CHARS = 27;
@@ -42,12 +46,20 @@ export function looksLikeToken(text: string): boolean {
 
 /** `undefined` for anything that none of the keys signed. */
 export function readToken(keys: Keyring, text: string): Token | undefined {
-  const parts = SHAPE.exec(text);
+  const parts = genuineParts(keys, SHAPE, text);
+  if (parts === undefined) return undefined;
+  const [envelopeId, generation, secret] = parts;
+  return { envelopeId, generation: numberFromBase62(generation), secret };
+}
+
+/** The parts between prefix and check, if the check is right. */
+function genuineParts(keys: Keyring, shape: RegExp, text: string): readonly [string, string, string] | undefined {
+  const parts = shape.exec(text);
   if (parts === null) return undefined;
-  const [, envelopeId = "", generation = "", secret = "", check = ""] = parts;
+  const [, envelopeId = "", middle = "", secret = "", check = ""] = parts;
   const body = text.slice(0, -check.length);
   const genuine = keys.some((key) => equalConstantTime(keyedCheck(key, body, CHECK_BYTES), check));
-  return genuine ? { envelopeId, generation: numberFromBase62(generation), secret } : undefined;
+  return genuine ? [envelopeId, middle, secret] : undefined;
 }
 
 /** What the envelope may know of a token. */
@@ -72,4 +84,28 @@ export function successors(keys: Keyring, token: Token): readonly [Token, ...Tok
 
 function bodyOf(token: Token): string {
   return PREFIX + token.envelopeId + base62Number(token.generation, GENERATION_CHARS) + token.secret;
+}
+
+/** Opens an envelope for a day, to spend and to read the balance. Issued by its envelope, never learnt. */
+export interface LimitedToken {
+  readonly envelopeId: string;
+  readonly keyId: string;
+  readonly secret: string;
+}
+
+export function writeLimitedToken(keys: Keyring, { envelopeId, keyId, secret }: LimitedToken): string {
+  const body = LIMITED_PREFIX + envelopeId + keyId + secret;
+  return body + keyedCheck(keys[0], body, CHECK_BYTES);
+}
+
+/** `undefined` for anything that none of the keys signed. */
+export function readLimitedToken(keys: Keyring, text: string): LimitedToken | undefined {
+  const parts = genuineParts(keys, LIMITED_SHAPE, text);
+  if (parts === undefined) return undefined;
+  const [envelopeId, keyId, secret] = parts;
+  return { envelopeId, keyId, secret };
+}
+
+export function limitedCredentialOf({ envelopeId, keyId, secret }: LimitedToken): LimitedCredential {
+  return { key_id: keyId, hash: digest(envelopeId + secret, 32) };
 }
