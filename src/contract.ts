@@ -12,9 +12,16 @@ export interface Credential {
   readonly hash: string;
 }
 
+/** What a limited session proved to hold. */
+export interface LimitedCredential {
+  readonly key_id: string;
+  /** Base62 SHA-256 of the token's secret part. */
+  readonly hash: string;
+}
+
 /** Sent with every call. `credential` is absent when the Worker itself vouches for the caller. */
 export interface Asked {
-  readonly credential?: Credential | undefined;
+  readonly credential?: Credential | LimitedCredential | undefined;
   /** ISO 4217, lower case. An envelope keeps the currency of its first entry and refuses any other. */
   readonly currency: string;
 }
@@ -235,6 +242,14 @@ export interface EnvelopeState extends Balances {
   readonly holds: readonly HoldView[];
   /** Spending limits. Always empty until an envelope can have them. */
   readonly windows: readonly never[];
+  /** Sessions that a payment opened on this envelope and that still count. Not told to such a session itself. */
+  readonly limited_sessions: readonly LimitedSessionView[];
+}
+
+export interface LimitedSessionView {
+  readonly payment_id: string;
+  readonly at_ms: number;
+  readonly expires_at_ms: number;
 }
 
 /** `unauthorized`: the credential was revoked. Nothing about the envelope is told. */
@@ -293,17 +308,87 @@ export interface EnvelopeApi {
   release(input: { readonly hold_id: number }): Promise<ReleaseOutcome>;
   refund(input: RefundInput): Promise<RefundOutcome>;
   grant(input: GrantInput): Promise<GrantOutcome>;
-  report(report: PaymentReport): Promise<PaymentOutcome>;
+  report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }>;
   /** What is on file of a payment here; `null` when nothing is. */
   paymentState(input: { readonly payment_id: string }): Promise<PaymentState | null>;
   /** Gives up a payment that was claimed here and could not be credited, so that it can be credited elsewhere. */
   disown(input: { readonly payment_id: string; readonly currency: string }): Promise<DisownOutcome>;
-  state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome>;
+  state(input: { readonly credential?: Credential | LimitedCredential | undefined }): Promise<StateOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
   /** A frozen envelope takes money in and lets none out. */
   freeze(input: { readonly frozen: boolean; readonly currency: string }): Promise<{ readonly frozen: boolean }>;
+  /** How a payment that was made into this envelope stands for login by payment, and whether the caller holds the envelope. Notes the card; decides nothing. */
+  returned(input: ReturnedInput): Promise<ReturnedOutcome>;
+  /** The holder keeps the card of a payment made into this envelope, so that it can open it again. */
+  keepCard(input: KeepCardInput): Promise<LoginOutcome>;
+  /** Whether the envelope still keeps this card: rotating its token forgets all. */
+  keeps(input: { readonly cards: readonly string[] }): Promise<boolean>;
+  /** Notes the session that a payment made into this envelope opens elsewhere. One per payment, and none once it was reversed. */
+  bear(input: BearInput): Promise<LoginOutcome>;
+  /** Lets a limited session in. Asking again is answered the same. */
+  admit(input: AdmitInput): Promise<AdmitOutcome>;
+  /** Ends a limited session, or one that was not let in yet. */
+  endLimited(input: { readonly key_id: string }): Promise<void>;
 }
+
+/** A session that a payment opened on another envelope. */
+export interface BornSession {
+  readonly envelope_id: string;
+  readonly key_id: string;
+}
+
+/** What a refund, dispute or warning undoes besides money. Told with every report of one, so that an interrupted undoing is finished by the next. */
+export interface Undo {
+  readonly sessions: readonly BornSession[];
+  /** The card must open nothing any more. */
+  readonly card: string | null;
+}
+
+export interface ReturnedInput {
+  readonly payment_id: string;
+  /** Keyed hash. */
+  readonly card: string;
+  /** Of the envelope itself; absent when the caller has none. */
+  readonly credential: Credential | undefined;
+}
+
+/** `used`: it opened a session already. `reversed`: there is a refund, dispute or warning on it. */
+export interface ReturnedOutcome {
+  readonly outcome: "open" | "used" | "reversed";
+  /** The caller proved to hold this envelope, with a credential that is not about to end. */
+  readonly holder: boolean;
+}
+
+export interface KeepCardInput {
+  readonly payment_id: string;
+  /** Keyed hash. */
+  readonly card: string;
+  readonly credential: Credential;
+}
+
+export interface BearInput {
+  readonly payment_id: string;
+  readonly card: string;
+  readonly session: BornSession;
+}
+
+/** `unpaid`: the payment is not credited here yet; ask again later. */
+export interface LoginOutcome {
+  readonly outcome: "done" | "refused" | "unpaid";
+}
+
+export interface AdmitInput extends LimitedCredential {
+  /** The payment it is born from. */
+  readonly payment_id: string;
+  /** The card it was paid with: keyed hashes, under the current secret and earlier ones. */
+  readonly cards: readonly string[];
+}
+
+export type AdmitOutcome =
+  | { readonly outcome: "admitted"; readonly expires_at_ms: number }
+  /** It ended, or the envelope does not keep the card any more. */
+  | { readonly outcome: "ended" };
 
 /** Money that Stripe signed for and that could not be put into an envelope. Kept until the owner assigns it, once. */
 export interface UnclaimedPayment {
@@ -365,6 +450,15 @@ export interface DirectoryApi {
   lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null>;
   /** Gives an unclaimed payment to an envelope, once. Repeating it with the same envelope repairs an interrupted one. */
   assign(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<AssignOutcome>;
+  /** Whose a card is. With an envelope: its, unless it is another's already. */
+  claimCard(input: { readonly card: string; readonly envelope_id: string | null }): Promise<CardOutcome>;
+  /** The card opens nothing any more, whoever has it or will claim it. */
+  blockCard(input: { readonly card: string }): Promise<void>;
+}
+
+export interface CardOutcome {
+  readonly envelope_id: string | null;
+  readonly blocked: boolean;
 }
 
 export interface SettledPayment {

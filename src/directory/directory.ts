@@ -1,11 +1,12 @@
 /**
  * `EnvelopeDirectory`: which envelope a payment belongs to, for the news that does not say so itself (refunds and disputes
- * name only the payment). Sharded by payment id, so a payment's claim, its early news and its unclaimed row are decided by
- * one object, each in one turn. Never holds money.
+ * name only the payment), and which envelope a card opens. Sharded by payment id, so a payment's claim, its early news and
+ * its unclaimed row are decided by one object, each in one turn; and by the card's keyed hash. Never holds money.
  */
 import { DurableObject } from "cloudflare:workers";
 import type {
   AssignOutcome,
+  CardOutcome,
   ClaimOutcome,
   DirectoryApi,
   NewUnclaimedPayment,
@@ -142,6 +143,38 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
       );
     });
     return { outcome: "assigned", payment: { ...payment, assigned_to: envelope_id }, claimed_by };
+  }
+
+  async claimCard(input: { readonly card: string; readonly envelope_id: string | null }): Promise<CardOutcome> {
+    const { card, envelope_id } = input;
+    if (envelope_id !== null) {
+      this.#create();
+      this.#sql.exec(
+        `INSERT INTO card (card, envelope_id, at_ms) VALUES (?, ?, ?)
+         ON CONFLICT (card) DO UPDATE SET envelope_id = excluded.envelope_id WHERE envelope_id IS NULL`,
+        card,
+        envelope_id,
+        Date.now(),
+      );
+    }
+    if (!hasSchema(this.ctx.storage)) return { envelope_id: null, blocked: false };
+    const [row] = this.#sql.exec("SELECT envelope_id, blocked_at_ms FROM card WHERE card = ?", card).toArray();
+    return {
+      envelope_id: (row?.["envelope_id"] as string | null | undefined) ?? null,
+      blocked: typeof row?.["blocked_at_ms"] === "number",
+    };
+  }
+
+  async blockCard(input: { readonly card: string }): Promise<void> {
+    this.#create();
+    const now = Date.now();
+    // A row of its own where nobody has the card yet, so that a claim which comes later finds it.
+    this.#sql.exec(
+      `INSERT INTO card (card, at_ms, blocked_at_ms) VALUES (?1, ?2, ?2)
+       ON CONFLICT (card) DO UPDATE SET blocked_at_ms = excluded.blocked_at_ms WHERE blocked_at_ms IS NULL`,
+      input.card,
+      now,
+    );
   }
 
   #row(payment_id: string): Record<string, SqlStorageValue> | undefined {

@@ -31,4 +31,12 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
     booked_at_ms INTEGER
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE card (
+    card TEXT PRIMARY KEY,
+    envelope_id TEXT,
+    at_ms INTEGER NOT NULL,
+    blocked_at_ms INTEGER
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

@@ -5,7 +5,10 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import type {
+  AdmitInput,
+  AdmitOutcome,
   Asked,
+  BearInput,
   ChargeInput,
   ChargeOutcome,
   Credential,
@@ -17,17 +20,23 @@ import type {
   GrantOutcome,
   HoldInput,
   HoldOutcome,
+  KeepCardInput,
+  LimitedCredential,
+  LoginOutcome,
   PaymentOutcome,
   PaymentReport,
   PaymentState,
   RefundInput,
   RefundOutcome,
   ReleaseOutcome,
+  ReturnedInput,
+  ReturnedOutcome,
   RotateInput,
   RotateOutcome,
   SettleInput,
   SettleOutcome,
   StateOutcome,
+  Undo,
 } from "../contract.js";
 import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
@@ -35,6 +44,7 @@ import { aggregateStub } from "../stubs.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
 import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
+import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
 import { nextAttemptMs, shipEntries } from "./outbox.js";
 import { decidePayment } from "./payments.js";
 import { Store } from "./store.js";
@@ -152,8 +162,15 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return { outcome: "granted", ...entry, ...balances(this.#store.account(now)) };
   }
 
+  async report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }> {
+    const outcome = this.#report(report);
+    if (report.reversal === undefined) return outcome;
+    const undo = undoOf(this.#store.paymentFile(report.payment_id), this.#store.paymentLogin(report.payment_id));
+    return undo === undefined ? outcome : { ...outcome, undo };
+  }
+
   /** Files what Stripe says of a payment; its row, its entries and the new balance are one transaction. */
-  async report(report: PaymentReport): Promise<PaymentOutcome> {
+  #report(report: PaymentReport): PaymentOutcome {
     const now = this.#now();
     const { payment_id } = report;
     const decision = decidePayment(this.#store.account(now), this.#store.paymentFile(payment_id), report);
@@ -193,11 +210,13 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return { outcome: "disowned", reversals };
   }
 
-  async state(input: { readonly credential?: Credential | undefined }): Promise<StateOutcome> {
+  async state(input: { readonly credential?: Asked["credential"] }): Promise<StateOutcome> {
     const now = this.#now();
     const standing = this.#present(input.credential, now);
     if (standing === "revoked") return { outcome: "unauthorized" };
     const account = this.#store.account(now);
+    // A limited session reads the balance, and nothing about the holder's other business.
+    const limited = standing === "limited";
     return {
       outcome: "ok",
       superseded: standing === "superseded",
@@ -208,14 +227,17 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       frozen: account.frozen,
       open_disputes: this.#store.head.open_disputes,
       currency: account.currency,
-      holds: this.#store.openHolds(now).map(({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
-        hold_id,
-        amount_micros,
-        at_ms,
-        expires_at_ms,
-        reason,
-      })),
+      holds: (limited ? [] : this.#store.openHolds(now)).map(
+        ({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
+          hold_id,
+          amount_micros,
+          at_ms,
+          expires_at_ms,
+          reason,
+        }),
+      ),
       windows: [],
+      limited_sessions: limited ? [] : this.#store.limitedSessions(now),
     };
   }
 
@@ -231,6 +253,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     this.#store.transaction(() => {
       if (decision.first !== undefined) this.#store.fileCredential(decision.first, now, now);
       this.#store.fileCredential(decision.issue, null, now);
+      // Who replaces their token wants to be alone.
+      this.#store.closeLogins(now);
     });
     return { outcome: "rotated" };
   }
@@ -262,18 +286,81 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     }
   }
 
+  async returned(input: ReturnedInput): Promise<ReturnedOutcome> {
+    const { payment_id, card, credential } = input;
+    const now = this.#now();
+    const known = this.#store.paymentLogin(payment_id);
+    const outcome = standingOf(this.#store.paymentFile(payment_id), known);
+    // The card is noted even if nothing is made of it, so that a dispute of this payment stops it everywhere.
+    if (known === undefined && outcome === "open" && this.#store.exists) {
+      this.#store.filePaymentLogin(payment_id, card, undefined, now);
+    }
+    return { outcome, holder: credential !== undefined && this.#holds(credential, now) };
+  }
+
+  async keepCard(input: KeepCardInput): Promise<LoginOutcome> {
+    if (!this.#holds(input.credential, this.#now())) return { outcome: "refused" };
+    return this.#login(input.payment_id, input.card, "kept");
+  }
+
+  async keeps({ cards }: { readonly cards: readonly string[] }): Promise<boolean> {
+    return this.#store.keepsCard(cards);
+  }
+
+  async bear(input: BearInput): Promise<LoginOutcome> {
+    return this.#login(input.payment_id, input.card, input.session);
+  }
+
+  async admit(input: AdmitInput): Promise<AdmitOutcome> {
+    const now = this.#now();
+    const decision = decideAdmission(
+      this.#store.limitedSession(input.key_id),
+      this.#store.keepsCard(input.cards),
+      input,
+      now,
+    );
+    if ("outcome" in decision) return decision;
+    this.#store.transaction(() => {
+      this.#store.rehashCard(input.cards);
+      this.#store.fileLimited(input, decision.expires_at_ms, now);
+    });
+    return { outcome: "admitted", expires_at_ms: decision.expires_at_ms };
+  }
+
+  async endLimited(input: { readonly key_id: string }): Promise<void> {
+    if (this.#store.exists) this.#store.endLimited(input.key_id, this.#now());
+  }
+
+  #login(payment_id: string, card: string, use: BearInput["session"] | "kept"): LoginOutcome {
+    const known = this.#store.paymentLogin(payment_id);
+    const outcome = decideLogin(this.#store.paymentFile(payment_id), known, use);
+    if (outcome === "done") this.#store.filePaymentLogin(payment_id, card, use, this.#now());
+    return { outcome };
+  }
+
+  /** A full credential that is not about to end: who is on the way out decides nothing any more. */
+  #holds(credential: Credential, now: number): boolean {
+    const standing = this.#present(credential, now);
+    return standing === "first" || standing === "successor" || standing === "current";
+  }
+
   #mayAct({ credential }: Asked, now: number): boolean {
     return this.#present(credential, now) !== "revoked";
   }
 
   /** Judges a credential, and notes its first use. A caller that the Worker vouches for has none. Nothing is noted where nothing was paid. */
-  #present(credential: Credential | undefined, now: number): Standing {
+  #present(credential: Credential | LimitedCredential | undefined, now: number): Standing | "limited" {
     if (credential === undefined) return "current";
+    if ("key_id" in credential) return judgeLimited(this.#store.limitedSession(credential.key_id), credential, now);
     const standing = judge(this.#store.credentials, credential, now);
     if (!this.#store.exists) return standing;
     if (standing === "first") this.#store.transaction(() => this.#store.fileCredential(credential, now, now));
     if (standing === "successor") {
-      this.#store.transaction(() => this.#store.useSuccessor(credential.generation, CREDENTIAL_GRACE_MS, now));
+      this.#store.transaction(() => {
+        this.#store.useSuccessor(credential.generation, CREDENTIAL_GRACE_MS, now);
+        // Once more: until now the old token could let others in.
+        this.#store.closeLogins(now);
+      });
     }
     return standing;
   }

@@ -112,4 +112,25 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX reversal_open ON reversal (reversal_id) WHERE open = 1;
   `,
+  `
+  CREATE TABLE payment_login (
+    payment_id TEXT PRIMARY KEY,
+    card TEXT NOT NULL,
+    session_envelope_id TEXT,
+    session_key_id TEXT,
+    kept INTEGER NOT NULL DEFAULT 0,
+    at_ms INTEGER NOT NULL,
+    CHECK ((session_envelope_id IS NULL) = (session_key_id IS NULL))
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE limited_session (
+    key_id TEXT PRIMARY KEY,
+    hash TEXT,
+    payment_id TEXT,
+    at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER,
+    ended_at_ms INTEGER,
+    CHECK (ended_at_ms IS NOT NULL OR (hash IS NOT NULL AND payment_id IS NOT NULL AND expires_at_ms IS NOT NULL))
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

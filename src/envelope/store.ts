@@ -3,12 +3,24 @@
  * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
  * with it.
  */
-import type { Credential, Entry, HoldEnd, HoldInput, PaymentFacts, PaymentReport, Reversal } from "../contract.js";
+import type {
+  AdmitInput,
+  BornSession,
+  Credential,
+  Entry,
+  HoldEnd,
+  HoldInput,
+  LimitedSessionView,
+  PaymentFacts,
+  PaymentReport,
+  Reversal,
+} from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
 import type { StoredCredential } from "./credentials.js";
 import { type Hold, isExpired } from "./holds.js";
 import type { Account, Draft, Prior, Refundable } from "./ledger.js";
+import type { PaymentLogin, StoredLimited } from "./logins.js";
 import { NO_FILE, type PaymentFile } from "./payments.js";
 import { ENVELOPE_MIGRATIONS } from "./schema.js";
 
@@ -363,6 +375,99 @@ export class Store {
   setMirrored(seq: number): void {
     this.#sql.exec("UPDATE envelope SET mirrored_seq = ? WHERE id = 1", seq);
     this.#head = { ...this.#head, mirrored_seq: seq };
+  }
+
+  paymentLogin(payment_id: string): PaymentLogin | undefined {
+    if (!this.exists) return undefined;
+    const [row] = this.#sql
+      .exec("SELECT card, session_envelope_id, session_key_id FROM payment_login WHERE payment_id = ?", payment_id)
+      .toArray() as { card: string; session_envelope_id: string | null; session_key_id: string | null }[];
+    if (row === undefined) return undefined;
+    const { card, session_envelope_id: envelope_id, session_key_id: key_id } = row;
+    return { card, session: envelope_id === null || key_id === null ? undefined : { envelope_id, key_id } };
+  }
+
+  /** `used` is what the payment's card is to be, besides known: kept, or the opener of a session. */
+  filePaymentLogin(payment_id: string, card: string, used: BornSession | "kept" | undefined, now_ms: number): void {
+    const session = typeof used === "object" ? used : undefined;
+    this.#sql.exec(
+      `INSERT INTO payment_login (payment_id, card, session_envelope_id, session_key_id, kept, at_ms) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (payment_id) DO UPDATE SET kept = max(kept, excluded.kept),
+         session_envelope_id = coalesce(session_envelope_id, excluded.session_envelope_id),
+         session_key_id = coalesce(session_key_id, excluded.session_key_id)`,
+      payment_id,
+      card,
+      session?.envelope_id ?? null,
+      session?.key_id ?? null,
+      used === "kept" ? 1 : 0,
+      now_ms,
+    );
+  }
+
+  keepsCard(cards: readonly string[]): boolean {
+    if (!this.exists) return false;
+    const rows = this.#sql.exec(
+      "SELECT 1 FROM payment_login WHERE kept = 1 AND card IN (SELECT value FROM json_each(?)) LIMIT 1",
+      JSON.stringify(cards),
+    );
+    return rows.toArray().length > 0;
+  }
+
+  /** Knows a card under the current secret that it knew under an earlier one. The newest hash comes first. */
+  rehashCard(cards: readonly string[]): void {
+    const [newest, ...earlier] = cards;
+    if (newest === undefined || earlier.length === 0) return;
+    this.#sql.exec(
+      "UPDATE payment_login SET card = ? WHERE card IN (SELECT value FROM json_each(?))",
+      newest,
+      JSON.stringify(earlier),
+    );
+  }
+
+  limitedSession(key_id: string): StoredLimited | undefined {
+    if (!this.exists) return undefined;
+    const [row] = this.#sql
+      .exec("SELECT hash, expires_at_ms, ended_at_ms FROM limited_session WHERE key_id = ?", key_id)
+      .toArray();
+    return row as unknown as StoredLimited | undefined;
+  }
+
+  limitedSessions(now_ms: number): readonly LimitedSessionView[] {
+    if (!this.exists) return [];
+    return this.#sql
+      .exec(
+        `SELECT payment_id, at_ms, expires_at_ms FROM limited_session
+         WHERE ended_at_ms IS NULL AND expires_at_ms > ? ORDER BY at_ms, key_id`,
+        now_ms,
+      )
+      .toArray() as unknown as LimitedSessionView[];
+  }
+
+  fileLimited(input: AdmitInput, expires_at_ms: number, now_ms: number): void {
+    this.#sql.exec(
+      "INSERT INTO limited_session (key_id, hash, payment_id, at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?)",
+      input.key_id,
+      input.hash,
+      input.payment_id,
+      now_ms,
+      expires_at_ms,
+    );
+  }
+
+  /** A row of its own where there is none yet: it keeps out a session that is still to be let in. */
+  endLimited(key_id: string, now_ms: number): void {
+    this.#sql.exec(
+      `INSERT INTO limited_session (key_id, at_ms, ended_at_ms) VALUES (?1, ?2, ?2)
+       ON CONFLICT (key_id) DO UPDATE SET ended_at_ms = excluded.ended_at_ms WHERE ended_at_ms IS NULL`,
+      key_id,
+      now_ms,
+    );
+  }
+
+  /** Closes what payments opened, and forgets the cards that could open it again. */
+  closeLogins(now_ms: number): void {
+    this.#sql.exec("UPDATE limited_session SET ended_at_ms = ? WHERE ended_at_ms IS NULL", now_ms);
+    this.#sql.exec("UPDATE payment_login SET kept = 0 WHERE kept = 1");
   }
 
   #held(now_ms: number): Micros {
