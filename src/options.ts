@@ -12,6 +12,8 @@ export type Incident =
   | { readonly kind: "outage"; readonly path: string; readonly served: boolean; readonly cause: unknown }
   /** Signed money that could not be credited: it waits for the owner to assign it. */
   | { readonly kind: "unclaimed_payment"; readonly payment_id: string; readonly reason: string }
+  /** A payment opened a limited session of this envelope. */
+  | { readonly kind: "login_by_payment"; readonly payment_id: string; readonly envelope_id: string }
   /** The deployment is set up wrongly; the message names the variable. */
   | { readonly kind: "configuration"; readonly message: string };
 
@@ -52,6 +54,11 @@ export interface EnvelopeOptions<Env = unknown> {
   readonly paths?: Partial<Paths> | undefined;
   /** Origins whose pages may read `GET /me` with credentials. Default none. */
   readonly cors?: { readonly origins: readonly string[] } | undefined;
+  /**
+   * Lets a browser that comes back from paying keep its card for its envelope, and another browser that pays with that card
+   * open the envelope for a day, to spend. Only by asking, and never by the webhook. Needs `STRIPE_SECRET_KEY`. Default `false`.
+   */
+  readonly loginByPayment?: boolean | undefined;
   readonly stripe?:
     | {
         /** Ids (`plink_…`) of the payment links that buy credit. Default: every link that carries a reference of ours. */
@@ -78,6 +85,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly onInvalidPrice: "refuse" | "serve";
   readonly trustUpstreamPrice: boolean;
   readonly recordZero: boolean;
+  readonly loginByPayment: boolean;
   readonly paths: Paths;
   readonly corsOrigins: ReadonlySet<string>;
   readonly paymentLinks: ReadonlySet<string> | undefined;
@@ -104,6 +112,7 @@ const KNOWN = {
   onInvalidPrice: true,
   trustUpstreamPrice: true,
   recordZero: true,
+  loginByPayment: true,
   paths: true,
   cors: true,
   stripe: true,
@@ -137,6 +146,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     onInvalidPrice: oneOf("options.onInvalidPrice", options.onInvalidPrice ?? "refuse", ["refuse", "serve"]),
     trustUpstreamPrice: boolean("options.trustUpstreamPrice", options.trustUpstreamPrice ?? true),
     recordZero: boolean("options.recordZero", options.recordZero ?? false),
+    loginByPayment: boolean("options.loginByPayment", options.loginByPayment ?? false),
     paths: resolvePaths(options.paths ?? {}),
     corsOrigins: resolveOrigins(options.cors),
     paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),

@@ -43,3 +43,12 @@ export function page(title: string, body: string, status = 200): Response {
     },
   });
 }
+
+/** Says the same to every payer; `more` is HTML. */
+export function thankYou(more = ""): Response {
+  return page(
+    "Thank you",
+    `<h1>Thank you</h1><p>Your payment was received. Credit is booked when the payment provider confirms it, usually within seconds.</p>
+${more}<p><a class="button" href="/">Continue</a></p>`,
+  );
+}

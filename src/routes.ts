@@ -2,16 +2,18 @@
 import { IttyRouter } from "itty-router/IttyRouter";
 import { attempt } from "./attempt.js";
 import { isSameOrigin } from "./csrf.js";
-import { setCookie } from "./identity/cookie.js";
+import { payNonces, setCookie, setPayNonce } from "./identity/cookie.js";
+import { newNonce } from "./identity/payer.js";
 import { credentialOf, newToken, successors, type Token, writeToken } from "./identity/token.js";
 import { minorNumber, ZERO } from "./money.js";
-import { escapeHtml, page } from "./page.js";
+import { escapeHtml, page, thankYou } from "./page.js";
 import { plainProblem, unauthorizedProblem } from "./refusal.js";
-import { ConfigurationError, keysOf, stripeMode, testCheckout, webhookSecrets } from "./settings.js";
+import { reportPayment } from "./report.js";
+import { ConfigurationError, testCheckout, webhookSecrets } from "./settings.js";
 import { fetchEventObject } from "./stripe-api.js";
 import { directoryStub, envelopeStub } from "./stubs.js";
 import type { WebhookPorts } from "./topup/webhook.js";
-import type { Visit } from "./visit.js";
+import { creditRules, type Visit } from "./visit.js";
 import { EXPOSED_HEADERS, NO_STORE } from "./wire.js";
 
 type Route = (visit: Visit<unknown>) => Promise<Response> | Response;
@@ -35,7 +37,10 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   add(paths.rotateToken, { post: rotateToken });
   add(paths.stripeWebhook, { post: stripeWebhook });
   add(paths.pay, { get: pay });
-  add(paths.paid, { get: paid, head: paid });
+  add(
+    paths.paid,
+    visit.options.loginByPayment ? { get: returned, head: paid, post: answered } : { get: paid, head: paid },
+  );
   add(paths.testCheckout, { get: showTestCheckout, post: payTestCheckout });
   add(paths.health, { get: health, head: health });
   if (paths.admin !== false) router.all(`${paths.admin}/*`, () => answerOwner(visit as Visit<unknown>));
@@ -53,17 +58,16 @@ const health: Route = () => Response.json({ ok: true }, { headers: { "Cache-Cont
 
 const me: Route = async (visit) => {
   await visit.identify();
-  const { caller, currency } = visit;
+  const { currency } = visit;
   const headers = corsHeaders(visit);
-  if (caller.kind === "rejected") return unauthorizedProblem(headers);
-  const asked =
-    caller.kind === "fresh"
-      ? undefined
-      : await attempt(() =>
-          envelopeStub(visit.env, caller.envelopeId).state({ credential: visit.asked(caller).credential }),
-        );
+  if (visit.caller.kind === "rejected") return unauthorizedProblem(headers);
+  const asked = await visit.ask(async (caller) => {
+    if (caller.kind === "fresh") return undefined;
+    const { credential } = visit.asked(caller);
+    return attempt(() => envelopeStub(visit.env, caller.envelopeId).state({ credential }));
+  });
   if (asked?.outcome === "unauthorized") {
-    if (caller.kind === "bearer") return unauthorizedProblem(headers);
+    if (visit.caller.kind === "bearer") return unauthorizedProblem(headers);
     visit.becomeFresh();
   }
   const state = asked?.outcome === "ok" ? asked : undefined;
@@ -84,6 +88,9 @@ const me: Route = async (visit) => {
     verified_email: null,
     card_fingerprint: null,
     windows: state?.windows ?? [],
+    ...(visit.options.loginByPayment
+      ? { limited: visit.caller.kind === "limited", limited_sessions: state?.limited_sessions ?? [] }
+      : {}),
   };
   for (const cookie of visit.cookies()) headers.append("Set-Cookie", cookie);
   // Sent again on each visit, so that a browser which keeps coming back never loses its envelope to the cookie's age, and has
@@ -132,6 +139,10 @@ const rotateToken: Route = async (visit) => {
     const detail = "This caller is known by the app's own login: there is no token to rotate.";
     return plainProblem(409, "no-credential", "No credential", detail);
   }
+  if (caller.kind === "limited") {
+    const detail = "A session that a payment opened may spend, and nothing else.";
+    return plainProblem(403, "limited-session", "Limited session", detail);
+  }
   if (caller.kind !== "cookie" && caller.kind !== "bearer") return unauthorizedProblem();
 
   const next = await successorOf(visit, caller.token);
@@ -171,15 +182,18 @@ async function successorOf(visit: Visit<unknown>, token: Token): Promise<Token |
 
 const pay: Route = async (visit) => {
   await visit.identify();
-  const { caller, env } = visit;
-  if (caller.kind === "rejected") return unauthorizedProblem();
+  const { env } = visit;
+  if (visit.caller.kind === "rejected") return unauthorizedProblem();
+  visit.leaveLimited();
+  const { known: caller } = visit;
   if (caller.kind === "cookie") {
     // A cookie that was replaced would have its holder pay into an envelope they can no longer open.
     const { credential } = visit.asked(caller);
     const state = await attempt(() => envelopeStub(env, caller.envelopeId).state({ credential }));
     if (state.outcome === "unauthorized") visit.becomeFresh();
   }
-  const link = visit.paymentLink();
+  const nonce = payerNonce(visit);
+  const link = visit.paymentLink(nonce);
   if (link === null) {
     return plainProblem(503, "misconfigured", "Not set up", "STRIPE_PAYMENT_LINK is not set.", {
       "Retry-After": "3600",
@@ -187,15 +201,24 @@ const pay: Route = async (visit) => {
   }
   const headers = new Headers({ Location: link, "Cache-Control": NO_STORE, "Referrer-Policy": "no-referrer" });
   for (const cookie of visit.cookies()) headers.append("Set-Cookie", cookie);
+  if (nonce !== undefined) headers.append("Set-Cookie", setPayNonce(visit.url, nonce));
   return new Response(null, { status: 303, headers });
 };
 
-const paid: Route = () =>
-  page(
-    "Thank you",
-    `<h1>Thank you</h1><p>Your payment was received. Credit is booked when the payment provider confirms it, usually within seconds.</p>
-<p><a class="button" href="/">Continue</a></p>`,
-  );
+/**
+ * What this browser will be known by when it comes back. The one it has, so that payments in two tabs both are. `undefined` where
+ * nothing could come of it: a caller whom the app knows, or who has no cookies.
+ */
+function payerNonce({ options, known, url, request }: Visit<unknown>): string | undefined {
+  if (!options.loginByPayment || (known.kind !== "cookie" && known.kind !== "fresh")) return undefined;
+  return payNonces(url, request.headers.get("Cookie"))[0] ?? newNonce();
+}
+
+const paid: Route = () => thankYou();
+
+const returned: Route = async (visit) => (await import("./paid.js")).showPaid(visit);
+
+const answered: Route = async (visit) => (await import("./paid.js")).answerPaid(visit);
 
 const stripeWebhook: Route = async (visit) => {
   const secrets = webhookSecrets(visit.env);
@@ -205,21 +228,13 @@ const stripeWebhook: Route = async (visit) => {
 
 /** What the webhook needs of the house: it knows how to read Stripe, not where envelopes are. */
 function webhookPorts(visit: Visit<unknown>): WebhookPorts {
-  const { env, options } = visit;
+  const { env } = visit;
   return {
-    rules: {
-      currency: options.currency,
-      credit: options.credit,
-      paymentLinks: options.paymentLinks,
-      mode: stripeMode(env),
-      referenceKeys: keysOf(env).reference,
-      onDispute: options.onDispute,
-    },
+    rules: creditRules(visit),
     ...directoryPorts(visit),
     paymentState: (envelope_id, payment_id) =>
       attempt(() => envelopeStub(env, envelope_id).paymentState({ payment_id })),
-    report: (envelope_id, report, reference) =>
-      attempt(() => envelopeStub(env, envelope_id, reference?.locationHint).report(report)),
+    report: (envelope_id, report, reference) => reportPayment(env, envelope_id, report, reference?.locationHint),
     fetchObject: ({ type, object_id }) => fetchEventObject(env, type, object_id),
   };
 }

@@ -42,8 +42,25 @@ export async function fetchEventObject(env: unknown, type: string, id: string): 
   const fetcher = FETCHERS.find(([prefix]) => type.startsWith(prefix));
   if (fetcher === undefined) return undefined;
   const stripe = await stripeApi(env);
+  return known(fetcher[1](stripe, id));
+}
+
+/** A page waits for it: better no offer than a payer who waits. */
+const RETURN_TIMEOUT_MS = 5_000;
+
+/**
+ * The session a payer returned from, with the charge that tells who paid; `undefined` when Stripe does not know it.
+ * @throws {EnvelopeUnreachableError} when Stripe cannot be asked.
+ */
+export async function fetchReturnedSession(env: unknown, session_id: string): Promise<unknown> {
+  const stripe = await stripeApi(env);
+  const expand = ["payment_intent.latest_charge"];
+  return known(stripe.checkout.sessions.retrieve(session_id, { expand }, { timeout: RETURN_TIMEOUT_MS }));
+}
+
+async function known(answer: Promise<unknown>): Promise<unknown> {
   try {
-    return await fetcher[1](stripe, id);
+    return await answer;
   } catch (cause) {
     if ((cause as { statusCode?: number }).statusCode === 404) return undefined;
     throw new EnvelopeUnreachableError("Stripe's API could not be asked", { cause });

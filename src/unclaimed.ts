@@ -5,6 +5,7 @@
 import { attempt } from "./attempt.js";
 import type { PaymentFacts, Reversal, UnclaimedPayment } from "./contract.js";
 import { currencyOf, type Price, parsePrice } from "./money.js";
+import { reportPayment } from "./report.js";
 import { DIRECTORY_SHARDS, directoryShard, directoryStub, envelopeStub } from "./stubs.js";
 
 /** Every payment that is in no envelope yet, oldest first. Asks each shard of the directory. */
@@ -77,7 +78,7 @@ async function book(
 ): Promise<AssignmentResult> {
   const { payment_id, envelope_id, currency } = at;
   const claim = await attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id }));
-  const outcome = await attempt(() => envelopeStub(env, envelope_id).report({ payment_id, currency, payment }));
+  const outcome = await reportPayment(env, envelope_id, { payment_id, currency, payment });
   if (outcome.outcome === "uncreditable" || outcome.outcome === "disowned") {
     return {
       outcome: "invalid",
@@ -85,9 +86,9 @@ async function book(
     };
   }
   for (const reversal of early) {
-    await attempt(() => envelopeStub(env, envelope_id).report({ payment_id, currency, reversal }));
+    await reportPayment(env, envelope_id, { payment_id, currency, reversal });
   }
-  for (const { report } of claim.parked) await attempt(() => envelopeStub(env, envelope_id).report(report));
+  for (const { report } of claim.parked) await reportPayment(env, envelope_id, report);
   const event_ids = claim.parked.map(({ event_id }) => event_id);
   await attempt(() => directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids }));
   return { outcome: "credited" };

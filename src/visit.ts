@@ -6,15 +6,17 @@ import { attempt } from "./attempt.js";
 import type { ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
 import { METADATA_MAX, REASON_MAX } from "./contract.js";
 import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
-import { keepAside, setCookie, unverifiedToken } from "./identity/cookie.js";
-import { credentialOf, writeToken } from "./identity/token.js";
+import { forgetLimited, keepAside, setCookie, unverifiedToken } from "./identity/cookie.js";
+import { bindingOf } from "./identity/payer.js";
+import { credentialOf, limitedCredentialOf, writeToken } from "./identity/token.js";
 import { isKey, isReason } from "./keys.js";
 import { type Currency, formatMinor, type Micros, type Price, parsePrice, ZERO } from "./money.js";
 import type { ResolvedOptions } from "./options.js";
 import { writeReference } from "./reference.js";
 import { digest, digestOf, randomBase62 } from "./secrets.js";
-import { ConfigurationError, type Keys, keysOf, paymentLink, testCheckout } from "./settings.js";
+import { ConfigurationError, type Keys, keysOf, paymentLink, stripeMode, testCheckout } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
+import type { CreditRules } from "./topup/payment.js";
 
 /** What a charge asks for besides its price. */
 export interface ChargeOptions {
@@ -59,7 +61,7 @@ export class UnauthorizedError extends Error {
 /** How much of a body is compared: enough to tell requests apart, little enough to hold. */
 const BODY_COMPARED_BYTES = 1_048_576;
 
-type Known = Exclude<Caller, { readonly kind: "rejected" }>;
+export type Known = Exclude<Caller, { readonly kind: "rejected" }>;
 
 export class Visit<Env> {
   readonly request: Request;
@@ -73,6 +75,7 @@ export class Visit<Env> {
   #identity: string | undefined;
   #caller: Caller | undefined;
   #shown = false;
+  #left = false;
   #scope: Promise<string> | undefined;
 
   constructor(request: Request, url: URL, env: Env, options: ResolvedOptions<Env>) {
@@ -100,8 +103,17 @@ export class Visit<Env> {
   }
 
   get caller(): Caller {
-    this.#caller ??= identifyCaller(this.request, this.url, () => this.keys, this.#identity);
+    this.#caller ??= identifyCaller(this.request, this.url, () => this.keys, {
+      identity: this.#identity,
+      limited: this.options.loginByPayment,
+    });
     return this.#caller;
+  }
+
+  /** The caller without the limited session they may be in: whose payments theirs are, and what they go back to. */
+  get self(): Exclude<Known, { readonly kind: "limited" }> {
+    const { known } = this;
+    return known.kind === "limited" ? known.own : known;
   }
 
   /** The caller, unless a bad bearer was presented. */
@@ -116,6 +128,21 @@ export class Visit<Env> {
     this.#caller = freshCaller();
   }
 
+  /** Ends a limited session on this browser, if it is in one: from here on the caller is who they were. */
+  leaveLimited(): void {
+    if (this.known.kind !== "limited") return;
+    this.#caller = this.self;
+    this.#left = true;
+  }
+
+  /** Asks an envelope as the caller; once more as who they were, when the limited session they came with has ended. */
+  async ask<Answer>(call: (caller: Known) => Promise<Answer>): Promise<Answer> {
+    const answer = await call(this.known);
+    if (this.known.kind !== "limited" || !saysRevoked(answer)) return answer;
+    this.leaveLimited();
+    return call(this.known);
+  }
+
   /** The identity was told to the caller, so it must reach their browser. */
   show(): Known {
     this.#shown = true;
@@ -128,45 +155,54 @@ export class Visit<Env> {
    * kept aside: it may be a deployment with the wrong secret that made it so, and it may be the only key to somebody's money.
    */
   cookies(): readonly string[] {
-    const caller = this.#caller;
-    if (caller?.kind !== "fresh" || !this.#shown) return [];
+    const left = this.#left ? [forgetLimited(this.url)] : [];
+    const caller = this.#caller?.kind === "limited" ? this.#caller.own : this.#caller;
+    if (caller?.kind !== "fresh" || !this.#shown) return left;
     const unverified = unverifiedToken(this.url, this.request.headers.get("Cookie"));
     const set = setCookie(this.url, writeToken(this.keys.token, caller.token));
-    return unverified === undefined ? [set] : [set, keepAside(this.url, unverified)];
+    return unverified === undefined ? [set, ...left] : [set, keepAside(this.url, unverified), ...left];
   }
 
-  reference(): string {
-    return writeReference(this.keys.reference, this.show().envelopeId, this.request);
+  /**
+   * Of the caller's own envelope, also in a limited session: what a browser pays stays where it can always get at it.
+   * With a nonce, bound to the browser that has it.
+   */
+  reference(nonce?: string): string {
+    this.show();
+    const { envelopeId } = this.self;
+    const binding = nonce === undefined ? "" : bindingOf(this.keys.pay[0], nonce, envelopeId);
+    return writeReference(this.keys.reference, envelopeId, this.request, binding);
   }
 
   /** `null` without a link, and for a caller who presented somebody else's bearer token. */
-  paymentLink(): string | null {
+  paymentLink(nonce?: string): string | null {
     if (this.caller.kind === "rejected") return null;
     const test = testCheckout(this.env, this.url);
     if (test instanceof ConfigurationError) this.options.onIncident({ kind: "configuration", message: test.message });
     const { testCheckout: path } = this.options.paths;
     const link = test === "on" && path !== false ? new URL(path, this.url) : paymentLink(this.env);
     if (link === undefined) return null;
-    link.searchParams.set("client_reference_id", this.reference());
+    // Paying goes by way of leaving: the money would not be seen in the limited session, and be taken for lost.
+    const { pay } = this.options.paths;
+    if (this.caller.kind === "limited" && pay !== false) return new URL(pay, this.url).href;
+    link.searchParams.set("client_reference_id", this.reference(nonce));
     return link.href;
   }
 
   /** Charges the caller's envelope. A caller without credentials has nothing to charge, and no object is asked. */
   async charge(input: Omit<ChargeInput, "credential" | "currency" | "op" | "retry">): Promise<ChargeOutcome> {
-    const caller = this.known;
-    if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
     const op = randomBase62(16);
-    const asked = { ...input, op, ...this.asked(caller) };
-    const outcome = await attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge({ ...asked, retry }));
-    this.balance = outcome.balance_micros;
+    const outcome = await this.ask(async (caller) => {
+      if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
+      const asked = { ...input, op, ...this.asked(caller) };
+      return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge({ ...asked, retry }));
+    });
+    if (this.known.kind !== "fresh") this.balance = outcome.balance_micros;
     return outcome;
   }
 
   asked(caller: Known): Pick<ChargeInput, "credential" | "currency"> {
-    return {
-      currency: this.currency.code,
-      credential: "token" in caller ? credentialOf(caller.token) : undefined,
-    };
+    return { currency: this.currency.code, credential: presentedBy(caller) };
   }
 
   /** What an `Idempotency-Key` was used for: method, path, query and body. The same key for another is a conflict. Hashed, as all of it may be personal. */
@@ -212,12 +248,11 @@ export class Visit<Env> {
 
   async #state(): Promise<StateResult> {
     this.personal = true;
-    const caller = this.known;
-    const { credential } = this.asked(caller);
-    const state =
-      caller.kind === "fresh"
-        ? EMPTY_STATE
-        : await attempt(() => envelopeStub(this.env, caller.envelopeId).state({ credential }));
+    const state = await this.ask(async (caller) => {
+      if (caller.kind === "fresh") return EMPTY_STATE;
+      const { credential } = this.asked(caller);
+      return attempt(() => envelopeStub(this.env, caller.envelopeId).state({ credential }));
+    });
     if (state.outcome === "unauthorized") throw new UnauthorizedError("This token was replaced by a newer one");
     const { outcome, superseded, ...rest } = state;
     return {
@@ -271,7 +306,27 @@ const EMPTY_STATE = {
   currency: null,
   holds: [],
   windows: [],
+  limited_sessions: [],
 } as const;
+
+/** Only a caller whom the app vouches for presents nothing. */
+function presentedBy(caller: Known): ChargeInput["credential"] {
+  switch (caller.kind) {
+    case "app":
+      return undefined;
+    case "limited":
+      return limitedCredentialOf(caller.limited);
+    case "bearer":
+    case "cookie":
+    case "fresh":
+      return credentialOf(caller.token);
+  }
+}
+
+function saysRevoked(answer: unknown): boolean {
+  const { outcome, refusal } = (answer ?? {}) as { outcome?: string; refusal?: Partial<Refusal> };
+  return outcome === "unauthorized" || refusal?.reason === "credential_revoked";
+}
 
 export function chargeOfNothing(amount_micros: Micros): ChargeOutcome {
   if (amount_micros === 0) return { outcome: "charged", seq: null, amount_micros, ...NO_BALANCES };
@@ -280,4 +335,16 @@ export function chargeOfNothing(amount_micros: Micros): ChargeOutcome {
 
 export function refusalOfNothing(price_micros: Micros): Refusal {
   return { reason: "insufficient_balance", price_micros, shortfall_micros: price_micros };
+}
+
+/** What makes a payment of Stripe's one of this deployment's. */
+export function creditRules({ env, options, keys }: Visit<unknown>): CreditRules {
+  return {
+    currency: options.currency,
+    credit: options.credit,
+    paymentLinks: options.paymentLinks,
+    mode: stripeMode(env),
+    referenceKeys: keys.reference,
+    onDispute: options.onDispute,
+  };
 }

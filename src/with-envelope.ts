@@ -136,6 +136,8 @@ async function settleAndReply<Env>(
 interface Held {
   readonly quote?: Micros;
   readonly hold_id?: number;
+  /** Whose the hold is: by the end of the handler the caller may be someone else, when a limited session ended on the way. */
+  readonly envelopeId?: string;
   /** The caller's key was already charged: nothing is held, nothing is charged again. */
   readonly replayed?: Extract<HoldOutcome, { outcome: "replayed" }>;
 }
@@ -157,7 +159,9 @@ async function hold<Env>(visit: Visit<Env>, request: Request): Promise<Held | { 
   if (key === "malformed") return { refuse: malformedKey() };
   try {
     const outcome = await holdQuote(visit, quote, key);
-    if (outcome.outcome === "held") return { quote, hold_id: outcome.hold_id };
+    if (outcome.outcome === "held") {
+      return { quote, hold_id: outcome.hold_id, envelopeId: visit.known.envelopeId };
+    }
     if (outcome.outcome === "replayed") return { quote, replayed: outcome };
     return { refuse: answerNo(visit, outcome) };
   } catch (error) {
@@ -168,34 +172,36 @@ async function hold<Env>(visit: Visit<Env>, request: Request): Promise<Held | { 
 }
 
 async function holdQuote<Env>(visit: Visit<Env>, quote: Micros, key: string | undefined): Promise<HoldOutcome> {
-  const caller = visit.known;
-  if (caller.kind === "fresh") {
-    return {
-      outcome: "refused",
-      refusal: refusalOfNothing(quote),
-      balance_micros: 0 as Micros,
-      available_micros: 0 as Micros,
+  const op = randomBase62(16);
+  const scope = key && visit.known.kind !== "fresh" ? await visit.scope() : undefined;
+  return visit.ask(async (caller): Promise<HoldOutcome> => {
+    if (caller.kind === "fresh") {
+      return {
+        outcome: "refused",
+        refusal: refusalOfNothing(quote),
+        balance_micros: 0 as Micros,
+        available_micros: 0 as Micros,
+      };
+    }
+    const input: HoldInput = {
+      ...visit.asked(caller),
+      amount_micros: quote,
+      ttl_ms: visit.options.hold_ms,
+      op,
+      key,
+      scope,
+      replay_ms: visit.options.replay_ms,
+      reason: visit.reason(),
     };
-  }
-  const input: HoldInput = {
-    ...visit.asked(caller),
-    amount_micros: quote,
-    ttl_ms: visit.options.hold_ms,
-    op: randomBase62(16),
-    key,
-    scope: key && (await visit.scope()),
-    replay_ms: visit.options.replay_ms,
-    reason: visit.reason(),
-  };
-  return attempt((retry) => envelopeStub(visit.env, caller.envelopeId).hold({ ...input, retry }));
+    return attempt((retry) => envelopeStub(visit.env, caller.envelopeId).hold({ ...input, retry }));
+  });
 }
 
 /** Never throws: a hold that cannot be released now gives its money back by expiring. */
 async function release<Env>(visit: Visit<Env>, held: Held): Promise<void> {
-  const { hold_id } = held;
-  const { caller } = visit;
-  if (hold_id === undefined || caller.kind === "rejected") return;
-  await attempt(() => envelopeStub(visit.env, caller.envelopeId).release({ hold_id })).catch(() => undefined);
+  const { hold_id, envelopeId } = held;
+  if (hold_id === undefined || envelopeId === undefined) return;
+  await attempt(() => envelopeStub(visit.env, envelopeId).release({ hold_id })).catch(() => undefined);
 }
 
 /** The price to take for this response: its own, else the one quoted; `undefined` when it is not to be charged. */
@@ -213,15 +219,15 @@ function priceOf<Env>(visit: Visit<Env>, response: Response, held: Held): Micros
 type Charged = ChargeOutcome | { readonly outcome: "malformed_key" };
 
 async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promise<Charged> {
-  const { replayed, hold_id } = held;
+  const { replayed, hold_id, envelopeId } = held;
   const key = requestKey(visit);
   if (key === "malformed") return { outcome: "malformed_key" };
   if (replayed !== undefined) {
     return replayed.amount_micros === price ? replayed : { ...replayed, outcome: "conflict", detail: "price" };
   }
   if (price === 0 && visit.known.kind === "fresh") return chargeOfNothing(price);
-  if (hold_id !== undefined) {
-    const settled = await settle(visit, hold_id, price);
+  if (hold_id !== undefined && envelopeId !== undefined) {
+    const settled = await settle(visit, envelopeId, hold_id, price);
     if (settled !== undefined) return settled;
   }
   return visit.charge({
@@ -235,8 +241,12 @@ async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promis
 }
 
 /** `undefined` when the hold had ended before the work did: the price is then charged without it. */
-async function settle<Env>(visit: Visit<Env>, hold_id: number, price: Micros): Promise<ChargeOutcome | undefined> {
-  const { envelopeId } = visit.known;
+async function settle<Env>(
+  visit: Visit<Env>,
+  envelopeId: string,
+  hold_id: number,
+  price: Micros,
+): Promise<ChargeOutcome | undefined> {
   const op = randomBase62(16);
   const outcome = await attempt((retry) =>
     envelopeStub(visit.env, envelopeId).settle({ hold_id, amount_micros: price, op, retry }),
