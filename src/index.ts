@@ -10,6 +10,7 @@ export type {
   EnvelopeState,
   GrantOutcome,
   HoldView,
+  LimitedSessionView,
   Overview,
   RefundOutcome,
   Refusal,

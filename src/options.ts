@@ -146,7 +146,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     onInvalidPrice: oneOf("options.onInvalidPrice", options.onInvalidPrice ?? "refuse", ["refuse", "serve"]),
     trustUpstreamPrice: boolean("options.trustUpstreamPrice", options.trustUpstreamPrice ?? true),
     recordZero: boolean("options.recordZero", options.recordZero ?? false),
-    loginByPayment: boolean("options.loginByPayment", options.loginByPayment ?? false),
+    loginByPayment: resolveLogin(options),
     paths: resolvePaths(options.paths ?? {}),
     corsOrigins: resolveOrigins(options.cors),
     paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),
@@ -181,6 +181,14 @@ function optionalFunction<F>(path: string, value: F): F {
 function boolean(path: string, value: boolean): boolean {
   if (typeof value !== "boolean") throw new TypeError(`${path} must be true or false`);
   return value;
+}
+
+function resolveLogin({ loginByPayment, paths }: EnvelopeOptions): boolean {
+  const on = boolean("options.loginByPayment", loginByPayment ?? false);
+  if (on && (paths?.pay === false || paths?.paid === false)) {
+    throw new TypeError("options.loginByPayment needs options.paths.pay and options.paths.paid");
+  }
+  return on;
 }
 
 function oneOf<T extends string>(path: string, value: T, allowed: readonly T[]): T {
