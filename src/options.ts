@@ -183,7 +183,7 @@ function boolean(path: string, value: boolean): boolean {
   return value;
 }
 
-function resolveLogin({ loginByPayment, paths }: EnvelopeOptions): boolean {
+function resolveLogin({ loginByPayment, paths }: Pick<EnvelopeOptions, "loginByPayment" | "paths">): boolean {
   const on = boolean("options.loginByPayment", loginByPayment ?? false);
   if (on && (paths?.pay === false || paths?.paid === false)) {
     throw new TypeError("options.loginByPayment needs options.paths.pay and options.paths.paid");

@@ -315,6 +315,10 @@ describe("a card of one's own", () => {
     const thief = new Browser();
     for (const [name, value] of old) thief.jar.set(name, value);
     expect(kindOf(await (await thief.accepts(page)).text())).toBe("plain");
+    expect(kindOf(await thief.returns(formOf(page)["session_id"] ?? ""))).toBe("plain");
+    const credential = { generation: 0, hash: "x" };
+    const asked = { payment_id: "pi_x", card: "x", credential };
+    expect(await envelopeStub(env, browser.envelopeId).keepCard(asked)).toEqual({ outcome: "refused" });
     // The friend knows the session and not the nonce; opened in the holder's browser, the page still only asks.
     const friend = new Browser();
     const gift = await pay(await browser.reference(), newCard());
@@ -334,6 +338,45 @@ describe("a card of one's own", () => {
     expect(kindOf(again)).toBe("remember");
     await known.accepts(again);
     await admitted(card);
+  });
+
+  it("is forgotten also when it was kept with the old token, before the new one was first used", async () => {
+    const card = newCard();
+    const known = await holder(newCard());
+    const thief = new Browser();
+    for (const [name, value] of known.jar) thief.jar.set(name, value);
+    await known.fetch("/rotate-token", { method: "POST" });
+    const page = await thief.returns(await thief.pays(card));
+    expect(await (await thief.accepts(page)).text()).toContain("Card kept");
+    const { browser } = await admitted(card);
+    expect((await browser.me()).limited).toBe(true);
+    await known.me();
+    expect((await browser.me()).limited).toBe(false);
+    expect(kindOf(await browser.returns(await browser.pays(card)))).toBe("plain");
+  });
+
+  it("is forgotten even while somebody is on the way in", async () => {
+    const card = newCard();
+    const known = await holder(card);
+    const { browser, page } = await offered(card);
+    const bear = Envelope.prototype.bear;
+    vi.spyOn(Envelope.prototype, "bear").mockImplementationOnce(async function (this: Envelope, input) {
+      await known.fetch("/rotate-token", { method: "POST" });
+      return bear.call(this, input);
+    });
+    expect(kindOf(await (await browser.accepts(page)).text())).toBe("plain");
+    expect(browser.limited).toBeUndefined();
+  });
+
+  it("has one owner while ENVELOPE_SECRET is being rotated: Workers that know the new one and that do not agree", async () => {
+    const card = newCard();
+    const next = { ENVELOPE_SECRET: "another-root-secret-9876543210-zyxwvu" };
+    const newer = siteOf({}, { ...next, ENVELOPE_SECRET_PREVIOUS: "test-root-secret-0123456789-abcdefghij" });
+    const [one, other] = [new Browser(newer), new Browser()];
+    const pages = [await one.returns(await one.pays(card)), await other.returns(await other.pays(card))] as const;
+    expect(pages.map(kindOf)).toEqual(["remember", "remember"]);
+    expect(await (await one.accepts(pages[0])).text()).toContain("Card kept");
+    expect(kindOf(await (await other.accepts(pages[1])).text())).toBe("open");
   });
 
   it("is found again after ENVELOPE_SECRET was rotated, also when the old one is gone later", async () => {
@@ -609,6 +652,16 @@ describe("a limited session", () => {
     expect(browser.limited).toBeUndefined();
   });
 
+  it("knowing its key is not knowing its secret", async () => {
+    const card = newCard();
+    await holder(card);
+    const { browser } = await admitted(card);
+    const token = readLimitedToken(keys.token, browser.limited ?? "");
+    if (token === undefined) throw new Error("The session's token is not one of ours");
+    browser.jar.set("__Host-we_limited", writeLimitedToken(keys.token, { ...token, secret: "0".repeat(27) }));
+    expect(await browser.me()).toMatchObject({ balance: 300, limited: false });
+  });
+
   it("cannot keep a card for the envelope it was let into", async () => {
     const card = newCard();
     const known = await holder(card);
@@ -698,6 +751,14 @@ describe("one payment, one session", () => {
     expect(browser.limited).toBeUndefined();
   });
 
+  it("and no second one elsewhere", async () => {
+    const card = newCard();
+    await holder(card);
+    const { browser, session } = await admitted(card);
+    const input = { payment_id: session.payment_intent ?? "", card: "x", session: { envelope_id: "y", key_id: "z" } };
+    expect(await envelopeStub(env, browser.envelopeId).bear(input)).toEqual({ outcome: "refused" });
+  });
+
   it("accepted twice at once is accepted once", async () => {
     const card = newCard();
     const known = await holder(card);
@@ -714,6 +775,7 @@ describe("one payment, one session", () => {
     const card = newCard();
     await holder(card);
     const browser = new Browser();
+    await browser.pays(newCard(), 50);
     const session = account.checkout({ reference: await browser.reference(), amount: 300, card });
     const page = await browser.returns(session);
     expect(kindOf(page)).toBe("open");
