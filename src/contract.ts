@@ -24,6 +24,8 @@ export interface Asked {
   readonly credential?: Credential | LimitedCredential | undefined;
   /** ISO 4217, lower case. An envelope keeps the currency of its first entry and refuses any other. */
   readonly currency: string;
+  /** When a saved card may be charged. Travels with each call, so that a deployment without it charges no card. */
+  readonly auto_topup?: AutoTopUpRules | undefined;
 }
 
 /** Names one attempt to write, so that a retry after a lost answer finds what the first attempt did. */
@@ -103,6 +105,7 @@ export interface SettleInput extends Operation {
   readonly hold_id: number;
   readonly amount_micros: Micros;
   readonly metadata?: string | undefined;
+  readonly auto_topup?: AutoTopUpRules | undefined;
 }
 
 export type SettleOutcome = Balances &
@@ -208,6 +211,8 @@ export interface PaymentReport {
   readonly currency: string;
   readonly payment?: PaymentFacts;
   readonly reversal?: Reversal;
+  /** Of a PaymentIntent of ours: which top-up it belongs to, and Stripe's code where it failed. */
+  readonly topup?: { readonly attempt: string; readonly code: string | null };
 }
 
 export type PaymentOutcome = Balances &
@@ -242,6 +247,8 @@ export interface EnvelopeState extends Balances {
   readonly holds: readonly HoldView[];
   /** Spending limits. Always empty until an envelope can have them. */
   readonly windows: readonly never[];
+  /** `null` where no card was ever saved. */
+  readonly autoTopUp: AutoTopUpState | null;
   /** Sessions that a payment opened on this envelope and that still count. Not told to such a session itself. */
   readonly limited_sessions: readonly LimitedSessionView[];
 }
@@ -300,6 +307,98 @@ export type RotateOutcome =
   | { readonly outcome: "superseded"; readonly hash: string }
   | { readonly outcome: "unauthorized" };
 
+/** When a saved card is charged, and how much of it at most. */
+export interface AutoTopUpRules {
+  /** Charged when less than this is available. */
+  readonly threshold_micros: Micros;
+  readonly amount_micros: Micros;
+  readonly max_per_window: number;
+  readonly ceiling_micros: Micros;
+  readonly window_ms: number;
+  readonly cool_down_ms: number;
+}
+
+/** Why auto top-up does not charge any more until the owner enables it again. */
+export type AutoTopUpStop =
+  /** Three declines in a row. */
+  | "declined"
+  | "authentication_required"
+  /** Stripe does not take the request: the card or customer is gone. */
+  | "rejected"
+  /** Stripe never said whether the last attempt was paid. */
+  | "outcome_unknown"
+  | "dispute"
+  | "fraud_warning"
+  /** A top-up that it made was refunded. */
+  | "refund";
+
+export interface AutoTopUpState {
+  readonly enabled: boolean;
+  /** `pending`: an attempt is under way. */
+  readonly status: "off" | "ready" | "pending" | "stopped";
+  readonly stopped: AutoTopUpStop | null;
+  /** Of the newest attempt, where it failed: Stripe's code, or ours. */
+  readonly lastFailure: string | null;
+}
+
+export type TopUpStatus = "PENDING" | "FAILED" | "SUCCEEDED";
+
+/** `canceled`: it was given up before Stripe was asked. */
+export type TopUpFailure = "canceled" | "outcome_unknown" | "declined" | "rejected" | "authentication_required";
+
+/** One top-up that we asked Stripe for, by the owner's server or by itself. */
+export interface TopUp {
+  readonly topup_id: number;
+  readonly origin: "api" | "auto";
+  readonly status: TopUpStatus;
+  readonly amount_micros: Micros;
+  readonly currency: string;
+  readonly payment_id: string | null;
+  readonly failure: TopUpFailure | null;
+  /** Stripe's code. */
+  readonly code: string | null;
+  readonly at_ms: number;
+  readonly ended_at_ms: number | null;
+}
+
+export interface BeginTopUpInput {
+  /** Makes the top-up happen once. */
+  readonly key: string;
+  readonly amount_micros: Micros;
+  readonly currency: string;
+  /** What the PaymentIntent will carry: stored, so that a retry asks Stripe for exactly the same. */
+  readonly reference: string;
+}
+
+export type BeginTopUpOutcome =
+  | {
+      readonly outcome: "begun" | "found";
+      readonly topup: TopUp;
+      /** Stripe's idempotency key. */
+      readonly attempt: string;
+      readonly reference: string;
+    }
+  | { readonly outcome: "conflict" }
+  | { readonly outcome: "invalid"; readonly detail: string };
+
+export interface NoteTopUpInput {
+  readonly attempt: string;
+  readonly payment_id: string | null;
+  readonly status: TopUpStatus;
+  readonly failure: TopUpFailure | null;
+  readonly code: string | null;
+}
+
+/** The card that may be charged: the owner's server says so, for one envelope. */
+export type SetAutoTopUpInput =
+  | { readonly enabled: false }
+  | {
+      readonly enabled: true;
+      readonly currency: string;
+      readonly customer: string;
+      readonly payment_method: string;
+    };
+
 /** The remote face of an `Envelope` object. Each call is one billed request and at most one transaction. */
 export interface EnvelopeApi {
   charge(input: ChargeInput): Promise<ChargeOutcome>;
@@ -330,6 +429,13 @@ export interface EnvelopeApi {
   admit(input: AdmitInput): Promise<AdmitOutcome>;
   /** Ends a limited session, or one that was not let in yet. */
   endLimited(input: { readonly key_id: string }): Promise<void>;
+  /** Stores a top-up before Stripe is asked for it. */
+  beginTopUp(input: BeginTopUpInput): Promise<BeginTopUpOutcome>;
+  /** What Stripe answered. */
+  noteTopUp(input: NoteTopUpInput): Promise<TopUp | null>;
+  /** Newest first. */
+  topUps(input: { readonly limit: number }): Promise<readonly TopUp[]>;
+  setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null>;
 }
 
 /** A session that a payment opened on another envelope. */

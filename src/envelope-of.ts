@@ -1,5 +1,6 @@
 /** Reaching an envelope from outside a request: a queue, a cron trigger, an alarm, an owner's script. */
 import { attempt } from "./attempt.js";
+import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
 import {
   type ChargeOutcome,
   type Entry,
@@ -7,6 +8,7 @@ import {
   type GrantOutcome,
   REASON_MAX,
   type RefundOutcome,
+  type TopUp,
 } from "./contract.js";
 import { envelopeIdOf } from "./identity/caller.js";
 import { isKey, isReason } from "./keys.js";
@@ -31,6 +33,8 @@ export interface EnvelopeHandle {
   ): Promise<RefundOutcome>;
   /** Entries after number `after`, oldest first, at most 1,000. */
   entries(after?: number, limit?: number): Promise<readonly Entry[]>;
+  /** Top-ups that we asked Stripe for, by the owner's server or by a saved card: newest first, at most 1,000. */
+  topups(limit?: number): Promise<readonly TopUp[]>;
   /** Stops spending; money still comes in. */
   freeze(): Promise<void>;
   unfreeze(): Promise<void>;
@@ -45,13 +49,13 @@ export interface KeyedOptions {
 
 /**
  * @param env the Worker's environment
- * @param options `currency` as given to `withEnvelope`; default `"usd"`
+ * @param options `currency` and `autoTopUp` as given to `withEnvelope`; default `"usd"`, and no saved card is charged
  * @throws {TypeError} for an address or currency that is malformed; its methods reject with one for a malformed amount or key
  */
 export function envelopeOf(
   env: unknown,
   address: EnvelopeAddress,
-  options: { readonly currency?: string | undefined } = {},
+  options: { readonly currency?: string | undefined; readonly autoTopUp?: AutoTopUpOptions | undefined } = {},
 ): EnvelopeHandle {
   const currency = currencyOf(options.currency ?? "usd");
   if (currency === undefined) {
@@ -59,6 +63,7 @@ export function envelopeOf(
   }
   const id = "id" in address ? address.id : envelopeIdOf(address.identity);
   if (!/^[0-9A-Za-z]{22}$/.test(id)) throw new TypeError("address.id must be an envelope's id: 22 letters and digits");
+  const auto_topup = resolveAutoTopUp(options.autoTopUp, currency);
   const stub = () => envelopeStub(env, id);
   const write = (prefix: string, { key, reason }: KeyedOptions) => {
     if (!isKey(key)) throw new TypeError("options.key must be 1 to 255 visible ASCII characters");
@@ -75,7 +80,12 @@ export function envelopeOf(
       return rest;
     },
     charge: async (price, given) => {
-      const input = { ...write("app", given), amount_micros: requireAmount(price, currency), at_most: given.atMost };
+      const input = {
+        ...write("app", given),
+        amount_micros: requireAmount(price, currency),
+        at_most: given.atMost,
+        auto_topup,
+      };
       return attempt((retry) => stub().charge({ ...input, retry }));
     },
     grant: async (amount, given) => {
@@ -89,6 +99,7 @@ export function envelopeOf(
       return attempt((retry) => stub().refund({ ...input, retry }));
     },
     entries: (after = 0, limit = 100) => attempt(() => stub().entries({ after, limit })),
+    topups: (limit = 100) => attempt(() => stub().topUps({ limit })),
     freeze: async () => void (await freeze(true)),
     unfreeze: async () => void (await freeze(false)),
   };

@@ -1,7 +1,10 @@
 /** Public names. Nothing else is API. */
 export { EnvelopeAggregate } from "./aggregate/aggregate.js";
 export { EnvelopeUnreachableError } from "./attempt.js";
+export type { AutoTopUpOptions } from "./auto-topup-options.js";
 export type {
+  AutoTopUpState,
+  AutoTopUpStop,
   Balances,
   ChargeOutcome,
   ConflictDetail,
@@ -15,6 +18,9 @@ export type {
   RefundOutcome,
   Refusal,
   RefusalReason,
+  TopUp,
+  TopUpFailure,
+  TopUpStatus,
   UnclaimedPayment,
 } from "./contract.js";
 export { EnvelopeDirectory } from "./directory/directory.js";

@@ -93,3 +93,21 @@ export function microsFromMinor(minor: unknown, currency: Currency): Micros | un
   if (typeof minor !== "number" || !Number.isSafeInteger(minor) || minor < 0) return undefined;
   return toMicros(minor * currency.microsPerMinorUnit);
 }
+
+/** Any currency's main unit: six digits after the point are micros. */
+const MAIN = { fractionDigits: MICROS_DIGITS, microsPerMinorUnit: 10 ** MICROS_DIGITS } as Currency;
+
+/** Parses an amount in main units, as the owner's API has them: `"10.5"` or `10.5` dollars. Same grammar as a price. */
+export function parseMain(amount: unknown): Micros | undefined {
+  return typeof amount === "object" ? undefined : parsePrice(amount, MAIN);
+}
+
+/** Writes an amount exactly, as a decimal in main units: 10,500,000 micros → `"10.5"`. */
+export function formatMain(micros: Micros): string {
+  return formatMinor(micros, MAIN);
+}
+
+/** A whole number of minor units, as Stripe takes them; `undefined` for an amount that is none. */
+export function minorFromMicros(micros: Micros, { microsPerMinorUnit }: Currency): number | undefined {
+  return micros % microsPerMinorUnit === 0 ? micros / microsPerMinorUnit : undefined;
+}

@@ -1,4 +1,6 @@
 /** Options: their types, their defaults, and the one place where they are checked. A wrong one throws a TypeError that names its path. */
+import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
+import type { AutoTopUpRules } from "./contract.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import { DEFAULT_PATHS, type Paths } from "./wire.js";
 
@@ -69,6 +71,8 @@ export interface EnvelopeOptions<Env = unknown> {
         readonly onDispute?: "freeze" | "ignore" | undefined;
       }
     | undefined;
+  /** Charges a saved card when the balance is low. Default: none is ever charged. */
+  readonly autoTopUp?: AutoTopUpOptions | undefined;
   /** Told of every incident. Default: `console.error`. */
   readonly onIncident?: ((incident: Incident) => void) | undefined;
 }
@@ -91,6 +95,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly paymentLinks: ReadonlySet<string> | undefined;
   readonly credit: "net" | "total" | "subtotal";
   readonly onDispute: "freeze" | "ignore";
+  readonly autoTopUp: AutoTopUpRules | undefined;
   readonly onIncident: (incident: Incident) => void;
 }
 
@@ -116,6 +121,7 @@ const KNOWN = {
   paths: true,
   cors: true,
   stripe: true,
+  autoTopUp: true,
   onIncident: true,
 } as const satisfies Record<keyof EnvelopeOptions, true>;
 
@@ -152,6 +158,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),
     credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
     onDispute: oneOf("options.stripe.onDispute", options.stripe?.onDispute ?? "freeze", ["freeze", "ignore"]),
+    autoTopUp: resolveAutoTopUp(options.autoTopUp, currency),
     onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,
   };
 }

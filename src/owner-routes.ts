@@ -4,6 +4,7 @@ import { isSameOrigin } from "./csrf.js";
 import type { Price } from "./money.js";
 import { checkOwner } from "./owner.js";
 import { plainProblem } from "./refusal.js";
+import { createTopUp, setAutoTopUp, showAutoTopUp } from "./topup-routes.js";
 import { assignPayment, unclaimedPayments } from "./unclaimed.js";
 import type { Visit } from "./visit.js";
 
@@ -22,10 +23,27 @@ export async function answerOwnersPath(visit: Visit<unknown>): Promise<Response>
   if (changes && !isSameOrigin(visit.request, visit.url)) {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
-  const router = IttyRouter({ base: `${visit.options.paths.admin}/api` });
-  router.get("/unclaimed", () => listUnclaimed(visit));
-  router.post("/unclaimed/:payment/assign", ({ params }) => assign(visit, String(params["payment"])));
+  const { admin, stripeTopup, envelopes } = visit.options.paths;
+  const router = IttyRouter();
+  if (admin !== false) {
+    router.get(`${admin}/api/unclaimed`, () => listUnclaimed(visit));
+    router.post(`${admin}/api/unclaimed/:payment/assign`, ({ params }) => assign(visit, String(params["payment"])));
+  }
+  if (stripeTopup !== false) {
+    router.post(stripeTopup, async () => createTopUp(visit, await readJson(visit.request)));
+    router.all(stripeTopup, () => useMethods("POST"));
+  }
+  if (envelopes !== false) {
+    const path = `${envelopes}/:id/auto-topup`;
+    router.get(path, ({ params }) => showAutoTopUp(visit, String(params["id"])));
+    router.put(path, async ({ params }) => setAutoTopUp(visit, String(params["id"]), await readJson(visit.request)));
+    router.all(path, () => useMethods("GET, PUT"));
+  }
   return (await router.fetch(visit.request)) ?? notFound();
+}
+
+function useMethods(allow: string): Response {
+  return plainProblem(405, "method-not-allowed", "Method not allowed", `Use ${allow}.`, { Allow: allow });
 }
 
 async function listUnclaimed({ env }: Visit<unknown>): Promise<Response> {

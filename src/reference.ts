@@ -37,8 +37,9 @@ export function looksLikeReference(text: string): boolean {
   return text.startsWith("e1_");
 }
 
-export function writeReference(keys: Keyring, envelopeId: string, request: Request, binding = ""): string {
-  const body = `e1_${envelopeId}_${regionOf(request)}${binding}`;
+/** Without a request, for an envelope that exists: where it would be created no longer matters. */
+export function writeReference(keys: Keyring, envelopeId: string, request?: Request, binding = ""): string {
+  const body = `e1_${envelopeId}_${request === undefined ? NO_REGION : regionOf(request)}${binding}`;
   return `${body}_${keyedCheck(keys[0], body, CHECK_BYTES)}`;
 }
 

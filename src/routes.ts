@@ -43,7 +43,13 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   );
   add(paths.testCheckout, { get: showTestCheckout, post: payTestCheckout });
   add(paths.health, { get: health, head: health });
-  if (paths.admin !== false) router.all(`${paths.admin}/*`, () => answerOwner(visit as Visit<unknown>));
+  for (const path of [
+    paths.admin && `${paths.admin}/*`,
+    paths.stripeTopup,
+    paths.envelopes && `${paths.envelopes}/*`,
+  ]) {
+    if (path !== false) router.all(path, () => answerOwner(visit as Visit<unknown>));
+  }
   const response: Response | undefined = await router.fetch(visit.request);
   // A path with a trailing slash too many, or the like: set up, but no route of it matches.
   return response ?? plainProblem(404, "not-found", "Not found", "There is nothing here.");

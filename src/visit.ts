@@ -190,7 +190,9 @@ export class Visit<Env> {
   }
 
   /** Charges the caller's envelope. A caller without credentials has nothing to charge, and no object is asked. */
-  async charge(input: Omit<ChargeInput, "credential" | "currency" | "op" | "retry">): Promise<ChargeOutcome> {
+  async charge(
+    input: Omit<ChargeInput, "credential" | "currency" | "auto_topup" | "op" | "retry">,
+  ): Promise<ChargeOutcome> {
     const op = randomBase62(16);
     const outcome = await this.ask(async (caller) => {
       if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
@@ -201,8 +203,8 @@ export class Visit<Env> {
     return outcome;
   }
 
-  asked(caller: Known): Pick<ChargeInput, "credential" | "currency"> {
-    return { currency: this.currency.code, credential: presentedBy(caller) };
+  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup"> {
+    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup: this.options.autoTopUp };
   }
 
   /** What an `Idempotency-Key` was used for: method, path, query and body. The same key for another is a conflict. Hashed, as all of it may be personal. */
@@ -307,6 +309,7 @@ const EMPTY_STATE = {
   holds: [],
   windows: [],
   limited_sessions: [],
+  autoTopUp: null,
 } as const;
 
 /** Only a caller whom the app vouches for presents nothing. */

@@ -44,6 +44,10 @@ export interface Paths {
   readonly health: string | false;
   /** Prefix of the owner's paths. */
   readonly admin: string | false;
+  /** The owner's server asks for a PaymentIntent here. */
+  readonly stripeTopup: string | false;
+  /** Prefix of what the owner's server does with one envelope. Paths below it that are not ours are the app's. */
+  readonly envelopes: string | false;
 }
 
 export const DEFAULT_PATHS: Paths = {
@@ -55,7 +59,17 @@ export const DEFAULT_PATHS: Paths = {
   testCheckout: "/test-checkout",
   health: "/health",
   admin: "/db",
+  stripeTopup: "/stripe/topup",
+  envelopes: "/envelopes",
 };
+
+/** Metadata of the PaymentIntents we make. */
+export const METADATA = {
+  /** A payment link cannot set metadata per payer, its sessions carry their reference apart. */
+  reference: "with_envelope_reference",
+  /** Which of the envelope's top-ups it is, so that the webhook finds it although Stripe's answer was lost. */
+  topup: "with_envelope_topup",
+} as const;
 
 /** True for the hosts that only this machine can reach (RFC 6761 §6.3; loopback addresses). */
 export function isLocalHost(hostname: string): boolean {

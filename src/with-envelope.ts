@@ -74,7 +74,8 @@ const OTHER_HANDLERS = [
 ] as const satisfies readonly (keyof ExportedHandler | "tailStream")[];
 
 function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions<Env>): Fetch<Env> {
-  const ownPaths = new Set(Object.values(options.paths).flatMap((path) => path || []));
+  const { envelopes, ...exact } = options.paths;
+  const ownPaths = new Set(Object.values(exact).flatMap((path) => path || []));
   return async (request, env, ctx) => {
     const url = new URL(request.url);
     const visit = new Visit(request, url, env, options);
@@ -91,7 +92,9 @@ function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions
 }
 
 function isOwnersPath<Env>(pathname: string, { paths }: ResolvedOptions<Env>): boolean {
-  return paths.admin !== false && pathname.startsWith(`${paths.admin}/`);
+  if (paths.admin !== false && pathname.startsWith(`${paths.admin}/`)) return true;
+  const below = paths.envelopes !== false && pathname.startsWith(`${paths.envelopes}/`);
+  return below && /^\/[^/]+\/auto-topup$/.test(pathname.slice(String(paths.envelopes).length));
 }
 
 /** identify → hold → run → settle → reply */
@@ -249,7 +252,13 @@ async function settle<Env>(
 ): Promise<ChargeOutcome | undefined> {
   const op = randomBase62(16);
   const outcome = await attempt((retry) =>
-    envelopeStub(visit.env, envelopeId).settle({ hold_id, amount_micros: price, op, retry }),
+    envelopeStub(visit.env, envelopeId).settle({
+      hold_id,
+      amount_micros: price,
+      op,
+      retry,
+      auto_topup: visit.options.autoTopUp,
+    }),
   );
   if (outcome.outcome === "ended" || outcome.outcome === "unknown") return undefined;
   visit.balance = outcome.balance_micros;

@@ -4,11 +4,16 @@
  * answer back until the write is durable. Every public method is remote API.
  */
 import { DurableObject } from "cloudflare:workers";
+import { bookPayment } from "../booking.js";
 import type {
   AdmitInput,
   AdmitOutcome,
   Asked,
+  AutoTopUpRules,
+  AutoTopUpState,
   BearInput,
+  BeginTopUpInput,
+  BeginTopUpOutcome,
   ChargeInput,
   ChargeOutcome,
   Credential,
@@ -23,6 +28,8 @@ import type {
   KeepCardInput,
   LimitedCredential,
   LoginOutcome,
+  NoteTopUpInput,
+  PaymentFacts,
   PaymentOutcome,
   PaymentReport,
   PaymentState,
@@ -31,23 +38,42 @@ import type {
   ReleaseOutcome,
   ReturnedInput,
   ReturnedOutcome,
+  Reversal,
   RotateInput,
   RotateOutcome,
+  SetAutoTopUpInput,
   SettleInput,
   SettleOutcome,
   StateOutcome,
+  TopUp,
   Undo,
 } from "../contract.js";
 import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
-import { aggregateStub } from "../stubs.js";
+import { writeReference } from "../reference.js";
+import { randomBase62 } from "../secrets.js";
+import { ConfigurationError, keysOf } from "../settings.js";
+import { askForIntent, type IntentRequest } from "../stripe-intent.js";
+import { aggregateStub, directoryStub, envelopeStub } from "../stubs.js";
+import {
+  climbTopUp,
+  decideAutoTopUp,
+  decideSending,
+  decideTopUp,
+  failureOf,
+  isLow,
+  nextTryMs,
+  standing,
+  type TopUpState,
+} from "./auto-topup.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
-import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
+import { available, balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
 import { nextAttemptMs, shipEntries } from "./outbox.js";
 import { decidePayment } from "./payments.js";
 import { Store } from "./store.js";
+import { type DueTopUp, TopUps } from "./topups.js";
 
 /** How long a token stays valid once its successor was used: enough for requests under way in other tabs. */
 const CREDENTIAL_GRACE_MS = 15 * 60_000;
@@ -57,13 +83,15 @@ const MIRROR_DELAY_MS = 1_000;
 
 export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #store: Store;
-  /** False on waking, so that the first write arms the alarm again: a lost alarm can delay the mirror, never stop it. */
-  #alarmArmed = false;
+  readonly #topups: TopUps;
+  /** When the alarm goes off. Unknown on waking, so that the first write arms it again: a lost alarm delays work, never stops it. */
+  #alarmAt: number | undefined;
   #failedShipments = 0;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     this.#store = new Store(ctx.storage);
+    this.#topups = new TopUps(ctx.storage);
   }
 
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
@@ -82,8 +110,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       input,
       now,
     );
-    if ("outcome" in decision) return decision.outcome;
+    if ("outcome" in decision) {
+      this.#topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      return decision.outcome;
+    }
     const entry = this.#append(decision.write, now);
+    this.#topUpIfLow(input, undefined, now);
     return { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...balances(this.#store.account(now)) };
   }
 
@@ -103,8 +135,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       input,
       now,
     );
-    if ("outcome" in decision) return decision.outcome;
+    if ("outcome" in decision) {
+      this.#topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      return decision.outcome;
+    }
     const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#store.openHold(input, now));
+    this.#topUpIfLow(input, undefined, now);
     return { outcome: "held", hold_id, expires_at_ms, ...balances(this.#store.account(now)) };
   }
 
@@ -125,6 +161,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       this.#store.endHold(hold, decision.end, decision.end === "settled" ? settled : undefined);
       return written;
     });
+    const { currency } = this.#store.head;
+    const refused = decision.outcome?.outcome === "refused" ? input.amount_micros : undefined;
+    if (currency !== null) this.#topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);
     if (decision.outcome !== undefined) return decision.outcome;
     const amount_micros = entry ? taken(entry) : ZERO;
     return { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...balances(this.#store.account(now)) };
@@ -173,14 +212,24 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   #report(report: PaymentReport): PaymentOutcome {
     const now = this.#now();
     const { payment_id } = report;
-    const decision = decidePayment(this.#store.account(now), this.#store.paymentFile(payment_id), report);
-    if ("outcome" in decision) return decision.outcome;
+    const known = this.#store.paymentFile(payment_id);
+    const decision = decidePayment(this.#store.account(now), known, report);
+    if ("outcome" in decision) {
+      this.#tellTopUp(report, now);
+      return decision.outcome;
+    }
     const { file, writes } = decision;
     const entries = this.#transaction(() => {
       this.#store.create(this.#name(), report.currency, now);
       const written = writes.map((draft) => ({ ...this.#store.append(draft, now), kind: draft.kind }));
       const credit = written.find(({ kind }) => kind === "topup");
       this.#store.filePayment(payment_id, file, credit?.seq ?? null, now);
+      this.#tellTopUp(report, now);
+      const { reversal } = report;
+      // Only news: what the owner knew of when they enabled it again does not stop it again.
+      if (reversal !== undefined && !known.reversals.some((one) => one.reversal_id === reversal.reversal_id)) {
+        this.#stopTopUps(payment_id, reversal.kind, now);
+      }
       return written;
     });
     const after = balances(this.#store.account(now));
@@ -238,6 +287,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       ),
       windows: [],
       limited_sessions: limited ? [] : this.#store.limitedSessions(now),
+      autoTopUp: this.#autoTopUp(),
     };
   }
 
@@ -269,20 +319,218 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return { frozen: input.frozen };
   }
 
-  /** Ships entries to the aggregate. At-least-once is enough: the aggregate applies each number once. */
+  async beginTopUp(input: BeginTopUpInput): Promise<BeginTopUpOutcome> {
+    const now = this.#now();
+    const prior = this.#store.exists ? this.#topups.byKey(input.key) : undefined;
+    const decision = decideTopUp(this.#store.account(now), prior, input);
+    if ("outcome" in decision) return decision;
+    if (prior !== undefined) {
+      const { attempt, reference, ...topup } = prior;
+      return { outcome: "found", topup, attempt, reference };
+    }
+    const attempt = randomBase62(22);
+    const { key, amount_micros, currency, reference } = input;
+    const topup = this.#store.transaction(() => {
+      this.#store.create(this.#name(), currency, now);
+      return this.#topups.begin({ attempt, key, amount_micros, currency, reference }, now);
+    });
+    return { outcome: "begun", topup, attempt, reference };
+  }
+
+  async noteTopUp(input: NoteTopUpInput): Promise<TopUp | null> {
+    if (!this.#store.exists) return null;
+    const { attempt, ...told } = input;
+    return this.#climbTopUp(attempt, told, this.#now()) ?? null;
+  }
+
+  async topUps(input: { readonly limit: number }): Promise<readonly TopUp[]> {
+    return this.#store.exists ? this.#topups.list(Math.max(1, Math.min(input.limit, ENTRIES_PAGE_MAX))) : [];
+  }
+
+  async setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null> {
+    const now = this.#now();
+    if (!input.enabled) {
+      if (this.#store.exists) this.#topups.disable(now);
+      return this.#autoTopUp();
+    }
+    const before = this.#store.exists ? this.#topups.saved() : undefined;
+    const same = before?.customer === input.customer && before.payment_method === input.payment_method;
+    // Said again, it changes nothing: the declines so far go on counting.
+    if (same && before.enabled && this.#autoTopUp()?.stopped === null) return this.#autoTopUp();
+    this.#store.transaction(() => {
+      this.#store.create(this.#name(), input.currency, now);
+      this.#topups.enable(input, now);
+    });
+    return this.#autoTopUp();
+  }
+
+  /** The one alarm of all that is to be done later. At-least-once is enough for each: done again, it changes nothing. */
   override async alarm(): Promise<void> {
-    this.#alarmArmed = true;
+    // Whatever is written while it runs is looked after at its end.
+    this.#alarmAt = 0;
+    const delays: (number | undefined)[] = [];
+    try {
+      delays.push(await this.#mirror(), await this.#sendTopUp());
+    } finally {
+      this.#alarmAt = undefined;
+    }
+    if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= MIRROR_DELAY_MS;
+    const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
+    if (soonest !== undefined) this.#armAlarm(soonest);
+  }
+
+  /** Ships entries to the aggregate. Answers in how many milliseconds there is more to do. */
+  async #mirror(): Promise<number | undefined> {
     try {
       const more = await shipEntries(this.#store, aggregateStub(this.env, this.#name()), this.#name());
       this.#failedShipments = 0;
-      this.#alarmArmed = false;
-      if (more) this.#armAlarm(0);
+      return more ? 0 : undefined;
     } catch (error) {
       // Caught, because the platform gives an alarm up after six failures; users are served all the same.
       this.#failedShipments += 1;
       console.error("with-envelope: mirroring will be retried", error);
-      this.#alarmArmed = false;
-      this.#armAlarm(nextAttemptMs(this.#failedShipments, Math.random()));
+      return nextAttemptMs(this.#failedShipments, Math.random());
+    }
+  }
+
+  /** Asks Stripe for the attempt under way, when it is due. Answers in how many milliseconds to come back. */
+  async #sendTopUp(): Promise<number | undefined> {
+    const now = this.#now();
+    const due = this.#store.exists ? this.#topups.inFlight() : undefined;
+    if (due === undefined) return undefined;
+    if (due.next_try_ms > now) return due.next_try_ms - now;
+    try {
+      await this.#send(due, now);
+    } catch (error) {
+      // Only what it is called: an error may quote the request.
+      const what = error instanceof ConfigurationError ? error.message : String((error as Error | undefined)?.name);
+      console.error("with-envelope: a top-up will be retried:", what);
+    }
+    const left = this.#topups.inFlight();
+    return left && Math.max(0, left.next_try_ms - this.#now());
+  }
+
+  async #send(due: DueTopUp, now: number): Promise<void> {
+    const unwanted = this.#isUnwanted(now);
+    const decision = decideSending({ ...due, unwanted }, now);
+    if (decision !== "ask") {
+      this.#climbTopUp(due.attempt, { ...NO_ANSWER, status: "FAILED", failure: decision.giveUp }, now);
+      return;
+    }
+    const next = nextTryMs({ payment_id: due.payment_id, tries: due.tries + 1 }, Math.random());
+    const request = this.#requestOf(due);
+    // Stored first: the platform holds the call back until this is durable.
+    this.#topups.noteTry(due, request, now + next, now);
+    const answer = await askForIntent(this.env, request);
+    switch (answer.outcome) {
+      case "paid":
+        await this.#bookTopUp(due.attempt, request.reference, answer.payment_id, answer.facts);
+        return;
+      case "pending":
+        this.#climbTopUp(due.attempt, { ...NO_ANSWER, payment_id: answer.payment_id }, this.#now());
+        return;
+      case "declined": {
+        const { payment_id, code } = answer;
+        const told: TopUpState = { status: "FAILED", payment_id, failure: failureOf(code), code };
+        this.#climbTopUp(due.attempt, told, this.#now());
+        return;
+      }
+      case "rejected":
+        this.#climbTopUp(
+          due.attempt,
+          { status: "FAILED", payment_id: null, failure: "rejected", code: answer.code },
+          this.#now(),
+        );
+        return;
+      case "unknown":
+        console.error("with-envelope: a top-up will be asked for again with the same key:", answer.code);
+    }
+  }
+
+  #requestOf(due: DueTopUp): IntentRequest {
+    const { attempt, amount_micros, currency, customer, payment_method, payment_id } = due;
+    const reference = due.reference ?? writeReference(keysOf(this.env).reference, this.#name());
+    return { attempt, amount_micros, currency, reference, payment_id, card: { customer, payment_method } };
+  }
+
+  /** Whether charging the card was called off since the attempt was decided on. */
+  #isUnwanted(now: number): boolean {
+    const saved = this.#topups.saved();
+    const { frozen } = this.#store.account(now);
+    return !saved?.enabled || saved.stopped !== null || frozen || this.#store.head.open_disputes > 0;
+  }
+
+  /** As the webhook books it: whichever comes first credits, the other finds it done. */
+  async #bookTopUp(attempt: string, reference: string, payment_id: string, payment: PaymentFacts): Promise<void> {
+    const { env } = this;
+    const own = this.#name();
+    const report = { payment_id, currency: payment.currency, payment, topup: { attempt, code: null } };
+    await bookPayment(
+      { reference: { envelopeId: own, locationHint: undefined, binding: undefined }, client_reference_id: reference, report },
+      {
+        claim: (id, envelope_id) => directoryStub(env, id).claim({ payment_id: id, envelope_id }),
+        settle: (settled) => directoryStub(env, settled.payment_id).settle(settled),
+        recordUnclaimed: (unclaimed) => directoryStub(env, unclaimed.payment_id).recordUnclaimed(unclaimed),
+        report: (id, told) => (id === own ? this.report(told) : envelopeStub(env, id).report(told)),
+      },
+    );
+    // Should the owner have given it to another envelope, this attempt has ended all the same.
+    this.#climbTopUp(attempt, { ...NO_ANSWER, status: "SUCCEEDED", payment_id }, this.#now());
+  }
+
+  /** Decides on a top-up in the turn of the charge that made it due, and stores it in the same turn. */
+  #topUpIfLow(
+    { auto_topup: rules, currency }: { readonly auto_topup?: AutoTopUpRules | undefined; readonly currency: string },
+    refused: Micros | undefined,
+    now: number,
+  ): void {
+    if (rules === undefined || !this.#store.exists) return;
+    const account = this.#store.account(now);
+    if (!isLow(rules, available(account), refused)) return;
+    const saved = this.#topups.saved();
+    if (saved === undefined) return;
+    const { open_disputes } = this.#store.head;
+    const decision = decideAutoTopUp(
+      { account, open_disputes, saved, attempts: this.#topups.attempts(), currency },
+      rules,
+      now,
+    );
+    if ("no" in decision) return;
+    const { charge_micros: amount_micros } = decision;
+    this.#topups.begin({ attempt: randomBase62(22), amount_micros, currency, card: saved }, now);
+    this.#armAlarm(0);
+  }
+
+  #autoTopUp(): AutoTopUpState | null {
+    const saved = this.#store.exists ? this.#topups.saved() : undefined;
+    return saved === undefined ? null : standing(saved, this.#topups.attempts());
+  }
+
+  /** What a payment's news means for the top-up it belongs to. */
+  #tellTopUp({ payment_id, payment, topup }: PaymentReport, now: number): void {
+    if (payment === undefined || payment.state === "pending" || !this.#store.exists) return;
+    const code = topup?.code ?? null;
+    const told: TopUpState =
+      payment.state === "paid"
+        ? { status: "SUCCEEDED", payment_id, failure: null, code: null }
+        : { status: "FAILED", payment_id, failure: failureOf(code), code };
+    this.#climbTopUp(topup?.attempt, told, now);
+  }
+
+  #climbTopUp(attempt: string | undefined, told: TopUpState, now: number): TopUp | undefined {
+    const known = this.#topups.find(told.payment_id, attempt);
+    const changed = known && climbTopUp(known, told);
+    if (known === undefined || changed === undefined) return known;
+    this.#topups.file(known.topup_id, changed, now);
+    return { ...known, ...changed };
+  }
+
+  /** Money that was charged without its holder was called back: no more of it until somebody has looked. */
+  #stopTopUps(payment_id: string, kind: Reversal["kind"], now: number): void {
+    if (kind === "dispute") this.#topups.stop("dispute", now);
+    if (kind === "warning") this.#topups.stop("fraud_warning", now);
+    if (kind === "refund" && this.#topups.find(payment_id, undefined)?.origin === "auto") {
+      this.#topups.stop("refund", now);
     }
   }
 
@@ -381,9 +629,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   /** Un-awaited on purpose: in the turn of the write, the alarm and the entry become durable together or not at all. */
   #armAlarm(delay_ms: number): void {
-    if (this.#alarmArmed) return;
-    this.#alarmArmed = true;
-    void this.ctx.storage.setAlarm(Date.now() + delay_ms);
+    const at_ms = Date.now() + delay_ms;
+    if (this.#alarmAt !== undefined && this.#alarmAt <= at_ms) return;
+    this.#alarmAt = at_ms;
+    void this.ctx.storage.setAlarm(at_ms);
   }
 
   #now(): number {
@@ -397,4 +646,5 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 }
 
+const NO_ANSWER = { status: "PENDING", payment_id: null, failure: null, code: null } as const satisfies TopUpState;
 const NOTHING = { balance_micros: ZERO, available_micros: ZERO } as const;

@@ -133,4 +133,42 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
     CHECK (ended_at_ms IS NOT NULL OR (hash IS NOT NULL AND payment_id IS NOT NULL AND expires_at_ms IS NOT NULL))
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE topup (
+    topup_id INTEGER PRIMARY KEY,
+    origin TEXT NOT NULL CHECK (origin IN ('api', 'auto')),
+    status TEXT NOT NULL CHECK (status IN ('PENDING', 'FAILED', 'SUCCEEDED')),
+    attempt TEXT NOT NULL,
+    key TEXT,
+    amount_micros INTEGER NOT NULL ${safe("amount_micros")} CHECK (amount_micros > 0),
+    currency TEXT NOT NULL,
+    reference TEXT,
+    customer TEXT,
+    payment_method TEXT,
+    payment_id TEXT,
+    failure TEXT,
+    code TEXT,
+    at_ms INTEGER NOT NULL,
+    ended_at_ms INTEGER,
+    tries INTEGER NOT NULL DEFAULT 0,
+    first_try_ms INTEGER,
+    next_try_ms INTEGER,
+    CHECK ((status = 'PENDING') = (ended_at_ms IS NULL)),
+    CHECK ((origin = 'auto') = (customer IS NOT NULL AND payment_method IS NOT NULL))
+  ) STRICT;
+  CREATE UNIQUE INDEX topup_attempt ON topup (attempt);
+  CREATE UNIQUE INDEX topup_key ON topup (key) WHERE key IS NOT NULL;
+  CREATE INDEX topup_payment ON topup (payment_id) WHERE payment_id IS NOT NULL;
+  CREATE UNIQUE INDEX topup_in_flight ON topup (origin) WHERE origin = 'auto' AND status = 'PENDING';
+
+  CREATE TABLE auto_topup (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    enabled INTEGER NOT NULL,
+    customer TEXT NOT NULL,
+    payment_method TEXT NOT NULL,
+    stopped TEXT,
+    since_topup_id INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -7,6 +7,8 @@ import type { NewUnclaimedPayment, PaymentFacts, PaymentReport, PaymentState } f
 import { type Currency, microsFromMinor, ZERO } from "../money.js";
 import { looksLikeReference, type Reference, readReference } from "../reference.js";
 import type { Keyring } from "../settings.js";
+import { failureCode } from "../stripe-intent.js";
+import { METADATA } from "../wire.js";
 import { idOf, isObject, type Json, minor } from "./json.js";
 
 export interface CreditRules {
@@ -44,8 +46,8 @@ export type Meaning =
 
 export const IGNORE: Meaning = { kind: "ignore" };
 
-/** Where our own PaymentIntents carry their reference; a payment link cannot set metadata per payer, its sessions carry it apart. */
-export const REFERENCE_METADATA = "with_envelope_reference";
+/** Where our own PaymentIntents carry their reference. */
+export const REFERENCE_METADATA = METADATA.reference;
 
 /** What each event says of its session's payment; `undefined` leaves it to `payment_status`. */
 export const SESSION_STATES: Readonly<Record<string, PaymentState | undefined>> = {
@@ -106,7 +108,15 @@ export function readIntent(event: Json, intent: Json, rules: CreditRules): Meani
   const reference = readReference(rules.referenceKeys, text);
   if (reference === undefined) return keep("reference_invalid");
   if (facts === null) return keep("amount");
-  const report = { payment_id: String(intent["id"]), currency: rules.currency.code, payment: facts };
+  const attempt = metadata[METADATA.topup];
+  const report = {
+    payment_id: String(intent["id"]),
+    currency: rules.currency.code,
+    payment: facts,
+    ...(typeof attempt === "string" && {
+      topup: { attempt, code: state === "failed" ? failureCode(intent["last_payment_error"]) : null },
+    }),
+  };
   return { kind: "payment", reference, client_reference_id: text, report };
 }
 

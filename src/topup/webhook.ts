@@ -5,16 +5,8 @@
  * The order of the writes makes every interruption repairable: a payment is claimed in the directory before it is credited,
  * news that came before the claim is applied before it is forgotten, and each step, done again, changes nothing.
  */
-import type {
-  ClaimOutcome,
-  NewUnclaimedPayment,
-  ParkedReport,
-  PaymentOutcome,
-  PaymentReport,
-  PaymentState,
-  SettledPayment,
-} from "../contract.js";
-import type { Reference } from "../reference.js";
+import { type Booked, type BookingPorts, bookPayment } from "../booking.js";
+import type { NewUnclaimedPayment, ParkedReport, PaymentState } from "../contract.js";
 import { plainProblem } from "../refusal.js";
 import { readEvent, readThin, snapshotOf, type ThinEvent } from "./events.js";
 import type { CreditRules, Meaning } from "./payment.js";
@@ -23,16 +15,11 @@ import { verify } from "./verify.js";
 export type WebhookOutcome = "credited" | "duplicate" | "pending" | "ignored" | "unclaimed" | "reversed";
 
 /** What the webhook is given of the rest of the house. */
-export interface WebhookPorts {
+export interface WebhookPorts extends BookingPorts {
   readonly rules: CreditRules;
-  /** Reports to an envelope; the reference, where there is one, says near whom it is created. */
-  readonly report: (envelope_id: string, report: PaymentReport, reference?: Reference) => Promise<PaymentOutcome>;
-  readonly claim: (payment_id: string, envelope_id: string) => Promise<ClaimOutcome>;
   readonly route: (parked: ParkedReport) => Promise<{ readonly envelope_id: string | null }>;
   readonly claimant: (payment_id: string) => Promise<{ readonly envelope_id: string | null }>;
   readonly paymentState: (envelope_id: string, payment_id: string) => Promise<PaymentState | null>;
-  readonly settle: (settled: SettledPayment) => Promise<unknown>;
-  readonly recordUnclaimed: (payment: NewUnclaimedPayment) => Promise<unknown>;
   /** The object a thin event is about, from Stripe's API; `undefined` when Stripe says there is none. */
   readonly fetchObject: (event: ThinEvent) => Promise<unknown>;
 }
@@ -62,7 +49,7 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
     case "unclaimed":
       return keepUnclaimed(meaning.payment, ports);
     case "payment":
-      return bookPayment(meaning, ports);
+      return said(await bookPayment(meaning, ports));
     case "reversal": {
       const { envelope_id } = await ports.route({ event_id: meaning.event_id, report: meaning.report });
       if (envelope_id === null) return "pending";
@@ -80,49 +67,13 @@ async function keepUnclaimed(payment: NewUnclaimedPayment, ports: WebhookPorts):
   return "unclaimed";
 }
 
-/** Claims, reports, then applies what came early. */
-async function bookPayment(
-  meaning: Extract<Meaning, { kind: "payment" }>,
-  ports: WebhookPorts,
-): Promise<WebhookOutcome> {
-  const { reference, report } = meaning;
-  const { payment_id, payment } = report;
-  // No money came, and none will: nothing to claim.
-  if (payment.state === "failed") return said(await ports.report(reference.envelopeId, report, reference));
-  const { envelope_id, parked, listed } = await ports.claim(payment_id, reference.envelopeId);
-  const outcome = await ports.report(envelope_id, report, reference);
-  // An owner is giving it to another envelope at this very moment: it is credited there.
-  if (outcome.outcome === "disowned") return "duplicate";
-  if (outcome.outcome === "uncreditable" && payment.state !== "paid") return "ignored";
-  if (outcome.outcome === "uncreditable") {
-    const { event_id, currency, amount_total, livemode } = payment;
-    const { reason } = outcome;
-    const client_reference_id = meaning.client_reference_id;
-    await ports.recordUnclaimed({
-      payment_id,
-      event_id,
-      reason,
-      client_reference_id,
-      currency,
-      amount_total,
-      livemode,
-      facts: payment,
-    });
-    return "unclaimed";
-  }
-  for (const { report: early } of parked) await ports.report(envelope_id, early);
-  if (parked.length > 0 || (listed && payment.state === "paid")) {
-    await ports.settle({ payment_id, envelope_id, event_ids: parked.map(({ event_id }) => event_id) });
-  }
-  return said(outcome);
-}
-
-function said({ outcome }: PaymentOutcome): WebhookOutcome {
+function said({ outcome }: Pick<Booked, "outcome">): WebhookOutcome {
   switch (outcome) {
     case "credited":
     case "reversed":
     case "duplicate":
     case "pending":
+    case "unclaimed":
       return outcome;
     case "failed":
     case "noted":

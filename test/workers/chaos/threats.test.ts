@@ -1,12 +1,13 @@
 /** T33 to T45 for what takes money back: refunds, disputes and thin events through the real webhook. */
+import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Envelope, EnvelopeDirectory } from "../../../src/index.js";
+import { Envelope, EnvelopeDirectory, unclaimedPayments } from "../../../src/index.js";
 import type { StripeAccount } from "../../stripe/account.js";
 import type { Dispute, Event, EventType, Session } from "../../stripe/objects.js";
 import { thinOf } from "../../stripe/objects.js";
 import { STORIES, tellStory } from "../../stripe/orders.js";
 import type { StripeStandIn } from "../../stripe/stand-in.js";
-import type { Caller, Site } from "../support.js";
+import { type Caller, Site } from "../support.js";
 import { judgeSite, siteWithStripe } from "./support.js";
 
 const CENT = 10_000;
@@ -184,6 +185,35 @@ describe("T39 refunds", () => {
       expect(await site.outcomeOf({ ...event, data: { object } })).toBe("ignored");
     }
     expect(await balance()).toBe(1000);
+  });
+});
+
+describe("T34 T39 a credited payment that is told again in words that cannot be credited", () => {
+  /** The owner moves to another link, and somebody presses "Resend" on an old event. */
+  async function creditedAndResent(): Promise<string> {
+    const id = await paid();
+    await new Site({ stripe: { paymentLinks: ["plink_new"] } }).webhook(eventOf("checkout.session.completed"));
+    return id;
+  }
+
+  it("is not listed as in no envelope", async () => {
+    const id = await creditedAndResent();
+    expect((await unclaimedPayments(env)).map(({ payment_id }) => payment_id)).not.toContain(id);
+  });
+
+  it("its refund still reaches its envelope", async () => {
+    account.refund(await creditedAndResent(), 400);
+    expect(await deliver("refund.created")).toEqual(["reversed"]);
+    expect(await balance()).toBe(600);
+  });
+});
+
+describe("nothing is created until money arrives", () => {
+  it("a checkout that nobody finished leaves no envelope behind", async () => {
+    account.expire(account.checkout({ reference: caller.reference, amount: 1000, payment: "open" }));
+    expect(await deliver("checkout.session.expired")).toEqual(["ignored"]);
+    // The currency is written when an envelope is.
+    expect((await caller.envelope.state()).currency).toBeNull();
   });
 });
 

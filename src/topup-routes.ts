@@ -1,0 +1,201 @@
+/** What the owner's server does about money that is to come in: asks for a PaymentIntent, and says whose card may be charged. */
+import { attempt } from "./attempt.js";
+import { bookPayment } from "./booking.js";
+import type { AutoTopUpState, NoteTopUpInput, TopUp } from "./contract.js";
+import { isKey } from "./keys.js";
+import { formatMain, minorFromMicros, parseMain } from "./money.js";
+import { writeReference } from "./reference.js";
+import { plainProblem } from "./refusal.js";
+import { digest } from "./secrets.js";
+import { stripeKey } from "./settings.js";
+import { askForIntent, type IntentAnswer, isCardOf } from "./stripe-intent.js";
+import { directoryStub, envelopeStub } from "./stubs.js";
+import type { Visit } from "./visit.js";
+import { HEADER } from "./wire.js";
+
+type Body = Readonly<Record<string, unknown>> | undefined;
+
+const ENVELOPE_ID = /^[0-9A-Za-z]{22}$/;
+
+/**
+ * A PaymentIntent for an envelope, once per `Idempotency-Key`. It is stored before Stripe is asked, so a retry asks for the
+ * same one, and its webhook credits it whatever becomes of the answer.
+ */
+export async function createTopUp(visit: Visit<unknown>, body: Body): Promise<Response> {
+  const { env, currency, request } = visit;
+  const key = request.headers.get(HEADER.idempotencyKey);
+  if (!isKey(key)) return invalid("An Idempotency-Key of 1 to 255 visible ASCII characters is needed");
+  const { envelopeId, amount } = body ?? {};
+  if (typeof envelopeId !== "string" || !ENVELOPE_ID.test(envelopeId)) {
+    return invalid('The body must be JSON such as {"envelopeId":"…","amount":"10"}');
+  }
+  const amount_micros = parseMain(amount);
+  if (amount_micros === undefined || amount_micros === 0 || minorFromMicros(amount_micros, currency) === undefined) {
+    return invalid(
+      `amount must be a decimal above zero in ${currency.code}, with at most ${currency.exponent} decimals`,
+    );
+  }
+  // Before anything is stored: without it nothing could be finished.
+  stripeKey(env);
+  // An envelope knows only its own keys: whose this one is, the directory knows.
+  const payment_id = `topup-key:${digest(key)}`;
+  const claim = await attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id: envelopeId }));
+  if (claim.envelope_id !== envelopeId) return keyUsed();
+  const reference = writeReference(visit.keys.reference, envelopeId);
+  const begun = await attempt(() =>
+    envelopeStub(env, envelopeId).beginTopUp({ key, amount_micros, currency: currency.code, reference }),
+  );
+  if (begun.outcome === "conflict") return keyUsed();
+  if (begun.outcome === "invalid") return invalid(begun.detail);
+  return finishTopUp(visit, envelopeId, begun);
+}
+
+interface Begun {
+  readonly topup: TopUp;
+  readonly attempt: string;
+  readonly reference: string;
+}
+
+async function finishTopUp(visit: Visit<unknown>, envelopeId: string, begun: Begun): Promise<Response> {
+  const { env, options } = visit;
+  const { topup, attempt: stripeAttempt, reference } = begun;
+  // Refused for good, before there was an intent: asking again would be refused again.
+  if (topup.status === "FAILED" && topup.payment_id === null) return rejected(topup.code);
+  const { amount_micros, currency, payment_id } = topup;
+  const answer = await askForIntent(env, {
+    attempt: stripeAttempt,
+    amount_micros,
+    currency,
+    reference,
+    payment_id,
+    card: undefined,
+  });
+  if (answer.outcome === "unknown") {
+    const cause = new Error(`Stripe: ${answer.code}`);
+    options.onIncident({ kind: "outage", path: visit.url.pathname, served: false, cause });
+    return stripeDown();
+  }
+  if (answer.outcome === "paid") await book(visit, envelopeId, begun, answer);
+  const told: NoteTopUpInput = { attempt: stripeAttempt, ...stateOf(answer) };
+  const noted = await attempt(() => envelopeStub(env, envelopeId).noteTopUp(told));
+  if (answer.outcome === "rejected") return rejected(answer.code);
+  const client_secret = "client_secret" in answer ? answer.client_secret : null;
+  return show(noted ?? topup, client_secret);
+}
+
+function stateOf(answer: Exclude<IntentAnswer, { outcome: "unknown" }>): Omit<NoteTopUpInput, "attempt"> {
+  switch (answer.outcome) {
+    case "paid":
+      return { status: "SUCCEEDED", payment_id: answer.payment_id, failure: null, code: null };
+    case "pending":
+      return { status: "PENDING", payment_id: answer.payment_id, failure: null, code: null };
+    case "declined":
+      return { status: "FAILED", payment_id: answer.payment_id, failure: "declined", code: answer.code };
+    case "rejected":
+      return { status: "FAILED", payment_id: null, failure: "rejected", code: answer.code };
+  }
+}
+
+/** Stripe's own answer says it was paid: no need to wait for its webhook. */
+async function book(
+  { env }: Visit<unknown>,
+  envelopeId: string,
+  begun: Begun,
+  { payment_id, facts }: Extract<IntentAnswer, { outcome: "paid" | "pending" }>,
+): Promise<void> {
+  const report = {
+    payment_id,
+    currency: facts.currency,
+    payment: facts,
+    topup: { attempt: begun.attempt, code: null },
+  };
+  await bookPayment(
+    { reference: { envelopeId, locationHint: undefined, binding: undefined }, client_reference_id: begun.reference, report },
+    {
+      claim: (id, envelope_id) => attempt(() => directoryStub(env, id).claim({ payment_id: id, envelope_id })),
+      report: (id, told) => attempt(() => envelopeStub(env, id).report(told)),
+      settle: (settled) => attempt(() => directoryStub(env, settled.payment_id).settle(settled)),
+      recordUnclaimed: (one) => attempt(() => directoryStub(env, one.payment_id).recordUnclaimed(one)),
+    },
+  );
+}
+
+function show(topup: TopUp, clientSecret: string | null): Response {
+  const { payment_id, status, amount_micros, currency } = topup;
+  return json({
+    paymentIntentId: payment_id,
+    clientSecret,
+    status,
+    amount: formatMain(amount_micros),
+    amount_micros,
+    currency,
+  });
+}
+
+export async function showAutoTopUp({ env }: Visit<unknown>, id: string): Promise<Response> {
+  if (!ENVELOPE_ID.test(id)) return notFound();
+  const state = await attempt(() => envelopeStub(env, id).state({}));
+  return json({ autoTopUp: state.outcome === "ok" ? state.autoTopUp : null });
+}
+
+/**
+ * Only the owner's server can say that a customer's card belongs to an envelope's holder: anybody may pay into any envelope,
+ * so a payment proves nothing of the kind (docs/decisions/0007).
+ */
+export async function setAutoTopUp(visit: Visit<unknown>, id: string, body: Body): Promise<Response> {
+  const { env, options } = visit;
+  if (!ENVELOPE_ID.test(id)) return notFound();
+  const { enabled, customer, paymentMethod } = body ?? {};
+  // Possible whatever the options say: nothing must keep an owner from stopping it.
+  if (enabled === false) {
+    return answerAutoTopUp(await attempt(() => envelopeStub(env, id).setAutoTopUp({ enabled })));
+  }
+  if (enabled !== true || !isId(customer, /^cus_\w{1,64}$/) || !isId(paymentMethod, /^(pm|card|src)_\w{1,64}$/)) {
+    return invalid('The body must be JSON such as {"enabled":true,"customer":"cus_…","paymentMethod":"pm_…"}');
+  }
+  if (options.autoTopUp === undefined) {
+    return plainProblem(409, "auto-topup-off", "Auto top-up is off", "options.autoTopUp is not set.");
+  }
+  const known = await isCardOf(env, { customer, payment_method: paymentMethod });
+  if (known === undefined) return stripeDown();
+  if (!known) {
+    return plainProblem(422, "invalid-card", "Invalid card", "Stripe knows no such payment method of this customer.");
+  }
+  const input = { enabled, currency: visit.currency.code, customer, payment_method: paymentMethod };
+  return answerAutoTopUp(await attempt(() => envelopeStub(env, id).setAutoTopUp(input)));
+}
+
+function answerAutoTopUp(state: AutoTopUpState | null): Response {
+  return json({ autoTopUp: state });
+}
+
+function isId(value: unknown, shape: RegExp): value is string {
+  return typeof value === "string" && shape.test(value);
+}
+
+function json(body: unknown): Response {
+  return Response.json(body, { headers: { "Cache-Control": "no-store" } });
+}
+
+function invalid(detail: string): Response {
+  return plainProblem(400, "invalid-request", "Invalid request", detail);
+}
+
+function notFound(): Response {
+  return plainProblem(404, "not-found", "Not found", "There is nothing here.");
+}
+
+function keyUsed(): Response {
+  const detail = "This Idempotency-Key was used for another top-up. Nothing was made.";
+  return plainProblem(422, "idempotency-conflict", "Idempotency conflict", detail);
+}
+
+/** Only Stripe's code: its texts quote what was sent. */
+function rejected(code: string | null): Response {
+  return plainProblem(422, "payment-rejected", "Payment rejected", `Stripe does not take this payment: ${code}.`);
+}
+
+function stripeDown(): Response {
+  const detail = "Stripe could not be asked. Send the same request again, with the same Idempotency-Key.";
+  return plainProblem(503, "unavailable", "Stripe unavailable", detail, { "Retry-After": "2" });
+}
