@@ -46,7 +46,11 @@ export async function askForIntent(env: unknown, request: IntentRequest): Promis
   try {
     const intent =
       request.payment_id === null
-        ? await stripe.paymentIntents.create(paramsOf(request), { idempotencyKey: request.attempt })
+        ? await stripe.paymentIntents.create(paramsOf(request), {
+            idempotencyKey: request.attempt,
+            // A card is asked again by the envelope alone, which looks first whether that is still wanted.
+            maxNetworkRetries: confirmed ? 0 : 1,
+          })
         : await stripe.paymentIntents.retrieve(request.payment_id);
     return readIntentAnswer(intent, confirmed);
   } catch (error) {
