@@ -74,7 +74,7 @@ function paramsOf(request: IntentRequest): Stripe.PaymentIntentCreateParams {
 }
 
 /** What an intent says. `confirmed`: by us, so one that asks for a card or for its holder has failed. */
-export function readIntentAnswer(intent: Stripe.PaymentIntent, confirmed: boolean): IntentAnswer {
+function readIntentAnswer(intent: Stripe.PaymentIntent, confirmed: boolean): IntentAnswer {
   const { id, status, currency, livemode, client_secret } = intent;
   const known = currencyOf(String(currency));
   if (typeof id !== "string" || id === "") return { outcome: "unknown", code: "malformed" };

@@ -71,7 +71,7 @@ function stopOf(attempts: readonly Attempt[]): AutoTopUpStop | null {
   return null;
 }
 
-export type NoTopUpReason =
+type NoTopUpReason =
   | "none"
   | "off"
   | "pending"
