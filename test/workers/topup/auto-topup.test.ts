@@ -491,6 +491,11 @@ describe("money that is called back", () => {
     for (const callOff of [
       (caller: Caller) => put(caller, { enabled: false }),
       (caller: Caller) => caller.envelope.freeze(),
+      async (caller: Caller) => {
+        const [credit] = await caller.envelope.entries();
+        const warning = { id: nextId("issfr"), payment_intent: credit?.payment_id };
+        return site.webhook(event("radar.early_fraud_warning.created", warning));
+      },
     ]) {
       const caller = await holder(300);
       await runInDurableObject(stub(caller), async (instance: Envelope, state) => {
