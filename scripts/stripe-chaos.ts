@@ -81,7 +81,7 @@ async function main(input: Input): Promise<Report> {
     STRIPE_API_BASE: stripe.origin,
     ...(input.control && { CONTROL: "1" }),
   };
-  writeProject({ folder: folder.path, main: join(PACKAGE_FOLDER, "scripts/stripe-chaos-worker.ts"), vars });
+  writeProject({ folder: folder.path, main: join(PACKAGE_FOLDER, "scripts/workers/stripe-chaos.ts"), vars });
   const bundled = bundle(folder.path);
   configureWorkerd(bundled, vars);
   allowThisMachine(bundled);

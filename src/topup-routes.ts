@@ -110,7 +110,11 @@ async function book(
     topup: { attempt: begun.attempt, code: null },
   };
   await bookPayment(
-    { reference: { envelopeId, locationHint: undefined, binding: undefined }, client_reference_id: begun.reference, report },
+    {
+      reference: { envelopeId, locationHint: undefined, binding: undefined },
+      client_reference_id: begun.reference,
+      report,
+    },
     {
       claim: (id, envelope_id) => attempt(() => directoryStub(env, id).claim({ payment_id: id, envelope_id })),
       report: (id, told) => attempt(() => envelopeStub(env, id).report(told)),
@@ -140,7 +144,7 @@ export async function showAutoTopUp({ env }: Visit<unknown>, id: string): Promis
 
 /**
  * Only the owner's server can say that a customer's card belongs to an envelope's holder: anybody may pay into any envelope,
- * so a payment proves nothing of the kind (docs/decisions/0007).
+ * so a payment proves nothing of the kind (docs/decisions/0008).
  */
 export async function setAutoTopUp(visit: Visit<unknown>, id: string, body: Body): Promise<Response> {
   const { env, options } = visit;

@@ -466,7 +466,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const own = this.#name();
     const report = { payment_id, currency: payment.currency, payment, topup: { attempt, code: null } };
     await bookPayment(
-      { reference: { envelopeId: own, locationHint: undefined, binding: undefined }, client_reference_id: reference, report },
+      {
+        reference: { envelopeId: own, locationHint: undefined, binding: undefined },
+        client_reference_id: reference,
+        report,
+      },
       {
         claim: (id, envelope_id) => directoryStub(env, id).claim({ payment_id: id, envelope_id }),
         settle: (settled) => directoryStub(env, settled.payment_id).settle(settled),

@@ -107,7 +107,7 @@ export function answerPrior(
   | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
   | { readonly outcome: "conflict"; readonly detail: ConflictDetail } {
   const conflict = (detail: ConflictDetail) => ({ outcome: "conflict", detail }) as const;
-  if (prior.scope !== (input.scope ?? null)) return conflict("scope");
+  if (prior.kind !== "charge" || prior.scope !== (input.scope ?? null)) return conflict("scope");
   const amount = taken(prior);
   const wanted = input.amount_micros ?? amount;
   if (input.at_most ? amount > wanted : amount !== wanted) return conflict("price");

@@ -135,7 +135,8 @@ export class Model {
   }
 
   charge(input: ChargeInput): string {
-    if (this.present(input.credential) === "revoked") return "refused credential_revoked short 0; 0/0";
+    if (this.present(input.credential as Credential | undefined) === "revoked")
+      return "refused credential_revoked short 0; 0/0";
     const price = BigInt(input.amount_micros);
     const earlier = input.retry ? this.#earlier(input.op) : undefined;
     if (earlier) return this.#say(`charged ${earlier.seq} ${-earlier.amount}`);
@@ -154,7 +155,8 @@ export class Model {
   }
 
   hold(input: HoldInput): string {
-    if (this.present(input.credential) === "revoked") return "refused credential_revoked short 0; 0/0";
+    if (this.present(input.credential as Credential | undefined) === "revoked")
+      return "refused credential_revoked short 0; 0/0";
     const earlier = input.retry
       ? this.holds.find((hold) => hold.input.op === input.op && hold.end === undefined)
       : undefined;

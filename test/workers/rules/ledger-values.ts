@@ -9,7 +9,7 @@ export function account(balance: number, held = 0, over: Partial<Account> = {}):
     balance_micros: micros(balance),
     held_micros: micros(held),
     frozen: false,
-    funded: true,
+    funded: over.currency !== null,
     currency: "usd",
     ...over,
   };

@@ -661,7 +661,13 @@ const attemptOf = (changes: Partial<Attempt> = {}): Attempt => ({
 });
 const failed = (failure: Attempt["failure"], topup_id = 1) => attemptOf({ status: "FAILED", failure, topup_id });
 const factsOf = (changes: Partial<AutoTopUpFacts> = {}, balance = 0): AutoTopUpFacts => ({
-  account: { balance_micros: balance as Micros, held_micros: 0 as Micros, frozen: false, currency: "usd" },
+  account: {
+    balance_micros: balance as Micros,
+    held_micros: 0 as Micros,
+    frozen: false,
+    funded: true,
+    currency: "usd",
+  },
   open_disputes: 0,
   saved: SAVED,
   attempts: [],

@@ -859,7 +859,11 @@ describe("T51 a reversal of the payment ends what it opened", () => {
     ["a refund", (payment) => eventsOf(() => account.refund(payment, 1)).slice(0, 1), false],
     ["charge.refunded alone", (payment) => eventsOf(() => account.refund(payment, 300)).slice(1), false],
     ["a dispute", (payment) => eventsOf(() => account.dispute(payment, 300)), true],
-    ["an inquiry", (payment) => eventsOf(() => account.dispute(payment, 300, "warning_needs_response")), true],
+    [
+      "an inquiry",
+      (payment) => eventsOf(() => account.dispute(payment, 300, { status: "warning_needs_response" })),
+      true,
+    ],
     ["an early fraud warning", (payment) => eventsOf(() => account.warn(payment)), true],
   ];
   /** As if Stripe's API did not show it yet: only the webhook tells. */
