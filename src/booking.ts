@@ -34,10 +34,11 @@ export async function bookPayment(told: Payment, ports: BookingPorts): Promise<P
   const { payment_id, payment } = report;
   // No money came, and none will: nothing to claim.
   if (payment.state === "failed") return ports.report(reference.envelopeId, report, reference);
-  const { envelope_id, parked, listed } = await ports.claim(payment_id, reference.envelopeId);
+  const { envelope_id, parked, listed, assigning } = await ports.claim(payment_id, reference.envelopeId);
+  // The owner is giving it to an envelope at this very moment: whoever else credited it now would double it.
+  if (assigning) return { outcome: "unclaimed" };
   const outcome = await ports.report(envelope_id, report, reference);
-  // An owner is giving it to another envelope at this very moment: it is credited there.
-  if (outcome.outcome === "disowned") return { outcome: "duplicate" };
+  if (outcome.outcome === "disowned") return { outcome: "unclaimed" };
   if (outcome.outcome === "uncreditable") {
     if (payment.state !== "paid") return outcome;
     const { event_id, currency, amount_total, livemode } = payment;
@@ -46,9 +47,12 @@ export async function bookPayment(told: Payment, ports: BookingPorts): Promise<P
     await ports.recordUnclaimed({ payment_id, ...kept });
     return { outcome: "unclaimed" };
   }
-  for (const { report: early } of parked) await ports.report(envelope_id, early);
-  if (parked.length > 0 || (listed && payment.state === "paid")) {
-    await ports.settle({ payment_id, envelope_id, event_ids: parked.map(({ event_id }) => event_id) });
+  const applied: string[] = [];
+  for (const { event_id, report: early } of parked) {
+    const { outcome: said } = await ports.report(envelope_id, early);
+    if (said !== "disowned") applied.push(event_id);
   }
+  const booked = listed && payment.state === "paid";
+  if (applied.length > 0 || booked) await ports.settle({ payment_id, envelope_id, event_ids: applied, booked });
   return outcome;
 }

@@ -211,6 +211,8 @@ export interface PaymentReport {
   readonly currency: string;
   readonly payment?: PaymentFacts;
   readonly reversal?: Reversal;
+  /** Of an owner's assignment: its number. A payment that was disowned is taken again by a later one only. */
+  readonly assignment?: number;
   /** Of a PaymentIntent of ours: which top-up it belongs to, and Stripe's code where it failed. */
   readonly topup?: { readonly attempt: string; readonly code: string | null };
 }
@@ -404,14 +406,19 @@ export interface EnvelopeApi {
   charge(input: ChargeInput): Promise<ChargeOutcome>;
   hold(input: HoldInput): Promise<HoldOutcome>;
   settle(input: SettleInput): Promise<SettleOutcome>;
-  release(input: { readonly hold_id: number }): Promise<ReleaseOutcome>;
+  /** By its number, or by the operation that took it. */
+  release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome>;
   refund(input: RefundInput): Promise<RefundOutcome>;
   grant(input: GrantInput): Promise<GrantOutcome>;
   report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }>;
   /** What is on file of a payment here; `null` when nothing is. */
   paymentState(input: { readonly payment_id: string }): Promise<PaymentState | null>;
   /** Gives up a payment that was claimed here and could not be credited, so that it can be credited elsewhere. */
-  disown(input: { readonly payment_id: string; readonly currency: string }): Promise<DisownOutcome>;
+  disown(input: {
+    readonly payment_id: string;
+    readonly currency: string;
+    readonly assignment: number;
+  }): Promise<DisownOutcome>;
   state(input: { readonly credential?: Credential | LimitedCredential | undefined }): Promise<StateOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
@@ -521,6 +528,8 @@ export interface ClaimOutcome {
   readonly parked: readonly ParkedReport[];
   /** The payment is still listed as unclaimed: to be settled once it is credited. */
   readonly listed: boolean;
+  /** An owner is giving it to an envelope: nobody else may credit it now. */
+  readonly assigning: boolean;
 }
 
 export interface ParkedReport {
@@ -534,6 +543,8 @@ export type AssignOutcome =
       readonly payment: UnclaimedPayment;
       /** Who had it before and could not be credited: to be asked first, and to hand over what they heard. */
       readonly claimed_by: readonly string[];
+      /** Number of this assignment: a later one overrules it, also in the envelopes. */
+      readonly assignment: number;
     }
   /** It is in an envelope already. */
   | { readonly outcome: "taken"; readonly payment: UnclaimedPayment }
@@ -571,6 +582,8 @@ export interface SettledPayment {
   readonly payment_id: string;
   readonly envelope_id: string;
   readonly event_ids: readonly string[];
+  /** The payment is credited in this envelope, so it is no longer unclaimed. */
+  readonly booked: boolean;
 }
 
 /** `paid`: it is credited here. Else nothing of this payment will ever be, and what was heard of it is handed over. */

@@ -12,6 +12,8 @@ export function withHeaders(response: Response, change: (headers: Headers) => vo
 /** Marks a response as one caller's own. */
 export function keepPrivate(headers: Headers): void {
   headers.set("Cache-Control", NO_STORE);
+  // They outrank Cache-Control at shared caches (RFC 9213).
+  for (const name of ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control"]) headers.delete(name);
   if (!headers.get("Vary")?.includes("Cookie, Authorization")) headers.append("Vary", "Cookie, Authorization");
 }
 

@@ -2,7 +2,7 @@
 import { IttyRouter } from "itty-router/IttyRouter";
 import { attempt } from "./attempt.js";
 import { isSameOrigin } from "./csrf.js";
-import { payNonces, setCookie, setPayNonce } from "./identity/cookie.js";
+import { payNonces, setCookie, setPayNonce, setRenewed, wasRenewed } from "./identity/cookie.js";
 import { newNonce } from "./identity/payer.js";
 import { credentialOf, newToken, successors, type Token, writeToken } from "./identity/token.js";
 import { minorNumber, ZERO } from "./money.js";
@@ -99,9 +99,11 @@ const me: Route = async (visit) => {
       : {}),
   };
   for (const cookie of visit.cookies()) headers.append("Set-Cookie", cookie);
-  // Sent again on each visit, so that a browser which keeps coming back never loses its envelope to the cookie's age, and has
-  // it signed with the newest secret. But never one that was replaced: it would take the new one's place.
-  if (visit.caller.kind === "cookie" && !state?.superseded) {
+  // Sent again once a month, so that a browser which keeps coming back never loses its envelope to the cookie's age, and has
+  // it signed with the newest secret. Not each time, and never one that was replaced: it would take a newer one's place.
+  const renewed = wasRenewed(visit.url, visit.request.headers.get("Cookie"));
+  if (visit.caller.kind === "cookie" && !state?.superseded && !renewed) {
+    headers.append("Set-Cookie", setRenewed(visit.url));
     headers.append("Set-Cookie", setCookie(visit.url, writeToken(visit.keys.token, visit.caller.token)));
   }
   return Response.json(body, { headers });

@@ -59,14 +59,14 @@ export function digest(text: string, bytes = 16): string {
   return base62(sha256(encoder.encode(text)).subarray(0, bytes));
 }
 
-/** SHA-256 of a stream's first bytes, in base62. Reads no further, and cancels the rest. */
-export async function digestOf(stream: ReadableStream<Uint8Array>, bytes_max: number): Promise<string> {
+/** SHA-256 of a stream, in base62; `undefined` when it is longer than `bytes_max`, and then the rest is cancelled. */
+export async function digestOf(stream: ReadableStream<Uint8Array>, bytes_max: number): Promise<string | undefined> {
   const hash = sha256.create();
-  let left = bytes_max;
+  let length = 0;
   for await (const chunk of stream) {
-    hash.update(chunk.subarray(0, left));
-    left -= chunk.byteLength;
-    if (left <= 0) break;
+    length += chunk.byteLength;
+    if (length > bytes_max) return undefined;
+    hash.update(chunk);
   }
   return base62(hash.digest().subarray(0, 16));
 }

@@ -63,6 +63,10 @@ async function known(answer: Promise<unknown>): Promise<unknown> {
     return await answer;
   } catch (cause) {
     if ((cause as { statusCode?: number }).statusCode === 404) return undefined;
-    throw new EnvelopeUnreachableError("Stripe's API could not be asked", { cause });
+    // Not Stripe's own error: its texts quote keys, and the cause is logged.
+    const { statusCode, code } = cause as { statusCode?: number; code?: string };
+    throw new EnvelopeUnreachableError("Stripe's API could not be asked", {
+      cause: new Error(`${statusCode ?? ""} ${code ?? ""}`.trim()),
+    });
   }
 }

@@ -46,23 +46,25 @@ export async function assignPayment(env: unknown, assignment: Assignment, curren
   const assigned = await attempt(() => directoryStub(env, payment_id).assign({ payment_id, envelope_id }));
   if (assigned.outcome === "unknown") return { outcome: "unknown" };
   if (assigned.outcome === "taken") return { outcome: "taken", envelopeId: assigned.payment.assigned_to };
-  const { reversals, paid } = await takeOver(env, payment_id, assigned.claimed_by, currency);
+  const { reversals, paid } = await takeOver(env, payment_id, assigned, currency);
   if (paid !== undefined) return { outcome: "taken", envelopeId: paid };
-  return book(env, { payment_id, envelope_id, currency }, facts, reversals);
+  return book(env, { payment_id, envelope_id, currency, assignment: assigned.assignment }, facts, reversals);
 }
 
 /** What former claimants heard of the payment; the one that was credited after all, if there is one. */
 async function takeOver(
   env: unknown,
   payment_id: string,
-  claimants: readonly string[],
+  { claimed_by, assignment }: { readonly claimed_by: readonly string[]; readonly assignment: number },
   currency: string,
 ): Promise<{ readonly reversals: readonly Reversal[]; readonly paid?: string }> {
   const reversals: Reversal[] = [];
-  for (const envelope_id of claimants) {
-    const disowned = await attempt(() => envelopeStub(env, envelope_id).disown({ payment_id, currency }));
+  for (const envelope_id of claimed_by) {
+    const disowned = await attempt(() => envelopeStub(env, envelope_id).disown({ payment_id, currency, assignment }));
     if (disowned.outcome === "paid") {
-      await attempt(() => directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids: [] }));
+      await attempt(() =>
+        directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids: [], booked: true }),
+      );
       return { reversals, paid: envelope_id };
     }
     reversals.push(...disowned.reversals);
@@ -72,13 +74,20 @@ async function takeOver(
 
 async function book(
   env: unknown,
-  at: { readonly payment_id: string; readonly envelope_id: string; readonly currency: string },
+  at: {
+    readonly payment_id: string;
+    readonly envelope_id: string;
+    readonly currency: string;
+    readonly assignment: number;
+  },
   payment: PaymentFacts,
   early: readonly Reversal[],
 ): Promise<AssignmentResult> {
-  const { payment_id, envelope_id, currency } = at;
+  const { payment_id, envelope_id, currency, assignment } = at;
   const claim = await attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id }));
-  const outcome = await reportPayment(env, envelope_id, { payment_id, currency, payment });
+  // Assigned anew in the meantime: the later assignment asks everybody before it, this one too.
+  if (claim.envelope_id !== envelope_id) return { outcome: "taken", envelopeId: claim.envelope_id };
+  const outcome = await reportPayment(env, envelope_id, { payment_id, currency, payment, assignment });
   if (outcome.outcome === "uncreditable" || outcome.outcome === "disowned") {
     return {
       outcome: "invalid",
@@ -90,7 +99,7 @@ async function book(
   }
   for (const { report } of claim.parked) await reportPayment(env, envelope_id, report);
   const event_ids = claim.parked.map(({ event_id }) => event_id);
-  await attempt(() => directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids }));
+  await attempt(() => directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids, booked: true }));
   return { outcome: "credited" };
 }
 
@@ -98,7 +107,9 @@ async function book(
 function factsOf(payment: UnclaimedPayment, amount: Price | undefined, currency: string): PaymentFacts | undefined {
   const known = currencyOf(currency);
   if (known === undefined) throw new TypeError('currency must be a lower-case ISO 4217 code such as "usd"');
-  const credit_micros = amount === undefined ? payment.facts?.credit_micros : parsePrice(amount, known);
+  // Amounts in another currency, of a deployment that kept another, are not ours to count.
+  const facts = payment.facts?.currency === currency ? payment.facts : null;
+  const credit_micros = amount === undefined ? facts?.credit_micros : parsePrice(amount, known);
   if (credit_micros === undefined || credit_micros <= 0) return undefined;
   const { event_id, livemode, amount_total } = payment;
   return {
@@ -110,7 +121,7 @@ function factsOf(payment: UnclaimedPayment, amount: Price | undefined, currency:
     amount_discount: 0,
     amount_shipping: 0,
     amount_tax: 0,
-    ...payment.facts,
+    ...facts,
     currency,
     state: "paid",
     credit_micros,

@@ -5,8 +5,9 @@
 import { attempt } from "./attempt.js";
 import type { ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
 import { METADATA_MAX, REASON_MAX } from "./contract.js";
+import { isSameOrigin } from "./csrf.js";
 import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
-import { forgetLimited, keepAside, setCookie, unverifiedToken } from "./identity/cookie.js";
+import { forgetLimited, keepAside, setCookie } from "./identity/cookie.js";
 import { bindingOf } from "./identity/payer.js";
 import { credentialOf, limitedCredentialOf, writeToken } from "./identity/token.js";
 import { isKey, isReason } from "./keys.js";
@@ -45,6 +46,8 @@ export interface EnvelopeContext {
   readonly id: string;
   /** True when the caller presented a genuine credential, or the app vouched for them. */
   readonly identified: boolean;
+  /** True in a limited session of login by payment: the envelope is another holder's, to be spent from and nothing else. */
+  readonly limited: boolean;
   /** Where this caller tops up; `null` when no payment link is configured. */
   readonly paymentLink: string | null;
   /** Balance, holds and flags: one round trip. */
@@ -58,8 +61,16 @@ export class UnauthorizedError extends Error {
   override readonly name = "UnauthorizedError";
 }
 
-/** How much of a body is compared: enough to tell requests apart, little enough to hold. */
-const BODY_COMPARED_BYTES = 1_048_576;
+/** How long a body may be to be compared: it is held in memory until the handler has read it too. */
+const BODY_COMPARED_BYTES_MAX = 1_048_576;
+/** How long a body may take to arrive to be compared: an answer does not wait for a slow upload. */
+const BODY_COMPARED_MS_MAX = 5_000;
+
+/** `undefined` when the body is too long, too slow, or breaks off. */
+async function digestWithin(body: ReadableStream<Uint8Array>): Promise<string | undefined> {
+  const late = new Promise<undefined>((resolve) => setTimeout(resolve, BODY_COMPARED_MS_MAX));
+  return Promise.race([digestOf(body, BODY_COMPARED_BYTES_MAX).catch(() => undefined), late]);
+}
 
 export type Known = Exclude<Caller, { readonly kind: "rejected" }>;
 
@@ -68,6 +79,7 @@ export class Visit<Env> {
   readonly url: URL;
   readonly env: Env;
   readonly options: ResolvedOptions<Env>;
+  readonly startedAt_ms = Date.now();
   /** Balance after the latest charge of this request. */
   balance: Micros | undefined;
   /** The answer depends on who is asking: it is theirs alone, and no cache may keep it. */
@@ -158,9 +170,13 @@ export class Visit<Env> {
     const left = this.#left ? [forgetLimited(this.url)] : [];
     const caller = this.#caller?.kind === "limited" ? this.#caller.own : this.#caller;
     if (caller?.kind !== "fresh" || !this.#shown) return left;
-    const unverified = unverifiedToken(this.url, this.request.headers.get("Cookie"));
+    // Another site's page can post here without the cookie that the browser holds (SameSite=Lax), and would have it overwritten.
+    const { method, headers } = this.request;
+    const ours = isSameOrigin(this.request, this.url) || this.options.corsOrigins.has(headers.get("Origin") ?? "");
+    if (method !== "GET" && method !== "HEAD" && !ours) return left;
+    const aside = keepAside(this.url, this.request.headers.get("Cookie"));
     const set = setCookie(this.url, writeToken(this.keys.token, caller.token));
-    return unverified === undefined ? [set, ...left] : [set, keepAside(this.url, unverified), ...left];
+    return aside === undefined ? [set, ...left] : [set, aside, ...left];
   }
 
   /**
@@ -204,10 +220,16 @@ export class Visit<Env> {
   }
 
   asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup"> {
-    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup: this.options.autoTopUp };
+    // A limited session spends what is there; it does not draw on the holder's card.
+    const auto_topup = caller.kind === "limited" ? undefined : this.options.autoTopUp;
+    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup };
   }
 
-  /** What an `Idempotency-Key` was used for: method, path, query and body. The same key for another is a conflict. Hashed, as all of it may be personal. */
+  /**
+   * What an `Idempotency-Key` was used for: method, path, query, range and body. The same key for another is a conflict. Hashed,
+   * as all of it may be personal. A body that cannot be read whole (too long, too slow, broken off) is like no other: it is
+   * charged, and a second use of its key is a conflict, never free.
+   */
   async scope(): Promise<string> {
     this.#scope ??= this.#fingerprint();
     return this.#scope;
@@ -215,14 +237,15 @@ export class Visit<Env> {
 
   /** Starts to read the request's body beside the handler, when a key was sent that it is to be compared under. */
   watchBody(): void {
-    if (this.request.body !== null && !this.request.bodyUsed)
-      this.#scope = this.#fingerprint(this.request.clone().body);
+    if (this.request.body !== null) this.#scope = this.#fingerprint(this.request.clone().body);
   }
 
   async #fingerprint(body: ReadableStream | null = null): Promise<string> {
     const { pathname, search } = this.url;
-    const content = body === null ? "" : await digestOf(body, BODY_COMPARED_BYTES);
-    return digest(JSON.stringify([this.request.method, pathname, search, content]), 12);
+    const { method, headers } = this.request;
+    const content = body === null ? "" : ((await digestWithin(body)) ?? randomBase62(22));
+    const parts = [method, pathname, search, headers.get("Range"), headers.get("Content-Type"), content];
+    return digest(JSON.stringify(parts), 12);
   }
 
   reason(): string {
@@ -235,6 +258,10 @@ export class Visit<Env> {
     return {
       get id() {
         return visit.show().envelopeId;
+      },
+      get limited() {
+        visit.personal = true;
+        return visit.caller.kind === "limited";
       },
       get identified() {
         visit.personal = true;

@@ -32,6 +32,9 @@ export type EnvelopeHandler<Env> = Omit<ExportedHandler<Env>, "fetch"> & {
   readonly fetch?: EnvelopeFetchHandler<Env> | undefined;
 };
 
+/** A rotation's grace is longer than this: who came with a revoked cookie and is answered sooner had nothing newer when they came. */
+const FRESH_COOKIE_MS_MAX = 60_000;
+
 type Fetch<Env> = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>;
 
 /**
@@ -101,11 +104,11 @@ function isOwnersPath<Env>(pathname: string, { paths }: ResolvedOptions<Env>): b
 async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx: ExecutionContext): Promise<Response> {
   const { options, env } = visit;
   if (options.identify !== undefined) await visit.identify();
+  // Read beside the handler, not after it: by then the body is gone. Before the request is copied, which takes its body.
+  if (visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
   const request = withoutRequestPrice(visit.request);
   const extended = Object.assign(ctx, { envelope: visit.context() });
-  // Read beside the handler, not after it: by then the body is gone.
-  if (visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
-  const held = await hold(visit, request);
+  const held = await hold(visit, request, ctx);
   if ("refuse" in held) return finish(visit, allowCors(visit, held.refuse));
   try {
     const response = await app(request, env, extended);
@@ -145,7 +148,11 @@ interface Held {
   readonly replayed?: Extract<HoldOutcome, { outcome: "replayed" }>;
 }
 
-async function hold<Env>(visit: Visit<Env>, request: Request): Promise<Held | { readonly refuse: Response }> {
+async function hold<Env>(
+  visit: Visit<Env>,
+  request: Request,
+  ctx: ExecutionContext,
+): Promise<Held | { readonly refuse: Response }> {
   const { options } = visit;
   const probe =
     request.method === "OPTIONS" || (request.method === "HEAD" && options.chargeWhen === chargeWhenDelivered);
@@ -160,22 +167,29 @@ async function hold<Env>(visit: Visit<Env>, request: Request): Promise<Held | { 
   if (quote === 0) return {};
   const key = requestKey(visit);
   if (key === "malformed") return { refuse: malformedKey() };
+  const op = randomBase62(16);
   try {
-    const outcome = await holdQuote(visit, quote, key);
+    const outcome = await holdQuote(visit, quote, key, op);
     if (outcome.outcome === "held") {
       return { quote, hold_id: outcome.hold_id, envelopeId: visit.known.envelopeId };
     }
     if (outcome.outcome === "replayed") return { quote, replayed: outcome };
     return { refuse: answerNo(visit, outcome) };
   } catch (error) {
+    // Perhaps it was written and only its answer was lost: it would keep the money, and the key, until it expires.
+    ctx.waitUntil(releaseOperation(visit, op));
     // Where the owner serves through an outage, the handler runs without a hold, and the price is asked for once more after it.
     if (!(error instanceof EnvelopeUnreachableError) || options.onOutage === "refuse") throw error;
     return { quote };
   }
 }
 
-async function holdQuote<Env>(visit: Visit<Env>, quote: Micros, key: string | undefined): Promise<HoldOutcome> {
-  const op = randomBase62(16);
+async function holdQuote<Env>(
+  visit: Visit<Env>,
+  quote: Micros,
+  key: string | undefined,
+  op: string,
+): Promise<HoldOutcome> {
   const scope = key && visit.known.kind !== "fresh" ? await visit.scope() : undefined;
   return visit.ask(async (caller): Promise<HoldOutcome> => {
     if (caller.kind === "fresh") {
@@ -198,6 +212,11 @@ async function holdQuote<Env>(visit: Visit<Env>, quote: Micros, key: string | un
     };
     return attempt((retry) => envelopeStub(visit.env, caller.envelopeId).hold({ ...input, retry }));
   });
+}
+
+async function releaseOperation<Env>(visit: Visit<Env>, op: string): Promise<void> {
+  const { envelopeId } = visit.known;
+  await attempt(() => envelopeStub(visit.env, envelopeId).release({ op })).catch(() => undefined);
 }
 
 /** Never throws: a hold that cannot be released now gives its money back by expiring. */
@@ -257,7 +276,7 @@ async function settle<Env>(
       amount_micros: price,
       op,
       retry,
-      auto_topup: visit.options.autoTopUp,
+      auto_topup: visit.asked(visit.known).auto_topup,
     }),
   );
   if (outcome.outcome === "ended" || outcome.outcome === "unknown") return undefined;
@@ -304,7 +323,9 @@ function answerNo<Env>(
     );
   }
   let { refusal } = outcome;
-  if (refusal.reason === "credential_revoked" && visit.known.kind === "cookie") {
+  // Not when the handler took long: a new token may have reached the browser since, and this cookie would take its place.
+  const recent = Date.now() - visit.startedAt_ms < FRESH_COOKIE_MS_MAX;
+  if (refusal.reason === "credential_revoked" && visit.known.kind === "cookie" && recent) {
     visit.becomeFresh();
     refusal = refusalOfNothing(refusal.price_micros);
   }

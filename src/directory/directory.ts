@@ -39,10 +39,12 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
       envelope_id,
       Date.now(),
     );
+    const listed = this.#listed(payment_id);
     return {
       envelope_id: this.#claimant(payment_id) ?? envelope_id,
       parked: this.#parked(payment_id),
-      listed: this.#listed(payment_id) !== undefined,
+      listed: listed !== undefined,
+      assigning: listed !== undefined && listed["assigned_to"] !== null,
     };
   }
 
@@ -60,7 +62,11 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
       JSON.stringify(report),
       now,
     );
-    this.#sql.exec("DELETE FROM parked WHERE at_ms < ?", now - PARKED_FOR_MS);
+    this.#sql.exec(
+      `DELETE FROM parked WHERE at_ms < ?
+         AND payment_id NOT IN (SELECT payment_id FROM unclaimed WHERE booked_at_ms IS NULL)`,
+      now - PARKED_FOR_MS,
+    );
     return { envelope_id: null };
   }
 
@@ -75,6 +81,7 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
         "DELETE FROM parked WHERE event_id IN (SELECT value FROM json_each(?))",
         JSON.stringify(input.event_ids),
       );
+      if (!input.booked) return;
       this.#sql.exec(
         "UPDATE unclaimed SET assigned_to = ?, booked_at_ms = ? WHERE payment_id = ? AND booked_at_ms IS NULL",
         input.envelope_id,
@@ -128,11 +135,13 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
     if (claimant !== undefined) former.add(claimant);
     former.delete(envelope_id);
     const claimed_by = [...former];
+    const assignment = (row["assignment"] as number) + 1;
     this.ctx.storage.transactionSync(() => {
       this.#sql.exec(
-        "UPDATE unclaimed SET assigned_to = ?, claimed_by = ? WHERE payment_id = ?",
+        "UPDATE unclaimed SET assigned_to = ?, claimed_by = ?, assignment = ? WHERE payment_id = ?",
         envelope_id,
         JSON.stringify(claimed_by),
+        assignment,
         payment_id,
       );
       this.#sql.exec(
@@ -142,7 +151,7 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
         Date.now(),
       );
     });
-    return { outcome: "assigned", payment: { ...payment, assigned_to: envelope_id }, claimed_by };
+    return { outcome: "assigned", payment: { ...payment, assigned_to: envelope_id }, claimed_by, assignment };
   }
 
   async claimCard(input: { readonly card: string; readonly envelope_id: string | null }): Promise<CardOutcome> {
@@ -208,7 +217,7 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
 }
 
 function toUnclaimed(row: Record<string, SqlStorageValue>): UnclaimedPayment {
-  const { claimed_by, booked_at_ms, ...rest } = row;
+  const { claimed_by, booked_at_ms, assignment, ...rest } = row;
   const facts = row["facts"] === null ? null : JSON.parse(row["facts"] as string);
   return { ...rest, livemode: row["livemode"] === 1, facts } as unknown as UnclaimedPayment;
 }

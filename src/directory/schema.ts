@@ -28,6 +28,7 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
     at_ms INTEGER NOT NULL,
     assigned_to TEXT,
     claimed_by TEXT NOT NULL DEFAULT '[]',
+    assignment INTEGER NOT NULL DEFAULT 0,
     booked_at_ms INTEGER
   ) STRICT, WITHOUT ROWID;
   `,

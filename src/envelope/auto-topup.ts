@@ -111,7 +111,10 @@ export function decideAutoTopUp(facts: AutoTopUpFacts, rules: AutoTopUpRules, no
   const [newest] = attempts;
   const ended_ms = newest && Math.max(newest.at_ms, newest.ended_at_ms ?? 0);
   if (ended_ms !== undefined && now_ms - ended_ms < rules.cool_down_ms) return { no: "cool_down" };
-  const recent = attempts.filter(({ at_ms }) => at_ms > now_ms - rules.window_ms);
+  const recent = attempts.filter(
+    // By when it charged, not by when it was decided: an attempt may wait for Stripe for hours.
+    ({ at_ms, ended_at_ms }) => Math.max(at_ms, ended_at_ms ?? now_ms) > now_ms - rules.window_ms,
+  );
   if (recent.length >= rules.max_per_window) return { no: "count" };
   // Failed ones too: what failed may be paid after all.
   const spent = recent.reduce((sum, { amount_micros }) => sum + amount_micros, 0);

@@ -169,9 +169,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...balances(this.#store.account(now)) };
   }
 
-  async release(input: { readonly hold_id: number }): Promise<ReleaseOutcome> {
+  async release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome> {
     const now = this.#now();
-    const hold = this.#store.hold(input.hold_id);
+    const hold = "op" in input ? this.#store.holdByOperation(input.op) : this.#store.hold(input.hold_id);
     const decision = decideRelease(this.#store.account(now), hold, now);
     if (hold === undefined || "outcome" in decision) return (decision as { outcome: ReleaseOutcome }).outcome;
     this.#store.endHold(hold, decision.end, undefined);
@@ -247,14 +247,18 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return this.#store.paymentFile(input.payment_id).payment?.state ?? null;
   }
 
-  async disown(input: { readonly payment_id: string; readonly currency: string }): Promise<DisownOutcome> {
+  async disown(input: {
+    readonly payment_id: string;
+    readonly currency: string;
+    readonly assignment: number;
+  }): Promise<DisownOutcome> {
     const now = this.#now();
-    const { payment_id, currency } = input;
+    const { payment_id, currency, assignment } = input;
     const { payment, reversals } = this.#store.paymentFile(payment_id);
     if (payment?.state === "paid") return { outcome: "paid" };
     this.#store.transaction(() => {
       this.#store.create(this.#name(), currency, now);
-      this.#store.disown(payment_id, now);
+      this.#store.disown(payment_id, assignment, now);
     });
     return { outcome: "disowned", reversals };
   }
@@ -411,7 +415,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async #send(due: DueTopUp, now: number): Promise<void> {
-    const unwanted = this.#isUnwanted(now);
+    // Also when another card was named since: the one this attempt would charge is no longer the one to be charged.
+    const unwanted = this.#isUnwanted(now) || due.topup_id <= (this.#topups.saved()?.since_topup_id ?? 0);
     const decision = decideSending({ ...due, unwanted }, now);
     if (decision !== "ask") {
       this.#climbTopUp(due.attempt, { ...NO_ANSWER, status: "FAILED", failure: decision.giveUp }, now);

@@ -16,11 +16,11 @@ export interface PaymentFile {
   readonly reversals: readonly Reversal[];
   /** What was taken back so far. */
   readonly reversed_micros: Micros;
-  /** Given up, so that it could be credited elsewhere: nothing of it is booked here any more. */
-  readonly disowned: boolean;
+  /** Given up in this assignment, so that it could be credited elsewhere: nothing of it is booked here, but by a later one. */
+  readonly disowned: number | null;
 }
 
-export const NO_FILE: PaymentFile = { payment: undefined, reversals: [], reversed_micros: ZERO, disowned: false };
+export const NO_FILE: PaymentFile = { payment: undefined, reversals: [], reversed_micros: ZERO, disowned: null };
 
 const PAYMENT_RANK: Readonly<Record<PaymentState, number>> = { pending: 1, failed: 2, paid: 3 };
 
@@ -79,7 +79,8 @@ export type PaymentDecision =
 
 export function decidePayment(account: Account, known: PaymentFile, report: PaymentReport): PaymentDecision {
   const now = balances(account);
-  if (known.disowned) return { outcome: { outcome: "disowned", ...now } };
+  if (known.disowned !== null && !((report.assignment ?? 0) > known.disowned))
+    return { outcome: { outcome: "disowned", ...now } };
   const payment = report.payment === undefined ? known.payment : climb(known.payment, report.payment);
   const before = known.reversals.find(({ reversal_id }) => reversal_id === report.reversal?.reversal_id);
   const reversal = report.reversal && joinReversal(before, report.reversal);

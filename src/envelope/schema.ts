@@ -108,6 +108,7 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
   CREATE INDEX reversal_payment ON reversal (payment_id);
   CREATE TABLE disowned (
     payment_id TEXT PRIMARY KEY,
+    assignment INTEGER NOT NULL,
     at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX reversal_open ON reversal (reversal_id) WHERE open = 1;

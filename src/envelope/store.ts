@@ -260,6 +260,7 @@ export class Store {
   paymentFile(payment_id: string): PaymentFile {
     if (!this.exists) return NO_FILE;
     const [row] = this.#sql.exec("SELECT * FROM payment WHERE payment_id = ?", payment_id).toArray();
+    const [disowned] = this.#sql.exec("SELECT assignment FROM disowned WHERE payment_id = ?", payment_id).toArray();
     const reversals = this.#sql
       .exec(
         `SELECT reversal_id, kind, rank, amount, whole, open, freezes, told_at, status_rank
@@ -272,12 +273,18 @@ export class Store {
       payment: row && ({ ...row, livemode: row["livemode"] === 1 } as unknown as PaymentFacts),
       reversals: reversals as unknown as Reversal[],
       reversed_micros: (row?.["reversed_micros"] as Micros | undefined) ?? ZERO,
-      disowned: this.#sql.exec("SELECT 1 FROM disowned WHERE payment_id = ?", payment_id).toArray().length > 0,
+      disowned: (disowned?.["assignment"] as number | undefined) ?? null,
     };
   }
 
-  disown(payment_id: string, now_ms: number): void {
-    this.#sql.exec("INSERT INTO disowned (payment_id, at_ms) VALUES (?, ?) ON CONFLICT DO NOTHING", payment_id, now_ms);
+  disown(payment_id: string, assignment: number, now_ms: number): void {
+    this.#sql.exec(
+      `INSERT INTO disowned (payment_id, assignment, at_ms) VALUES (?, ?, ?)
+       ON CONFLICT (payment_id) DO UPDATE SET assignment = max(assignment, excluded.assignment)`,
+      payment_id,
+      assignment,
+      now_ms,
+    );
     this.#sql.exec("UPDATE reversal SET open = 0 WHERE payment_id = ?", payment_id);
     this.#loadDisputes();
   }
@@ -289,6 +296,7 @@ export class Store {
     credited_seq: number | null,
     now_ms: number,
   ): void {
+    if (file.payment !== undefined) this.#sql.exec("DELETE FROM disowned WHERE payment_id = ?", payment_id);
     if (file.payment !== undefined) this.#filePaymentFacts(payment_id, file.payment, credited_seq, now_ms);
     this.#sql.exec(
       "UPDATE payment SET reversed_micros = ?2 WHERE payment_id = ?1 AND reversed_micros <> ?2",

@@ -2,7 +2,7 @@
 import { COOKIE, isLocalHost, LIMITED_COOKIE, PAY_COOKIE } from "../wire.js";
 import { looksLikeToken } from "./token.js";
 
-/** 400 days, the longest a browser keeps a cookie (RFC 6265bis §5.6.3). Sent anew on every visit to `/me`, so it lasts. */
+/** 400 days, the longest a browser keeps a cookie (RFC 6265bis §5.6.3). Sent anew by `/me` once a month, so it lasts. */
 const MAX_AGE_SECONDS = 34_560_000;
 const isLocal = (url: URL): boolean => url.protocol === "http:" && isLocalHost(url.hostname);
 
@@ -16,17 +16,33 @@ export function setCookie(url: URL, token: string): string {
  */
 export function cookieValues(url: URL, header: string | null): readonly string[] {
   const name = nameOf(url);
-  return [...valuesOf(header, name), ...valuesOf(header, name + ASIDE)];
+  return [name, ...ASIDE.map((slot) => name + slot)].flatMap((one) => valuesOf(header, one));
 }
 
-/** A value that looks like a token of ours and was not found genuine. Ask only when none was. */
-export function unverifiedToken(url: URL, header: string | null): string | undefined {
-  return cookieValues(url, header).find(looksLikeToken);
+/**
+ * Keeps a main cookie that looks like a token of ours, and could not be verified, where it will be found again. Never over one
+ * that is kept already: the oldest is the likeliest to hold money. Ask only when no value was genuine.
+ */
+export function keepAside(url: URL, header: string | null): string | undefined {
+  const name = nameOf(url);
+  const token = valuesOf(header, name).find(looksLikeToken);
+  const kept = ASIDE.flatMap((slot) => valuesOf(header, name + slot));
+  const free = ASIDE.find((slot) => !valuesOf(header, name + slot).some(looksLikeToken));
+  return token === undefined || free === undefined || kept.includes(token)
+    ? undefined
+    : attributes(url, name + free, token);
 }
 
-/** Keeps a token that could not be verified where it will be found again. */
-export function keepAside(url: URL, token: string): string {
-  return attributes(url, nameOf(url) + ASIDE, token);
+/** A month between renewals: often enough for cookies that last 400 days, seldom enough not to meet a rotation under way. */
+const RENEWED_MAX_AGE_SECONDS = 2_592_000;
+const RENEWED = "_renewed";
+
+export function wasRenewed(url: URL, header: string | null): boolean {
+  return valuesOf(header, nameOf(url) + RENEWED).length > 0;
+}
+
+export function setRenewed(url: URL): string {
+  return attributes(url, nameOf(url) + RENEWED, "1", RENEWED_MAX_AGE_SECONDS);
 }
 
 /** An hour to finish a payment in. */
@@ -58,7 +74,8 @@ export function forgetLimited(url: URL): string {
   return attributes(url, nameOf(url, LIMITED_COOKIE), "", 0);
 }
 
-const ASIDE = "_aside";
+/** Two, because a deployment may be wrong twice in a row. */
+const ASIDE = ["_aside", "_aside2"] as const;
 
 function nameOf(url: URL, cookie: { readonly secure: string; readonly local: string } = COOKIE): string {
   return isLocal(url) ? cookie.local : cookie.secure;

@@ -5,6 +5,7 @@
  * The order of the writes makes every interruption repairable: a payment is claimed in the directory before it is credited,
  * news that came before the claim is applied before it is forgotten, and each step, done again, changes nothing.
  */
+import { EnvelopeUnreachableError } from "../attempt.js";
 import { type Booked, type BookingPorts, bookPayment } from "../booking.js";
 import type { NewUnclaimedPayment, ParkedReport, PaymentState } from "../contract.js";
 import { plainProblem } from "../refusal.js";
@@ -51,9 +52,13 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
     case "payment":
       return said(await bookPayment(meaning, ports));
     case "reversal": {
-      const { envelope_id } = await ports.route({ event_id: meaning.event_id, report: meaning.report });
+      const parked = { event_id: meaning.event_id, report: meaning.report };
+      const { envelope_id } = await ports.route(parked);
       if (envelope_id === null) return "pending";
-      return said(await ports.report(envelope_id, meaning.report));
+      const outcome = await ports.report(envelope_id, meaning.report);
+      // Given to another envelope in this very moment: whoever has it now must hear of this, so Stripe is asked to say it again.
+      if (outcome.outcome === "disowned") throw new EnvelopeUnreachableError("The payment is being assigned");
+      return said(outcome);
     }
   }
 }

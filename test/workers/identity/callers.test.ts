@@ -71,6 +71,15 @@ describe("a cookie", () => {
     expect((await site.fetch("/x?price=1", { headers: { Cookie: cookie } })).status).toBe(200);
   });
 
+  it("T67 is not overwritten by another site's form: a post that came without it gets no new one", async () => {
+    for (const headers of [{ "Sec-Fetch-Site": "cross-site" }, { Origin: "https://evil.test" }, { Origin: "null" }]) {
+      const refused = await site.fetch("/x?price=1", { method: "POST", headers: headers as Record<string, string> });
+      expect([refused.status, refused.headers.getSetCookie()]).toEqual([402, []]);
+    }
+    const own = await site.fetch("/x?price=1", { method: "POST", headers: { "Sec-Fetch-Site": "same-origin" } });
+    expect(tokenOf(own)).not.toBe("");
+  });
+
   it("T64 over local http has a name of its own, without Secure", async () => {
     const response = await site.fetch("http://localhost:8787/me");
     expect(response.headers.get("Set-Cookie")).toMatch(

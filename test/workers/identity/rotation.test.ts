@@ -191,6 +191,32 @@ describe("rotating ENVELOPE_SECRET", () => {
     expect(tokenOf(repaired)).toBe(payer.token);
   });
 
+  it("two wrong secrets in a row erase none either", async () => {
+    const payer = await site.payer(5);
+    let jar = `__Host-we=${payer.token}`;
+    for (const secret of ["wrong-root-secret-one-0123456789-abcdef", "wrong-root-secret-two-0123456789-abcdef"]) {
+      const wrong = new Site({}, { ENVELOPE_SECRET: secret });
+      const set = (await wrong.fetch("/me", { headers: { Cookie: jar } })).headers.getSetCookie();
+      const cookies = new Map(
+        [...jar.split("; "), ...set.map((one) => one.split(";")[0] ?? "")].map((one) => [one.split("=")[0], one]),
+      );
+      jar = [...cookies.values()].join("; ");
+    }
+    expect(await (await site.fetch("/me", { headers: { Cookie: jar } })).json<Me>()).toMatchObject({ balance: 5 });
+  });
+
+  it("a cookie is renewed once a month, not on each visit, so that a late answer seldom meets a rotation", async () => {
+    const payer = await site.payer(5);
+    const first = await site.fetch("/me", { headers: { Cookie: `__Host-we=${payer.token}` } });
+    expect(tokenOf(first)).toBe(payer.token);
+    const marker = first.headers
+      .getSetCookie()
+      .map((one) => one.split(";")[0])
+      .find((one) => one?.includes("_renewed"));
+    const next = await site.fetch("/me", { headers: { Cookie: `__Host-we=${payer.token}; ${marker}` } });
+    expect(next.headers.getSetCookie()).toEqual([]);
+  });
+
   it("a payment made to an old reference is credited", async () => {
     const newcomer = await site.newcomer();
     const { completed } = await import("../support.js");

@@ -69,7 +69,7 @@ export const disown = command(
   fc.record({ payment_id, meant: fc.constantFrom(true, false, false, false) }),
   async ({ payment_id, meant }, model, real) => {
     if (!meant) return;
-    const answer = await real.api.disown({ payment_id, currency: "usd" });
+    const answer = await real.api.disown({ payment_id, currency: "usd", assignment: 1 });
     const read = answer.outcome === "disowned" ? `disowned ${answer.reversals.length}` : answer.outcome;
     expect(read).toBe(model.disown(payment_id, "usd"));
   },

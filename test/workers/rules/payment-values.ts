@@ -59,7 +59,7 @@ export class Books {
       payment: payment ?? known.payment,
       reversals: reversal === undefined ? known.reversals : [...others, reversal],
       reversed_micros,
-      disowned: false,
+      disowned: null,
     });
     this.entries.push(...decision.writes);
     const moved = decision.writes.reduce((sum, { amount_micros }) => sum + amount_micros, 0);

@@ -120,7 +120,7 @@ describe("what Stripe says of a payment", () => {
 
   it("T37 nothing of a payment that was given up is booked any more", () => {
     for (const word of [facts("pending", 10), facts("paid", 10), refund(1)]) {
-      const decision = decidePayment(account(5), file({ disowned: true }), told(word));
+      const decision = decidePayment(account(5), file({ disowned: 1 }), told(word));
       expect(decision).toEqual({ outcome: { outcome: "disowned", balance_micros: 5, available_micros: 5 } });
     }
   });

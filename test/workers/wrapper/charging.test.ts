@@ -208,6 +208,17 @@ describe("T70 an answer that depends on the caller", () => {
     expect((await payer.fetch(path)).headers.get("Cache-Control")).toBe("private, no-store");
   });
 
+  it("keeps shared caches out, whatever headers of their own the app sets", async () => {
+    const headers = {
+      "X-Price": "1",
+      "CDN-Cache-Control": "public, max-age=60",
+      "Cloudflare-CDN-Cache-Control": "max-age=60",
+    };
+    const payer = await new Site({}, {}, () => new Response("x", { headers })).payer(5);
+    const response = await payer.fetch("/x");
+    expect([...response.headers.keys()].filter((name) => name.includes("cdn"))).toEqual([]);
+  });
+
   it("a handler that charges and tells the balance itself is private too", async () => {
     const own: EnvelopeFetchHandler<unknown> = async (_request, _env, ctx) => {
       const { balance } = await ctx.envelope.charge("1");

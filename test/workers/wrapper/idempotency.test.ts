@@ -34,6 +34,37 @@ describe("Idempotency-Key", () => {
     expect((await payer.me()).balance).toBe(97);
   });
 
+  it("T14 compares bodies whatever else is sent: a price in the request, a long common beginning, another range", async () => {
+    const payer = await site.payer(100);
+    const send = (key: string, body: string, more: Record<string, string> = {}) =>
+      payer.fetch("/x?price=3", { method: "POST", body, headers: { "Idempotency-Key": key, ...more } });
+    const twice = async (
+      key: string,
+      one: [string, Record<string, string>?],
+      other: [string, Record<string, string>?],
+    ) => [(await send(key, ...one)).status, (await send(key, ...other)).status];
+    expect(await twice("price", ["a cat", { "X-Price": "1" }], ["a dog", { "X-Price": "1" }])).toEqual([200, 422]);
+    const blanks = " ".repeat(1_100_000);
+    expect(await twice("long", [`${blanks}a cat`], [`${blanks}a dog`])).toEqual([200, 422]);
+    expect(await twice("range", ["x", { Range: "bytes=0-1" }], ["x", { Range: "bytes=2-3" }])).toEqual([200, 422]);
+    expect((await payer.me()).balance).toBe(91);
+  });
+
+  it("charges work that was done although its upload broke off, and never serves that key again", async () => {
+    const payer = await site.payer(100);
+    const broken = () =>
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue(new TextEncoder().encode("half"));
+          controller.error(new Error("the client left"));
+        },
+      });
+    const send = () =>
+      payer.fetch("/x?price=3", { method: "POST", body: broken(), headers: { "Idempotency-Key": "k" } });
+    expect([(await send()).status, (await send()).status]).toEqual([200, 422]);
+    expect((await payer.me()).balance).toBe(97);
+  });
+
   it("T14 leaves the body to the handler, whole", async () => {
     const echo = new Site(
       {},

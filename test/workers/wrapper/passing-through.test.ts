@@ -84,7 +84,14 @@ describe("what the handler is given", () => {
     });
     await fetch(new Request("https://worker.test/"), {}, ctx);
     expect(seen).toBe(ctx);
-    expect(Object.keys(seen?.envelope ?? {})).toEqual(["id", "identified", "paymentLink", "state", "charge"]);
+    expect(Object.keys(seen?.envelope ?? {})).toEqual([
+      "id",
+      "limited",
+      "identified",
+      "paymentLink",
+      "state",
+      "charge",
+    ]);
   });
 
   it("a whole handler keeps its other methods, and their this", async () => {

@@ -107,6 +107,19 @@ describe("options.price", () => {
     expect([served.status, served.headers.get("X-Balance")]).toEqual([200, "6"]);
   });
 
+  it("T22 a hold that was written and whose answer was lost is let go, and its key with it", async () => {
+    const payer = await site().payer(10);
+    const hold = Envelope.prototype.hold;
+    vi.spyOn(Envelope.prototype, "hold").mockImplementationOnce(async function (this: Envelope, input) {
+      await hold.call(this, input);
+      throw new Error("killed before the answer");
+    });
+    const headers = { "Idempotency-Key": "order" };
+    expect((await payer.fetch("/x?quote=9", { headers })).status).toBe(503);
+    await vi.waitFor(async () => expect(await payer.envelope.state()).toMatchObject({ held_micros: 0 }));
+    expect((await payer.fetch("/x?quote=9", { headers })).headers.get("X-Balance")).toBe("1");
+  });
+
   it("T8 refuses a final price that neither hold nor balance covers, and gives the hold back", async () => {
     const payer = await site().payer(10);
     const response = await payer.fetch("/x?quote=4&price=11");
