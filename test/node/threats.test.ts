@@ -115,13 +115,16 @@ function table(): string {
   return ["| row | threat | tests |", "| --- | --- | --- |", ...lines].join("\n");
 }
 
+/** Without the formatter's padding of columns. */
+const plain = (text: string): string => text.replace(/ +/g, " ").replace(/-{3,}/g, "---");
+
 const MARKED = /(<!-- threats -->\n)[\s\S]*?(<!-- \/threats -->)/;
 
 test("docs/tests.md says which test answers which threat", () => {
   const written = readFileSync(page, "utf8");
   const expected = written.replace(MARKED, `$1\n${table()}\n\n$2`);
   if (process.env["UPDATE"] === "1") writeFileSync(page, expected);
-  else expect(written).toBe(expected);
+  else expect(plain(written)).toBe(plain(expected));
 });
 
 test("every row that a test names is one of the table's", () => {
