@@ -68,8 +68,12 @@ const BODY_COMPARED_MS_MAX = 5_000;
 
 /** `undefined` when the body is too long, too slow, or breaks off. */
 async function digestWithin(body: ReadableStream<Uint8Array>): Promise<string | undefined> {
-  const late = new Promise<undefined>((resolve) => setTimeout(resolve, BODY_COMPARED_MS_MAX));
-  return Promise.race([digestOf(body, BODY_COMPARED_BYTES_MAX).catch(() => undefined), late]);
+  let timer: number | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, BODY_COMPARED_MS_MAX);
+  });
+  const read = digestOf(body, BODY_COMPARED_BYTES_MAX).catch(() => undefined);
+  return Promise.race([read, late]).finally(() => clearTimeout(timer));
 }
 
 export type Known = Exclude<Caller, { readonly kind: "rejected" }>;
@@ -294,6 +298,11 @@ export class Visit<Env> {
   async #chargeForApp(price: Price, options: ChargeOptions): Promise<ChargeResult> {
     this.personal = true;
     const invalid = this.#invalidCharge(price, options);
+    if (invalid === undefined && this.caller.kind === "rejected") {
+      const price_micros = parsePrice(price, this.currency) as Micros;
+      const refusal: Refusal = { reason: "credential_revoked", price_micros, shortfall_micros: ZERO };
+      return { outcome: "refused", refusal, ...NO_BALANCES, balance: "0", currency: this.currency.code };
+    }
     const outcome: ChargeOutcome =
       invalid !== undefined
         ? { outcome: "invalid", detail: invalid, ...NO_BALANCES }

@@ -127,6 +127,17 @@ describe("a bearer token", () => {
     expect((await site.fetch("/x?price=1", { headers })).status).toBe(200);
   });
 
+  it("that is not ours is a refusal to ctx.envelope.charge, as a value", async () => {
+    const headers = { Authorization: "Bearer of-the-app" };
+    const response = await site.fetch("/charge", { method: "POST", body: JSON.stringify({ price: "1" }), headers });
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({
+      outcome: "refused",
+      refusal: { reason: "credential_revoked" },
+      balance: "0",
+    });
+  });
+
   it("of a free route passes, whatever it is", async () => {
     const response = await site.fetch("/free", { headers: { Authorization: "Bearer of-the-app" } });
     expect(response.status).toBe(200);
