@@ -596,30 +596,237 @@ export interface MirrorBatch {
   readonly currency: string;
   /** Consecutive entries, oldest first. */
   readonly entries: readonly MirrorEntry[];
+  /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
+  readonly head_seq?: number;
+  readonly frozen?: boolean;
+  /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
+  readonly refusals?: Readonly<Record<string, number>>;
 }
 
-export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros" | "balance_micros">;
+export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros" | "balance_micros"> &
+  /** Absent from envelopes that an earlier version of this code still runs. */
+  Partial<Pick<Entry, "reason" | "payment_id" | "ref_seq" | "hold_id">>;
 
 /** `next_seq` is what the aggregate wants next: past the batch when it was applied, lower when it has a gap. */
 export interface MirrorOutcome {
   readonly next_seq: number;
 }
 
-export interface Overview {
-  readonly envelopes: number;
+/** Sums over entries. All in micros and at least zero, but `reversed_micros`, which is below zero where more came back than was taken. */
+export interface Sums {
   readonly credited_micros: Micros;
   readonly granted_micros: Micros;
   readonly spent_micros: Micros;
   readonly refunded_micros: Micros;
   /** Top-ups that Stripe refunds and disputes took back, less what came back. */
   readonly reversed_micros: Micros;
+}
+
+/** What one shard of the aggregate knows; the owner's figure is the sum over shards, and the maximum of `lag_ms`. */
+export interface Overview extends Sums {
+  readonly envelopes: number;
+  readonly entries: number;
+  /** The sum of all balances: credited + granted + refunded − spent − reversed. */
   readonly outstanding_micros: Micros;
+  /** What holders owe after claw-backs: the balances below zero, as a number at least zero. The liability is `outstanding + owed`. */
+  readonly owed_micros: Micros;
+  /** Envelopes that were charged today, this week (from Monday), this month: UTC. */
+  readonly active_today: number;
+  readonly active_this_week: number;
+  readonly active_this_month: number;
+  readonly frozen: number;
+  /** How far the copy is behind: the age of the oldest entry known to be missing, else how long the newest batch took to arrive. */
+  readonly lag_ms: number;
+  /** Envelopes known to have entries that have not arrived. */
+  readonly behind: number;
+}
+
+/** Half-open: `from_ms` ≤ time < `to_ms`. */
+export interface Period {
+  readonly from_ms: number;
+  readonly to_ms: number;
+}
+
+export interface SeriesPoint extends Sums {
+  /** Beginning of the hour or day, UTC. */
+  readonly at_ms: number;
+  readonly charges: number;
+  readonly refusals: number;
+  /** Envelopes charged in it; `null` for hours. */
+  readonly active: number | null;
+}
+
+export interface SpendRow {
+  /** As `ctx.envelope.charge` was told, or method and path with ids replaced by `:id`; beyond a number of them, `(other)`. */
+  readonly reason: string;
+  readonly charges: number;
+  /** Net of refunds of such charges. */
+  readonly spent_micros: Micros;
+}
+
+export interface RefusalRow {
+  readonly limit: string;
+  readonly refusals: number;
+}
+
+/** Envelopes by the month of their first top-up or grant, and what they spent in each month since. UTC. */
+export interface CohortRow {
+  /** `2026-11` */
+  readonly cohort: string;
+  readonly month: string;
+  readonly active: number;
+  readonly credited_micros: Micros;
+  readonly spent_micros: Micros;
+}
+
+export interface EnvelopeSummary extends Sums {
+  readonly envelope_id: string;
+  readonly currency: string;
+  readonly balance_micros: Micros;
+  readonly applied_seq: number;
+  /** At least `applied_seq`; more where entries are still to come. */
+  readonly head_seq: number;
+  readonly frozen: boolean;
+  readonly first_at_ms: number;
+  readonly last_at_ms: number;
+}
+
+export type EnvelopeOrder = "recent" | "spent" | "balance";
+
+export interface EnvelopesInput {
+  readonly order: EnvelopeOrder;
+  /** Beginning of an envelope's id. */
+  readonly prefix?: string | undefined;
+  /** The last envelope of the page before, as it was then. */
+  readonly after?: { readonly value: number; readonly envelope_id: string } | undefined;
+  readonly limit: number;
+}
+
+export interface AggregateEvent extends MirrorEntry {
+  readonly envelope_id: string;
+}
+
+export interface EventsInput extends Period {
+  /** Opaque; from the page before. Newest first. */
+  readonly cursor?: string | undefined;
+  readonly limit: number;
+}
+
+export interface EventsPage {
+  readonly events: readonly AggregateEvent[];
+  readonly cursor: string | null;
+}
+
+/** One difference that a proof found. `what` names the figure; both sides as numbers. */
+export interface Difference {
+  readonly envelope_id: string | null;
+  readonly what: string;
+  readonly expected: number;
+  readonly found: number;
+}
+
+/** One page of a proof: the shard's copies against the envelopes themselves, each at the entry the copy stands at. */
+export interface ProofPage {
+  readonly envelopes: number;
+  readonly entries: number;
+  readonly behind: number;
+  readonly differences: readonly Difference[];
+  /** `null` at the end; the last page also compares the sums over envelopes, roll-ups and raw events with each other. */
+  readonly cursor: string | null;
+}
+
+/** One page of a rebuild: envelopes that were asked to send everything again. */
+export interface RebuildPage {
+  readonly asked: number;
+  readonly unreachable: readonly string[];
+  readonly cursor: string | null;
+}
+
+export interface ShardHealth {
+  readonly shard: string;
+  readonly envelopes: number;
+  readonly entries: number;
+  readonly behind: number;
+  readonly lag_ms: number;
+  readonly last_batch_at_ms: number | null;
+  /** Batches that did not follow on what was known, and so were asked for again. */
+  readonly gaps: number;
+  readonly duplicates: number;
+  readonly raw_events: number;
+  readonly raw_since_ms: number | null;
+  readonly database_bytes: number;
+}
+
+/** What an envelope's own ledger says, up to an entry. */
+export interface LedgerSums extends Sums {
+  readonly seq: number;
+  readonly balance_micros: Micros;
+  /** Number of the newest entry. */
+  readonly head_seq: number;
 }
 
 /** The remote face of an `EnvelopeAggregate` shard. */
 export interface AggregateApi {
   mirror(batch: MirrorBatch): Promise<MirrorOutcome>;
   overview(): Promise<Overview>;
+  series(input: Period & { readonly step: "hour" | "day" }): Promise<readonly SeriesPoint[]>;
+  spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]>;
+  refusals(input: Period): Promise<readonly RefusalRow[]>;
+  cohorts(): Promise<readonly CohortRow[]>;
+  envelopes(input: EnvelopesInput): Promise<readonly EnvelopeSummary[]>;
+  envelope(input: { readonly envelope_id: string }): Promise<EnvelopeSummary | null>;
+  /** Raw events, as long as they are kept. */
+  events(input: EventsInput): Promise<EventsPage>;
+  health(): Promise<ShardHealth>;
+  prove(input: { readonly cursor: string | null; readonly limit: number }): Promise<ProofPage>;
+  /** With `cursor: null`, forgets all it copied (not whose copies it had) and begins anew. */
+  rebuild(input: {
+    readonly cursor: string | null;
+    readonly limit: number;
+    /** Envelopes it may not know of. */
+    readonly also?: readonly string[];
+  }): Promise<RebuildPage>;
+  /** One statement that reads. Whatever it does is rolled back. */
+  query(input: ReadQuery): Promise<QueryOutcome>;
+}
+
+/** One statement and its bindings, to be read with. */
+export interface ReadQuery {
+  readonly statement: string;
+  readonly bindings?: readonly (string | number | null)[];
+}
+
+export type QueryOutcome =
+  | {
+      readonly outcome: "rows";
+      readonly columns: readonly string[];
+      readonly rows: readonly (readonly (string | number | null)[])[];
+      /** More rows than are answered. */
+      readonly truncated: boolean;
+      readonly rows_read: number;
+      readonly duration_ms: number;
+    }
+  /** Not one statement that only reads, or SQLite's own words. */
+  | { readonly outcome: "invalid"; readonly detail: string };
+
+/** Who did something to an envelope that is not its holder's daily business. Append-only, and each line seals the one before it. */
+export interface AuditLine {
+  readonly audit_id: number;
+  readonly at_ms: number;
+  /** `owner` for the secret, `access:<subject>` for Cloudflare Access; `system`. */
+  readonly actor: string;
+  readonly action: string;
+  readonly reason: string | null;
+  /** JSON: what was so before, and after. */
+  readonly before: string | null;
+  readonly after: string | null;
+  /** Base62 SHA-256 over the line before's `hash` and this line. */
+  readonly hash: string;
+}
+
+/** Sent with what an owner does to an envelope: written down in the same transaction. */
+export interface Audited {
+  readonly by?: { readonly actor: string; readonly reason: string | null } | undefined;
 }
 
 /** Longest metadata accepted, in characters: an entry must stay far below the 2 MB a row may take. */
