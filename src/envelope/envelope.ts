@@ -4,12 +4,10 @@
  * answer back until the write is durable. Every public method is remote API.
  */
 import { DurableObject } from "cloudflare:workers";
-import { bookPayment } from "../booking.js";
 import type {
   AdmitInput,
   AdmitOutcome,
   Asked,
-  AutoTopUpRules,
   AutoTopUpState,
   BearInput,
   BeginTopUpInput,
@@ -29,7 +27,6 @@ import type {
   LimitedCredential,
   LoginOutcome,
   NoteTopUpInput,
-  PaymentFacts,
   PaymentOutcome,
   PaymentReport,
   PaymentState,
@@ -38,7 +35,6 @@ import type {
   ReleaseOutcome,
   ReturnedInput,
   ReturnedOutcome,
-  Reversal,
   RotateInput,
   RotateOutcome,
   SetAutoTopUpInput,
@@ -50,30 +46,18 @@ import type {
 } from "../contract.js";
 import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
-import { writeReference } from "../reference.js";
 import { randomBase62 } from "../secrets.js";
-import { ConfigurationError, keysOf } from "../settings.js";
-import { askForIntent, type IntentRequest } from "../stripe-intent.js";
-import { aggregateStub, directoryStub, envelopeStub } from "../stubs.js";
-import {
-  climbTopUp,
-  decideAutoTopUp,
-  decideSending,
-  decideTopUp,
-  failureOf,
-  isLow,
-  nextTryMs,
-  standing,
-  type TopUpState,
-} from "./auto-topup.js";
+import { aggregateStub } from "../stubs.js";
+import { decideTopUp } from "./auto-topup.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
-import { available, balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
+import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
 import { nextAttemptMs, shipEntries } from "./outbox.js";
 import { decidePayment } from "./payments.js";
 import { Store } from "./store.js";
-import { type DueTopUp, TopUps } from "./topups.js";
+import { TopUpDesk } from "./topup-desk.js";
+import { TopUps } from "./topups.js";
 
 /** How long a token stays valid once its successor was used: enough for requests under way in other tabs. */
 const CREDENTIAL_GRACE_MS = 15 * 60_000;
@@ -84,6 +68,7 @@ const MIRROR_DELAY_MS = 1_000;
 export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #store: Store;
   readonly #topups: TopUps;
+  readonly #desk: TopUpDesk;
   /** When the alarm goes off. Unknown on waking, so that the first write arms it again: a lost alarm delays work, never stops it. */
   #alarmAt: number | undefined;
   #failedShipments = 0;
@@ -92,6 +77,13 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     super(ctx, env);
     this.#store = new Store(ctx.storage);
     this.#topups = new TopUps(ctx.storage);
+    this.#desk = new TopUpDesk(this.#store, this.#topups, {
+      env,
+      name: () => this.#name(),
+      now: () => this.#now(),
+      report: (report) => this.report(report),
+      armAlarm: (delay_ms) => this.#armAlarm(delay_ms),
+    });
   }
 
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
@@ -111,11 +103,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       now,
     );
     if ("outcome" in decision) {
-      this.#topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      this.#desk.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
       return decision.outcome;
     }
     const entry = this.#append(decision.write, now);
-    this.#topUpIfLow(input, undefined, now);
+    this.#desk.topUpIfLow(input, undefined, now);
     return { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...balances(this.#store.account(now)) };
   }
 
@@ -136,11 +128,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       now,
     );
     if ("outcome" in decision) {
-      this.#topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      this.#desk.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
       return decision.outcome;
     }
     const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#store.openHold(input, now));
-    this.#topUpIfLow(input, undefined, now);
+    this.#desk.topUpIfLow(input, undefined, now);
     return { outcome: "held", hold_id, expires_at_ms, ...balances(this.#store.account(now)) };
   }
 
@@ -163,7 +155,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     });
     const { currency } = this.#store.head;
     const refused = decision.outcome?.outcome === "refused" ? input.amount_micros : undefined;
-    if (currency !== null) this.#topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);
+    if (currency !== null) this.#desk.topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);
     if (decision.outcome !== undefined) return decision.outcome;
     const amount_micros = entry ? taken(entry) : ZERO;
     return { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...balances(this.#store.account(now)) };
@@ -215,7 +207,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const known = this.#store.paymentFile(payment_id);
     const decision = decidePayment(this.#store.account(now), known, report);
     if ("outcome" in decision) {
-      this.#tellTopUp(report, now);
+      this.#desk.tell(report, now);
       return decision.outcome;
     }
     const { file, writes } = decision;
@@ -224,11 +216,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       const written = writes.map((draft) => ({ ...this.#store.append(draft, now), kind: draft.kind }));
       const credit = written.find(({ kind }) => kind === "topup");
       this.#store.filePayment(payment_id, file, credit?.seq ?? null, now);
-      this.#tellTopUp(report, now);
+      this.#desk.tell(report, now);
       const { reversal } = report;
       // Only news: what the owner knew of when they enabled it again does not stop it again.
       if (reversal !== undefined && !known.reversals.some((one) => one.reversal_id === reversal.reversal_id)) {
-        this.#stopTopUps(payment_id, reversal.kind, now);
+        this.#desk.stop(payment_id, reversal.kind, now);
       }
       return written;
     });
@@ -291,7 +283,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       ),
       windows: [],
       limited_sessions: limited ? [] : this.#store.limitedSessions(now),
-      autoTopUp: this.#autoTopUp(),
+      autoTopUp: this.#desk.state(),
     };
   }
 
@@ -344,7 +336,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   async noteTopUp(input: NoteTopUpInput): Promise<TopUp | null> {
     if (!this.#store.exists) return null;
     const { attempt, ...told } = input;
-    return this.#climbTopUp(attempt, told, this.#now()) ?? null;
+    return this.#desk.climb(attempt, told, this.#now()) ?? null;
   }
 
   async topUps(input: { readonly limit: number }): Promise<readonly TopUp[]> {
@@ -355,17 +347,17 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const now = this.#now();
     if (!input.enabled) {
       if (this.#store.exists) this.#topups.disable(now);
-      return this.#autoTopUp();
+      return this.#desk.state();
     }
     const before = this.#store.exists ? this.#topups.saved() : undefined;
     const same = before?.customer === input.customer && before.payment_method === input.payment_method;
     // Said again, it changes nothing: the declines so far go on counting.
-    if (same && before.enabled && this.#autoTopUp()?.stopped === null) return this.#autoTopUp();
+    if (same && before.enabled && this.#desk.state()?.stopped === null) return this.#desk.state();
     this.#store.transaction(() => {
       this.#store.create(this.#name(), input.currency, now);
       this.#topups.enable(input, now);
     });
-    return this.#autoTopUp();
+    return this.#desk.state();
   }
 
   /** The one alarm of all that is to be done later. At-least-once is enough for each: done again, it changes nothing. */
@@ -374,7 +366,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     this.#alarmAt = 0;
     const delays: (number | undefined)[] = [];
     try {
-      delays.push(await this.#mirror(), await this.#sendTopUp());
+      delays.push(await this.#mirror(), await this.#desk.send());
     } finally {
       this.#alarmAt = undefined;
     }
@@ -394,152 +386,6 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       this.#failedShipments += 1;
       console.error("with-envelope: mirroring will be retried", error);
       return nextAttemptMs(this.#failedShipments, Math.random());
-    }
-  }
-
-  /** Asks Stripe for the attempt under way, when it is due. Answers in how many milliseconds to come back. */
-  async #sendTopUp(): Promise<number | undefined> {
-    const now = this.#now();
-    const due = this.#store.exists ? this.#topups.inFlight() : undefined;
-    if (due === undefined) return undefined;
-    if (due.next_try_ms > now) return due.next_try_ms - now;
-    try {
-      await this.#send(due, now);
-    } catch (error) {
-      // Only what it is called: an error may quote the request.
-      const what = error instanceof ConfigurationError ? error.message : String((error as Error | undefined)?.name);
-      console.error("with-envelope: a top-up will be retried:", what);
-    }
-    const left = this.#topups.inFlight();
-    return left && Math.max(0, left.next_try_ms - this.#now());
-  }
-
-  async #send(due: DueTopUp, now: number): Promise<void> {
-    // Also when another card was named since: the one this attempt would charge is no longer the one to be charged.
-    const unwanted = this.#isUnwanted(now) || due.topup_id <= (this.#topups.saved()?.since_topup_id ?? 0);
-    const decision = decideSending({ ...due, unwanted }, now);
-    if (decision !== "ask") {
-      this.#climbTopUp(due.attempt, { ...NO_ANSWER, status: "FAILED", failure: decision.giveUp }, now);
-      return;
-    }
-    const next = nextTryMs({ payment_id: due.payment_id, tries: due.tries + 1 }, Math.random());
-    const request = this.#requestOf(due);
-    // Stored first: the platform holds the call back until this is durable.
-    this.#topups.noteTry(due, request, now + next, now);
-    const answer = await askForIntent(this.env, request);
-    switch (answer.outcome) {
-      case "paid":
-        await this.#bookTopUp(due.attempt, request.reference, answer.payment_id, answer.facts);
-        return;
-      case "pending":
-        this.#climbTopUp(due.attempt, { ...NO_ANSWER, payment_id: answer.payment_id }, this.#now());
-        return;
-      case "declined": {
-        const { payment_id, code } = answer;
-        const told: TopUpState = { status: "FAILED", payment_id, failure: failureOf(code), code };
-        this.#climbTopUp(due.attempt, told, this.#now());
-        return;
-      }
-      case "rejected":
-        this.#climbTopUp(
-          due.attempt,
-          { status: "FAILED", payment_id: null, failure: "rejected", code: answer.code },
-          this.#now(),
-        );
-        return;
-      case "unknown":
-        console.error("with-envelope: a top-up will be asked for again with the same key:", answer.code);
-    }
-  }
-
-  #requestOf(due: DueTopUp): IntentRequest {
-    const { attempt, amount_micros, currency, customer, payment_method, payment_id } = due;
-    const reference = due.reference ?? writeReference(keysOf(this.env).reference, this.#name());
-    return { attempt, amount_micros, currency, reference, payment_id, card: { customer, payment_method } };
-  }
-
-  /** Whether charging the card was called off since the attempt was decided on. */
-  #isUnwanted(now: number): boolean {
-    const saved = this.#topups.saved();
-    const { frozen } = this.#store.account(now);
-    return !saved?.enabled || saved.stopped !== null || frozen || this.#store.head.open_disputes > 0;
-  }
-
-  /** As the webhook books it: whichever comes first credits, the other finds it done. */
-  async #bookTopUp(attempt: string, reference: string, payment_id: string, payment: PaymentFacts): Promise<void> {
-    const { env } = this;
-    const own = this.#name();
-    const report = { payment_id, currency: payment.currency, payment, topup: { attempt, code: null } };
-    await bookPayment(
-      {
-        reference: { envelopeId: own, locationHint: undefined, binding: undefined },
-        client_reference_id: reference,
-        report,
-      },
-      {
-        claim: (id, envelope_id) => directoryStub(env, id).claim({ payment_id: id, envelope_id }),
-        settle: (settled) => directoryStub(env, settled.payment_id).settle(settled),
-        recordUnclaimed: (unclaimed) => directoryStub(env, unclaimed.payment_id).recordUnclaimed(unclaimed),
-        report: (id, told) => (id === own ? this.report(told) : envelopeStub(env, id).report(told)),
-      },
-    );
-    // Should the owner have given it to another envelope, this attempt has ended all the same.
-    this.#climbTopUp(attempt, { ...NO_ANSWER, status: "SUCCEEDED", payment_id }, this.#now());
-  }
-
-  /** Decides on a top-up in the turn of the charge that made it due, and stores it in the same turn. */
-  #topUpIfLow(
-    { auto_topup: rules, currency }: { readonly auto_topup?: AutoTopUpRules | undefined; readonly currency: string },
-    refused: Micros | undefined,
-    now: number,
-  ): void {
-    if (rules === undefined || !this.#store.exists) return;
-    const account = this.#store.account(now);
-    if (!isLow(rules, available(account), refused)) return;
-    const saved = this.#topups.saved();
-    if (saved === undefined) return;
-    const { open_disputes } = this.#store.head;
-    const decision = decideAutoTopUp(
-      { account, open_disputes, saved, attempts: this.#topups.attempts(), currency },
-      rules,
-      now,
-    );
-    if ("no" in decision) return;
-    const { charge_micros: amount_micros } = decision;
-    this.#topups.begin({ attempt: randomBase62(22), amount_micros, currency, card: saved }, now);
-    this.#armAlarm(0);
-  }
-
-  #autoTopUp(): AutoTopUpState | null {
-    const saved = this.#store.exists ? this.#topups.saved() : undefined;
-    return saved === undefined ? null : standing(saved, this.#topups.attempts());
-  }
-
-  /** What a payment's news means for the top-up it belongs to. */
-  #tellTopUp({ payment_id, payment, topup }: PaymentReport, now: number): void {
-    if (payment === undefined || payment.state === "pending" || !this.#store.exists) return;
-    const code = topup?.code ?? null;
-    const told: TopUpState =
-      payment.state === "paid"
-        ? { status: "SUCCEEDED", payment_id, failure: null, code: null }
-        : { status: "FAILED", payment_id, failure: failureOf(code), code };
-    this.#climbTopUp(topup?.attempt, told, now);
-  }
-
-  #climbTopUp(attempt: string | undefined, told: TopUpState, now: number): TopUp | undefined {
-    const known = this.#topups.find(told.payment_id, attempt);
-    const changed = known && climbTopUp(known, told);
-    if (known === undefined || changed === undefined) return known;
-    this.#topups.file(known.topup_id, changed, now);
-    return { ...known, ...changed };
-  }
-
-  /** Money that was charged without its holder was called back: no more of it until somebody has looked. */
-  #stopTopUps(payment_id: string, kind: Reversal["kind"], now: number): void {
-    if (kind === "dispute") this.#topups.stop("dispute", now);
-    if (kind === "warning") this.#topups.stop("fraud_warning", now);
-    if (kind === "refund" && this.#topups.find(payment_id, undefined)?.origin === "auto") {
-      this.#topups.stop("refund", now);
     }
   }
 
@@ -655,5 +501,4 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 }
 
-const NO_ANSWER = { status: "PENDING", payment_id: null, failure: null, code: null } as const satisfies TopUpState;
 const NOTHING = { balance_micros: ZERO, available_micros: ZERO } as const;

@@ -1,0 +1,202 @@
+/**
+ * Top-ups from a saved card: the decision in the turn of a charge, the asking of Stripe in the alarm, and what its answers
+ * mean. The rules are in auto-topup.ts, the rows in topups.ts; here is only their order.
+ */
+import { bookPayment } from "../booking.js";
+import type {
+  AutoTopUpRules,
+  AutoTopUpState,
+  PaymentFacts,
+  PaymentOutcome,
+  PaymentReport,
+  Reversal,
+  TopUp,
+} from "../contract.js";
+import type { Micros } from "../money.js";
+import { writeReference } from "../reference.js";
+import { randomBase62 } from "../secrets.js";
+import { ConfigurationError, keysOf } from "../settings.js";
+import { askForIntent, type IntentRequest } from "../stripe-intent.js";
+import { directoryStub, envelopeStub } from "../stubs.js";
+import {
+  climbTopUp,
+  decideAutoTopUp,
+  decideSending,
+  failureOf,
+  isLow,
+  nextTryMs,
+  standing,
+  type TopUpState,
+} from "./auto-topup.js";
+import { available } from "./ledger.js";
+import type { Store } from "./store.js";
+import type { DueTopUp, TopUps } from "./topups.js";
+
+/** What of its envelope it needs besides the rows. */
+interface DeskPorts {
+  readonly env: Cloudflare.Env;
+  readonly name: () => string;
+  readonly now: () => number;
+  readonly report: (report: PaymentReport) => Promise<PaymentOutcome>;
+  readonly armAlarm: (delay_ms: number) => void;
+}
+
+export class TopUpDesk {
+  readonly #store: Store;
+  readonly #topups: TopUps;
+  readonly #ports: DeskPorts;
+
+  constructor(store: Store, topups: TopUps, ports: DeskPorts) {
+    this.#store = store;
+    this.#topups = topups;
+    this.#ports = ports;
+  }
+
+  /** Asks Stripe for the attempt under way, when it is due. Answers in how many milliseconds to come back. */
+  async send(): Promise<number | undefined> {
+    const now = this.#ports.now();
+    const due = this.#store.exists ? this.#topups.inFlight() : undefined;
+    if (due === undefined) return undefined;
+    if (due.next_try_ms > now) return due.next_try_ms - now;
+    try {
+      await this.#ask(due, now);
+    } catch (error) {
+      // Only what it is called: an error may quote the request.
+      const what = error instanceof ConfigurationError ? error.message : String((error as Error | undefined)?.name);
+      console.error("with-envelope: a top-up will be retried:", what);
+    }
+    const left = this.#topups.inFlight();
+    return left && Math.max(0, left.next_try_ms - this.#ports.now());
+  }
+
+  async #ask(due: DueTopUp, now: number): Promise<void> {
+    // Also when another card was named since: the one this attempt would charge is no longer the one to be charged.
+    const unwanted = this.#isUnwanted(now) || due.topup_id <= (this.#topups.saved()?.since_topup_id ?? 0);
+    const decision = decideSending({ ...due, unwanted }, now);
+    if (decision !== "ask") {
+      this.climb(due.attempt, { ...NO_ANSWER, status: "FAILED", failure: decision.giveUp }, now);
+      return;
+    }
+    const next = nextTryMs({ payment_id: due.payment_id, tries: due.tries + 1 }, Math.random());
+    const request = this.#requestOf(due);
+    // Stored first: the platform holds the call back until this is durable.
+    this.#topups.noteTry(due, request, now + next, now);
+    const answer = await askForIntent(this.#ports.env, request);
+    switch (answer.outcome) {
+      case "paid":
+        await this.#bookTopUp(due.attempt, request.reference, answer.payment_id, answer.facts);
+        return;
+      case "pending":
+        this.climb(due.attempt, { ...NO_ANSWER, payment_id: answer.payment_id }, this.#ports.now());
+        return;
+      case "declined": {
+        const { payment_id, code } = answer;
+        const told: TopUpState = { status: "FAILED", payment_id, failure: failureOf(code), code };
+        this.climb(due.attempt, told, this.#ports.now());
+        return;
+      }
+      case "rejected":
+        this.climb(
+          due.attempt,
+          { status: "FAILED", payment_id: null, failure: "rejected", code: answer.code },
+          this.#ports.now(),
+        );
+        return;
+      case "unknown":
+        console.error("with-envelope: a top-up will be asked for again with the same key:", answer.code);
+    }
+  }
+
+  #requestOf(due: DueTopUp): IntentRequest {
+    const { attempt, amount_micros, currency, customer, payment_method, payment_id } = due;
+    const reference = due.reference ?? writeReference(keysOf(this.#ports.env).reference, this.#ports.name());
+    return { attempt, amount_micros, currency, reference, payment_id, card: { customer, payment_method } };
+  }
+
+  /** Whether charging the card was called off since the attempt was decided on. */
+  #isUnwanted(now: number): boolean {
+    const saved = this.#topups.saved();
+    const { frozen } = this.#store.account(now);
+    return !saved?.enabled || saved.stopped !== null || frozen || this.#store.head.open_disputes > 0;
+  }
+
+  /** As the webhook books it: whichever comes first credits, the other finds it done. */
+  async #bookTopUp(attempt: string, reference: string, payment_id: string, payment: PaymentFacts): Promise<void> {
+    const { env } = this.#ports;
+    const own = this.#ports.name();
+    const report = { payment_id, currency: payment.currency, payment, topup: { attempt, code: null } };
+    await bookPayment(
+      {
+        reference: { envelopeId: own, locationHint: undefined, binding: undefined },
+        client_reference_id: reference,
+        report,
+      },
+      {
+        claim: (id, envelope_id) => directoryStub(env, id).claim({ payment_id: id, envelope_id }),
+        settle: (settled) => directoryStub(env, settled.payment_id).settle(settled),
+        recordUnclaimed: (unclaimed) => directoryStub(env, unclaimed.payment_id).recordUnclaimed(unclaimed),
+        report: (id, told) => (id === own ? this.#ports.report(told) : envelopeStub(env, id).report(told)),
+      },
+    );
+    // Should the owner have given it to another envelope, this attempt has ended all the same.
+    this.climb(attempt, { ...NO_ANSWER, status: "SUCCEEDED", payment_id }, this.#ports.now());
+  }
+
+  /** Decides on a top-up in the turn of the charge that made it due, and stores it in the same turn. */
+  topUpIfLow(
+    { auto_topup: rules, currency }: { readonly auto_topup?: AutoTopUpRules | undefined; readonly currency: string },
+    refused: Micros | undefined,
+    now: number,
+  ): void {
+    if (rules === undefined || !this.#store.exists) return;
+    const account = this.#store.account(now);
+    if (!isLow(rules, available(account), refused)) return;
+    const saved = this.#topups.saved();
+    if (saved === undefined) return;
+    const { open_disputes } = this.#store.head;
+    const decision = decideAutoTopUp(
+      { account, open_disputes, saved, attempts: this.#topups.attempts(), currency },
+      rules,
+      now,
+    );
+    if ("no" in decision) return;
+    const { charge_micros: amount_micros } = decision;
+    this.#topups.begin({ attempt: randomBase62(22), amount_micros, currency, card: saved }, now);
+    this.#ports.armAlarm(0);
+  }
+
+  state(): AutoTopUpState | null {
+    const saved = this.#store.exists ? this.#topups.saved() : undefined;
+    return saved === undefined ? null : standing(saved, this.#topups.attempts());
+  }
+
+  /** What a payment's news means for the top-up it belongs to. */
+  tell({ payment_id, payment, topup }: PaymentReport, now: number): void {
+    if (payment === undefined || payment.state === "pending" || !this.#store.exists) return;
+    const code = topup?.code ?? null;
+    const told: TopUpState =
+      payment.state === "paid"
+        ? { status: "SUCCEEDED", payment_id, failure: null, code: null }
+        : { status: "FAILED", payment_id, failure: failureOf(code), code };
+    this.climb(topup?.attempt, told, now);
+  }
+
+  climb(attempt: string | undefined, told: TopUpState, now: number): TopUp | undefined {
+    const known = this.#topups.find(told.payment_id, attempt);
+    const changed = known && climbTopUp(known, told);
+    if (known === undefined || changed === undefined) return known;
+    this.#topups.file(known.topup_id, changed, now);
+    return { ...known, ...changed };
+  }
+
+  /** Money that was charged without its holder was called back: no more of it until somebody has looked. */
+  stop(payment_id: string, kind: Reversal["kind"], now: number): void {
+    if (kind === "dispute") this.#topups.stop("dispute", now);
+    if (kind === "warning") this.#topups.stop("fraud_warning", now);
+    if (kind === "refund" && this.#topups.find(payment_id, undefined)?.origin === "auto") {
+      this.#topups.stop("refund", now);
+    }
+  }
+}
+
+const NO_ANSWER = { status: "PENDING", payment_id: null, failure: null, code: null } as const satisfies TopUpState;
