@@ -31,6 +31,11 @@ export async function claimCard(env: unknown, cards: readonly string[], envelope
   return { envelope_id: owner, blocked: false };
 }
 
+/** Under each of the secrets. Only from this envelope: another's claim stays. */
+export async function releaseCard(env: unknown, cards: readonly string[], envelope_id: string): Promise<void> {
+  for (const card of cards) await attempt(() => directoryStub(env, card).releaseCard({ card, envelope_id }));
+}
+
 export async function blockCard(env: unknown, card: string): Promise<void> {
   await attempt(() => directoryStub(env, card).blockCard({ card }));
 }

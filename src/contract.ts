@@ -432,6 +432,13 @@ export interface EnvelopeApi {
   keeps(input: { readonly cards: readonly string[] }): Promise<boolean>;
   /** Notes the session that a payment made into this envelope opens elsewhere. One per payment, and none once it was reversed. */
   bear(input: BearInput): Promise<LoginOutcome>;
+  /**
+   * Somebody else's browser came back from this payment: it opens nothing any more, and what it did is named, to be undone. Asked
+   * again, it names the same. Not when whoever came back holds this envelope.
+   */
+  shut(input: ShutInput): Promise<ShutOutcome>;
+  /** Counts a wrong answer to the question about the payment's card. After a few, the payment opens nothing. */
+  mistaken(input: { readonly payment_id: string; readonly card: string; readonly currency: string }): Promise<void>;
   /** Lets a limited session in. Asking again is answered the same. */
   admit(input: AdmitInput): Promise<AdmitOutcome>;
   /** Ends a limited session, or one that was not let in yet. */
@@ -451,12 +458,28 @@ export interface BornSession {
   readonly key_id: string;
 }
 
-/** What a refund, dispute or warning undoes besides money. Told with every report of one, so that an interrupted undoing is finished by the next. */
+/**
+ * What a refund, dispute or warning undoes besides money, or a payer who came back to a browser that did not start the payment.
+ * Told with every later report, so that an interrupted undoing is finished by the next.
+ */
 export interface Undo {
   readonly sessions: readonly BornSession[];
   /** The card must open nothing any more. */
   readonly card: string | null;
+  /** The card was kept by this payment and no longer is: others may keep it. */
+  readonly forget?: string | null;
 }
+
+export interface ShutInput {
+  readonly payment_id: string;
+  readonly currency: string;
+  /** Keyed hashes, the newest first; none where the payment's card tells nothing. */
+  readonly cards: readonly string[];
+  /** Of the envelope itself; absent when the caller has none. */
+  readonly credential: Credential | undefined;
+}
+
+export type ShutOutcome = { readonly outcome: "shut"; readonly undo: Undo } | { readonly outcome: "holder" };
 
 export interface ReturnedInput {
   readonly payment_id: string;
@@ -466,7 +489,7 @@ export interface ReturnedInput {
   readonly credential: Credential | undefined;
 }
 
-/** `used`: it opened a session already. `reversed`: there is a refund, dispute or warning on it. */
+/** `used`: it opened a session already. `reversed`: it opens nothing, because of a refund, dispute or warning, or because it was shut. */
 export interface ReturnedOutcome {
   readonly outcome: "open" | "used" | "reversed";
   /** The caller proved to hold this envelope, with a credential that is not about to end. */
@@ -569,6 +592,8 @@ export interface DirectoryApi {
   assign(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<AssignOutcome>;
   /** Whose a card is. With an envelope: its, unless it is another's already. */
   claimCard(input: { readonly card: string; readonly envelope_id: string | null }): Promise<CardOutcome>;
+  /** The envelope keeps the card no longer; nothing happens where another has it. */
+  releaseCard(input: { readonly card: string; readonly envelope_id: string }): Promise<void>;
   /** The card opens nothing any more, whoever has it or will claim it. */
   blockCard(input: { readonly card: string }): Promise<void>;
 }

@@ -174,6 +174,15 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
     };
   }
 
+  async releaseCard(input: { readonly card: string; readonly envelope_id: string }): Promise<void> {
+    if (!hasSchema(this.ctx.storage)) return;
+    this.#sql.exec(
+      "UPDATE card SET envelope_id = NULL WHERE card = ? AND envelope_id = ?",
+      input.card,
+      input.envelope_id,
+    );
+  }
+
   async blockCard(input: { readonly card: string }): Promise<void> {
     this.#create();
     const now = Date.now();

@@ -40,6 +40,8 @@ import type {
   SetAutoTopUpInput,
   SettleInput,
   SettleOutcome,
+  ShutInput,
+  ShutOutcome,
   StateOutcome,
   TopUp,
   Undo,
@@ -195,9 +197,14 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }> {
     const outcome = this.#report(report);
-    if (report.reversal === undefined) return outcome;
-    const undo = undoOf(this.#store.paymentFile(report.payment_id), this.#store.paymentLogin(report.payment_id));
+    const undo = this.#undo(report.payment_id);
     return undo === undefined ? outcome : { ...outcome, undo };
+  }
+
+  #undo(payment_id: string): Undo | undefined {
+    const login = this.#store.paymentLogin(payment_id);
+    if (login === undefined) return undefined;
+    return undoOf(this.#store.paymentFile(payment_id), login, this.#store.keepsCard([login.card]));
   }
 
   /** Files what Stripe says of a payment; its row, its entries and the new balance are one transaction. */
@@ -412,6 +419,31 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async bear(input: BearInput): Promise<LoginOutcome> {
     return this.#login(input.payment_id, input.card, input.session);
+  }
+
+  async shut(input: ShutInput): Promise<ShutOutcome> {
+    const { payment_id, currency, cards, credential } = input;
+    const now = this.#now();
+    if (credential !== undefined && this.#holds(credential, now)) return { outcome: "holder" };
+    // Also before the payment is booked here: whoever waits for that must find it shut.
+    this.#store.transaction(() => {
+      this.#store.create(this.#name(), currency, now);
+      this.#store.shutPaymentLogin(payment_id, cards[0] ?? "", now);
+    });
+    return { outcome: "shut", undo: this.#undo(payment_id) ?? { sessions: [], card: null } };
+  }
+
+  async mistaken(input: {
+    readonly payment_id: string;
+    readonly card: string;
+    readonly currency: string;
+  }): Promise<void> {
+    const { payment_id, card, currency } = input;
+    const now = this.#now();
+    this.#store.transaction(() => {
+      this.#store.create(this.#name(), currency, now);
+      this.#store.countMistake(payment_id, card, now);
+    });
   }
 
   async admit(input: AdmitInput): Promise<AdmitOutcome> {

@@ -10,8 +10,13 @@ import type { PaymentFile } from "./payments.js";
 
 /** What a payment was used for besides its money. */
 export interface PaymentLogin {
+  /** Keyed hash; empty where the payment was shut and its card tells nothing. */
   readonly card: string;
   readonly session: BornSession | undefined;
+  /** Somebody else's browser came back from it: for ever. */
+  readonly shut: boolean;
+  /** Wrong answers to the question about its card. */
+  readonly mistakes: number;
 }
 
 export interface StoredLimited {
@@ -23,10 +28,14 @@ export interface StoredLimited {
 
 const LIMITED_SESSION_MS = 24 * 3_600_000;
 
+/** Of ten thousand answers. Enough for a payer who mistypes. */
+const MISTAKES_MAX = 5;
+
 export function standingOf(file: PaymentFile, login: PaymentLogin | undefined): ReturnedOutcome["outcome"] {
   // Whatever became of it: a refund that failed, a dispute that was won and an inquiry are doubts about who paid.
-  if (file.disowned || file.reversals.length > 0) return "reversed";
-  return login?.session === undefined ? "open" : "used";
+  if (file.disowned || file.reversals.length > 0 || login?.shut) return "reversed";
+  if (login?.session !== undefined) return "used";
+  return (login?.mistakes ?? 0) < MISTAKES_MAX ? "open" : "reversed";
 }
 
 /**
@@ -48,11 +57,22 @@ function isSame(one: BornSession | undefined, other: BornSession): boolean {
   return one?.envelope_id === other.envelope_id && one.key_id === other.key_id;
 }
 
-/** `undefined` when there is nothing to undo. A warning or dispute is about the card; a refund only about its payment. */
-export function undoOf(file: PaymentFile, login: PaymentLogin | undefined): Undo | undefined {
+/**
+ * `undefined` when there is nothing to undo. A warning or dispute is about the card; a refund only about its payment. A payment
+ * that was shut says nothing against its card: only that the one who kept it with this payment may not have it.
+ *
+ * @param keeps the envelope keeps the card for another payment's sake
+ */
+export function undoOf(file: PaymentFile, login: PaymentLogin | undefined, keeps: boolean): Undo | undefined {
   if (login === undefined || standingOf(file, login) !== "reversed") return undefined;
+  const { session, shut } = login;
+  const card = login.card === "" ? null : login.card;
   const suspect = file.reversals.some(({ kind }) => kind === "dispute" || kind === "warning");
-  return { sessions: login.session === undefined ? [] : [login.session], card: suspect ? login.card : null };
+  return {
+    sessions: session === undefined ? [] : [session],
+    card: suspect ? card : null,
+    forget: shut && !keeps ? card : null,
+  };
 }
 
 export function judgeLimited(

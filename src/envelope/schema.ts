@@ -172,4 +172,8 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
     at_ms INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  ALTER TABLE payment_login ADD COLUMN shut_at_ms INTEGER;
+  ALTER TABLE payment_login ADD COLUMN mistakes INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

@@ -388,11 +388,42 @@ export class Store {
   paymentLogin(payment_id: string): PaymentLogin | undefined {
     if (!this.exists) return undefined;
     const [row] = this.#sql
-      .exec("SELECT card, session_envelope_id, session_key_id FROM payment_login WHERE payment_id = ?", payment_id)
-      .toArray() as { card: string; session_envelope_id: string | null; session_key_id: string | null }[];
+      .exec(
+        "SELECT card, session_envelope_id, session_key_id, shut_at_ms, mistakes FROM payment_login WHERE payment_id = ?",
+        payment_id,
+      )
+      .toArray() as {
+      card: string;
+      session_envelope_id: string | null;
+      session_key_id: string | null;
+      shut_at_ms: number | null;
+      mistakes: number;
+    }[];
     if (row === undefined) return undefined;
-    const { card, session_envelope_id: envelope_id, session_key_id: key_id } = row;
-    return { card, session: envelope_id === null || key_id === null ? undefined : { envelope_id, key_id } };
+    const { card, session_envelope_id: envelope_id, session_key_id: key_id, shut_at_ms, mistakes } = row;
+    const session = envelope_id === null || key_id === null ? undefined : { envelope_id, key_id };
+    return { card, session, shut: shut_at_ms !== null, mistakes };
+  }
+
+  /** For ever. What it kept is forgotten in the same turn; the session it bore stays named, to be ended. */
+  shutPaymentLogin(payment_id: string, card: string, now_ms: number): void {
+    this.#sql.exec(
+      `INSERT INTO payment_login (payment_id, card, at_ms, shut_at_ms) VALUES (?1, ?2, ?3, ?3)
+       ON CONFLICT (payment_id) DO UPDATE SET shut_at_ms = coalesce(shut_at_ms, excluded.shut_at_ms), kept = 0`,
+      payment_id,
+      card,
+      now_ms,
+    );
+  }
+
+  countMistake(payment_id: string, card: string, now_ms: number): void {
+    this.#sql.exec(
+      `INSERT INTO payment_login (payment_id, card, at_ms, mistakes) VALUES (?, ?, ?, 1)
+       ON CONFLICT (payment_id) DO UPDATE SET mistakes = mistakes + 1`,
+      payment_id,
+      card,
+      now_ms,
+    );
   }
 
   /** `used` is what the payment's card is to be, besides known: kept, or the opener of a session. */

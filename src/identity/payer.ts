@@ -20,6 +20,12 @@ const TICKET = /^([0-9A-Za-z]{8})([0-9A-Za-z]{22})$/;
 const TICKET_BYTES = 16;
 const TICKET_MS = 10 * 60_000;
 
+/**
+ * How long after an offer was shown it can be accepted. Stripe sends the payer's own browser back within seconds of the payment;
+ * where that is not the browser that was made the offer, it is there long before this is over, and shuts it (paid.ts).
+ */
+export const WAIT_SECONDS = 60;
+
 export function newNonce(): string {
   return randomBase62(NONCE_CHARS);
 }
@@ -58,10 +64,18 @@ export function writeTicket(keys: Keyring, offered: Offered, now_ms: number): st
   return expires + ticketCheck(keys[0], offered, expires);
 }
 
-export function isTicketFor(keys: Keyring, offered: Offered, text: string, now_ms: number): boolean {
+/** `early_ms`: how long it is still too early for. `undefined` for what is no ticket for this, or none any more. */
+export function readTicket(
+  keys: Keyring,
+  offered: Offered,
+  text: string,
+  now_ms: number,
+): { readonly early_ms: number } | undefined {
   const [, expires = "", check = ""] = TICKET.exec(text) ?? [];
   const genuine = keys.some((key) => equalConstantTime(ticketCheck(key, offered, expires), check));
-  return genuine && now_ms < numberFromBase62(expires);
+  if (!genuine) return undefined;
+  const left_ms = numberFromBase62(expires) - now_ms;
+  return left_ms > 0 ? { early_ms: Math.max(0, left_ms - TICKET_MS + WAIT_SECONDS * 1000) } : undefined;
 }
 
 function ticketCheck(key: Uint8Array, { kind, nonce, session_id, envelope_id }: Offered, expires: string): string {

@@ -19,7 +19,16 @@ export interface ReturnedPayment {
   readonly reference: Reference;
   /** The card's fingerprint with Stripe's mode; nothing else of a payer says who they are. */
   readonly card: string;
-  readonly last4: string | undefined;
+  /** What the payer is asked for. Never shown: whoever opened a link is not told with what card another paid it. */
+  readonly last4: string;
+}
+
+/** Whose payment a session is, whatever may be made of it. */
+export interface ReturnedSession {
+  readonly payment_id: string;
+  readonly reference: Reference;
+  /** As in `ReturnedPayment`; `undefined` where it says nothing about the payer. */
+  readonly card: string | undefined;
 }
 
 export type ReturnRefusal =
@@ -41,6 +50,30 @@ type Refused = { readonly outcome: "refused"; readonly reason: ReturnRefusal };
 
 export function isSessionId(text: string): boolean {
   return SESSION_ID.test(text);
+}
+
+/** A session that was paid with a reference of ours; its age and its kind do not matter. */
+export function readSessionOf(
+  session: unknown,
+  session_id: string,
+  keys: CreditRules["referenceKeys"],
+): ReturnedSession | undefined {
+  if (!isObject(session) || session["object"] !== "checkout.session" || session["id"] !== session_id) return undefined;
+  const { client_reference_id: text, payment_intent: intent } = session;
+  const reference = typeof text === "string" ? readReference(keys, text) : undefined;
+  if (reference === undefined || session["status"] !== "complete") return undefined;
+  if (!isObject(intent) || typeof intent["id"] !== "string") return undefined;
+  const charge = isObject(intent["latest_charge"]) ? intent["latest_charge"] : {};
+  const card = readCard(charge["payment_method_details"]);
+  return {
+    payment_id: intent["id"],
+    reference,
+    card: typeof card === "string" ? undefined : withMode(session, card.fingerprint),
+  };
+}
+
+function withMode(session: Json, fingerprint: string): string {
+  return `${session["livemode"] === true ? "live" : "test"}:${fingerprint}`;
 }
 
 export function readReturn(
@@ -65,12 +98,11 @@ export function readReturn(
   if (why !== undefined) return refused(why);
   const card = readCard(charge["payment_method_details"]);
   if (typeof card === "string") return refused(card);
-  const mode = session["livemode"] === true ? "live" : "test";
   return {
     outcome: "returned",
     payment_id: intent["id"],
     reference,
-    card: `${mode}:${card.fingerprint}`,
+    card: withMode(session, card.fingerprint),
     last4: card.last4,
   };
 }
@@ -104,15 +136,16 @@ const LASTING: readonly unknown[] = ["credit", "debit"];
 
 function readCard(
   details: unknown,
-): { readonly fingerprint: string; readonly last4: string | undefined } | "card" | "prepaid" | "unchecked" {
+): { readonly fingerprint: string; readonly last4: string } | "card" | "prepaid" | "unchecked" {
   const card = isObject(details) && details["type"] === "card" ? details["card"] : undefined;
   if (!isObject(card)) return "card";
   const { fingerprint, last4 } = card;
   // Null never matches null.
   if (typeof fingerprint !== "string" || !/^[0-9A-Za-z]{1,64}$/.test(fingerprint)) return "card";
+  if (typeof last4 !== "string" || !/^[0-9]{4}$/.test(last4)) return "card";
   if (!LASTING.includes(card["funding"])) return "prepaid";
   const checks = isObject(card["checks"]) ? card["checks"]["cvc_check"] : undefined;
   const secure = isObject(card["three_d_secure"]) ? card["three_d_secure"]["result"] : undefined;
   if (checks !== "pass" && secure !== "authenticated") return "unchecked";
-  return { fingerprint, last4: typeof last4 === "string" && /^[0-9]{4}$/.test(last4) ? last4 : undefined };
+  return { fingerprint, last4 };
 }

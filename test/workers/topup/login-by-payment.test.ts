@@ -6,6 +6,7 @@ import { boundNonce, cardHashes, limitedTokenFor } from "../../../src/identity/p
 import { limitedCredentialOf, readLimitedToken, readToken, writeLimitedToken } from "../../../src/identity/token.js";
 import { Envelope, EnvelopeDirectory, type EnvelopeOptions, envelopeOf, type Incident } from "../../../src/index.js";
 import { readReference } from "../../../src/reference.js";
+import { numberFromBase62 } from "../../../src/secrets.js";
 import { keysOf } from "../../../src/settings.js";
 import { directoryStub, envelopeStub } from "../../../src/stubs.js";
 import { StripeAccount } from "../../stripe/account.js";
@@ -59,6 +60,12 @@ function later(minutes: number): void {
   vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + minutes * 60_000 });
 }
 
+/** Until the offer of this page can be accepted: its ticket lasts ten minutes, and counts after the first. */
+function waitFor(html: string): void {
+  const from = numberFromBase62((formOf(html)["ticket"] ?? "").slice(0, 8)) - 9 * 60_000;
+  if (Number.isFinite(from) && Date.now() < from) vi.useFakeTimers({ toFake: ["Date"], now: from });
+}
+
 const put = <T extends object>(target: T, fields: Partial<T>): void => void Object.assign(target, fields);
 
 let cards = 0;
@@ -107,9 +114,10 @@ class Browser {
     return this.fetch("/paid", { method: "POST", body: new URLSearchParams(fields), headers });
   }
 
-  /** Sends the form that a page shows. */
-  async accepts(html: string): Promise<Response> {
-    return this.sends(formOf(html));
+  /** Waits as long as the page says, and sends its form, filled in by whoever has the card. */
+  async accepts(html: string, last4 = "4242"): Promise<Response> {
+    waitFor(html);
+    return this.sends({ ...formOf(html), last4 });
   }
 
   async me(): Promise<Me & { readonly limited?: boolean; readonly limited_sessions?: readonly unknown[] }> {
@@ -139,7 +147,8 @@ function formOf(html: string): Record<string, string> {
   );
 }
 
-const kindOf = (html: string): "open" | "remember" | "plain" | "again" => {
+const kindOf = (html: string): "open" | "remember" | "plain" | "again" | "foreign" => {
+  if (html.includes("started in another browser")) return "foreign";
   if (html.includes("Open it")) return "open";
   if (html.includes("Keep this card")) return "remember";
   return html.includes("Try again") ? "again" : "plain";
@@ -287,7 +296,8 @@ describe("a card of one's own", () => {
     expect(kindOf(await first.returns(await first.pays(card)))).toBe("plain");
 
     const offer = await second.returns(await second.pays(card, 300));
-    expect(offer).toContain("ending in 4242");
+    // Whoever sees the page has to know the digits, so it does not show them.
+    expect(offer).not.toContain("4242");
     expect(offer).not.toContain(first.envelopeId);
     expect(second.limited).toBeUndefined();
     expect(await second.me()).toMatchObject({ balance: 600, limited: false });
@@ -322,9 +332,11 @@ describe("a card of one's own", () => {
     // The friend knows the session and not the nonce; opened in the holder's browser, the page still only asks.
     const friend = new Browser();
     const gift = await pay(await browser.reference(), newCard());
-    expect(kindOf(await friend.returns(gift))).toBe("plain");
+    const other = await pay(await browser.reference(), newCard());
     expect(kindOf(await browser.returns(gift))).toBe("remember");
-    expect(kindOf(await browser.returns(gift))).toBe("remember");
+    expect(kindOf(await friend.returns(gift))).toBe("foreign");
+    expect(kindOf(await browser.returns(gift))).toBe("plain");
+    expect(kindOf(await browser.returns(other))).toBe("remember");
   });
 
   it("is forgotten, with all it opened, when the holder rotates the token", async () => {
@@ -403,7 +415,7 @@ describe("T48 payment-link phishing", () => {
 
     // The victim pays the attacker's genuine link with the known card, and comes back.
     const session = await pay(link, card, 500);
-    expect(kindOf(await victim.returns(session))).toBe("plain");
+    expect(kindOf(await victim.returns(session))).toBe("foreign");
     expect(await victim.me()).toMatchObject({ balance: 7072, limited: false });
 
     // The attacker's browser, which predecessors logged in here, has a gift and nothing else.
@@ -423,26 +435,23 @@ describe("T48 payment-link phishing", () => {
     const [attacker, victim] = [new Browser(), new Browser()];
     await victim.me();
     const session = await pay(await attacker.reference(), card);
-    expect(kindOf(await victim.returns(session))).toBe("plain");
+    expect(kindOf(await victim.returns(session))).toBe("foreign");
     const page = await victim.returns(await victim.pays(card));
     expect(kindOf(page)).toBe("remember");
     await victim.accepts(page);
     expect(kindOf(await victim.returns(await victim.pays(card)))).toBe("plain");
   });
 
-  it("a stolen session id without the nonce is nothing, and asks Stripe for nothing", async () => {
+  it("a stolen session id without the nonce opens nothing, also with a nonce of one's own", async () => {
     const card = newCard();
     await holder(card);
-    const { session, page } = await offered(card);
+    const { page } = await offered(card);
     const thief = new Browser();
     await thief.me();
     asked.length = 0;
-    expect(kindOf(await thief.returns(session))).toBe("plain");
     expect(kindOf(await (await thief.accepts(page)).text())).toBe("plain");
     expect(asked).toEqual([]);
-    // Not with a nonce of one's own either.
     await thief.reference();
-    expect(kindOf(await thief.returns(session))).toBe("plain");
     expect(kindOf(await (await thief.accepts(page)).text())).toBe("plain");
     expect(thief.limited).toBeUndefined();
   });
@@ -462,6 +471,7 @@ describe("T48 payment-link phishing", () => {
     await holder(card);
     const { browser, page } = await offered(card);
     const { ticket = "", session_id = "" } = formOf(page);
+    waitFor(page);
     const forged = await browser.sends({
       session_id,
       ticket: ticket.slice(0, -1) + (ticket.endsWith("0") ? "1" : "0"),
@@ -490,6 +500,202 @@ describe("T48 payment-link phishing", () => {
     const shown = await browser.fetch(`/paid?session_id=${session.id}`);
     expect(shown.headers.get("Content-Security-Policy")).toContain("frame-ancestors 'none'");
     expect(shown.headers.get("Cache-Control")).toContain("no-store");
+  });
+});
+
+describe("T48 who opened a link knows the paid session's id, and did not pay", () => {
+  /** The attacker sends the address of Stripe's page; the holder pays there, and Stripe sends the holder back. */
+  async function attack(card: Card, victimPays = 500) {
+    const attacker = new Browser();
+    const reference = await attacker.reference();
+    const before = account.events.length;
+    const session = await pay(reference, card, victimPays);
+    const said = account.events.slice(before);
+    /** Stripe says once more what it said of the payment. */
+    const again = async () => {
+      for (const event of said) expect((await site.webhook(event)).status).toBe(200);
+    };
+    return { attacker, session, again };
+  }
+  const cardOf = (session: Session) =>
+    cardHashes(keys.card, `test:${chargeOf(session).payment_method_details?.card?.fingerprint}`);
+  const keeperOf = async (session: Session) => {
+    const [card] = cardOf(session);
+    return directoryStub(env, card).claimCard({ card, envelope_id: null });
+  };
+
+  it("T48 the attack, the attacker first: the offer waits, the payer's own return shuts it", async () => {
+    const card = newCard();
+    const victim = await holder(card, 7072);
+    const { attacker, session } = await attack(card);
+    const page = await attacker.returns(session);
+    expect(kindOf(page)).toBe("open");
+    const early = await attacker.sends({ ...formOf(page), last4: "4242" });
+    expect([early.status, Number(early.headers.get("Retry-After"))]).toEqual([409, expect.closeTo(60, -1)]);
+    expect(kindOf(await victim.returns(session))).toBe("foreign");
+    expect(kindOf(await (await attacker.accepts(page)).text())).toBe("plain");
+    expect(kindOf(await attacker.returns(session))).toBe("plain");
+    expect([attacker.limited, (await victim.me()).limited_sessions]).toEqual([undefined, []]);
+    // The card is not to blame: its holder goes on.
+    await admitted(card);
+  });
+
+  it("T48 the attack, the payer first: nothing is ever offered, also where the webhook comes last", async () => {
+    const card = newCard();
+    const victim = await holder(card, 7072);
+    const attacker = new Browser();
+    const session = account.checkout({ reference: await attacker.reference(), amount: 500, card });
+    expect(kindOf(await victim.returns(session))).toBe("foreign");
+    expect(kindOf(await attacker.returns(session))).toBe("plain");
+    await deliver();
+    expect(kindOf(await attacker.returns(session))).toBe("plain");
+    expect(await attacker.me()).toMatchObject({ balance: 500, limited: false });
+    expect(await victim.me()).toMatchObject({ balance: 7072, limited: false });
+  });
+
+  it("T48 a payer who comes back late, to any browser, ends the session that was opened", async () => {
+    const card = newCard();
+    const victim = await holder(card, 7072);
+    const { attacker, session } = await attack(card);
+    expect((await attacker.accepts(await attacker.returns(session))).status).toBe(303);
+    expect(await attacker.me()).toMatchObject({ balance: 7072, limited: true });
+    later(20);
+    expect(kindOf(await new Browser().returns(session))).toBe("foreign");
+    expect(await attacker.me()).toMatchObject({ balance: 500, limited: false });
+    expect((await victim.me()).limited_sessions).toEqual([]);
+    // Again and again: nothing more.
+    expect(kindOf(await victim.returns(session))).toBe("foreign");
+    await admitted(card);
+  });
+
+  it("T48 a card that the attacker's envelope kept is free again", async () => {
+    const card = newCard();
+    const { attacker, session } = await attack(card);
+    const page = await attacker.returns(session);
+    expect(await (await attacker.accepts(page)).text()).toContain("Card kept");
+    expect(await keeperOf(session)).toEqual({ envelope_id: attacker.envelopeId, blocked: false });
+    const victim = new Browser();
+    expect(kindOf(await victim.returns(session))).toBe("foreign");
+    expect(await keeperOf(session)).toEqual({ envelope_id: null, blocked: false });
+    const own = await victim.returns(await victim.pays(card));
+    expect(await (await victim.accepts(own)).text()).toContain("Card kept");
+    expect(await keeperOf(session)).toEqual({ envelope_id: victim.envelopeId, blocked: false });
+  });
+
+  it("T48 only for the payment that was shut: a card that another payment keeps stays kept", async () => {
+    const card = newCard();
+    const known = await holder(card);
+    const gift = await pay(await known.reference(), card);
+    expect(kindOf(await new Browser().returns(gift))).toBe("foreign");
+    expect(await keeperOf(gift)).toEqual({ envelope_id: known.envelopeId, blocked: false });
+    await admitted(card);
+  });
+
+  it("T48 in any order of parallel requests, nothing is open or kept in the end", async () => {
+    for (let round = 0; round < 8; round++) {
+      const card = newCard();
+      const victim = round % 2 === 0 ? await holder(card, 7072) : new Browser();
+      const { attacker, session } = await attack(card);
+      const page = await attacker.returns(session);
+      waitFor(page);
+      const accept = () => attacker.sends({ ...formOf(page), last4: "4242" });
+      await Promise.all([accept(), accept(), victim.returns(session), accept()]);
+      expect((await attacker.me()).limited).toBe(false);
+      const keeper = (await keeperOf(session)).envelope_id;
+      expect(keeper).toBe(round % 2 === 0 ? victim.envelopeId : null);
+      expect(kindOf(await attacker.returns(session))).toBe("plain");
+    }
+  });
+
+  it("T48 interrupted anywhere, the return is finished by asking again, or by Stripe's next word", async () => {
+    const steps = [
+      () => vi.spyOn(Envelope.prototype, "shut").mockRejectedValueOnce(new Error("killed")),
+      () => killAfter(Envelope.prototype, "shut"),
+      () => vi.spyOn(Envelope.prototype, "endLimited").mockRejectedValueOnce(new Error("killed")),
+      () => killAfter(Envelope.prototype, "endLimited"),
+    ];
+    for (const [at, interrupt] of steps.entries()) {
+      for (const by of ["return", "webhook"] as const) {
+        // Where nothing was written, nobody but the payer knows.
+        if (at === 0 && by === "webhook") continue;
+        const card = newCard();
+        const victim = await holder(card, 7072);
+        const { attacker, session, again } = await attack(card);
+        expect((await attacker.accepts(await attacker.returns(session))).status).toBe(303);
+        interrupt();
+        const response = await victim.fetch(`/paid?session_id=${session.id}`);
+        expect([response.status, response.headers.get("Refresh")]).toEqual([200, "15"]);
+        if (by === "return") expect(kindOf(await victim.returns(session))).toBe("foreign");
+        else await again();
+        expect((await attacker.me()).limited).toBe(false);
+        expect((await victim.me()).limited_sessions).toEqual([]);
+      }
+    }
+  });
+
+  it("T48 interrupted while it frees a card, too", async () => {
+    for (const by of ["return", "webhook"] as const) {
+      const card = newCard();
+      const { attacker, session, again } = await attack(card);
+      await attacker.accepts(await attacker.returns(session));
+      vi.spyOn(EnvelopeDirectory.prototype, "releaseCard").mockRejectedValueOnce(new Error("killed"));
+      const victim = new Browser();
+      await victim.fetch(`/paid?session_id=${session.id}`);
+      expect((await keeperOf(session)).envelope_id).toBe(attacker.envelopeId);
+      if (by === "return") await victim.returns(session);
+      else await again();
+      expect((await keeperOf(session)).envelope_id).toBeNull();
+    }
+  });
+
+  it("T48 a payer who never comes back: the card's digits are asked for, five times and no more", async () => {
+    const card = newCard();
+    const victim = await holder(card, 7072);
+    const { attacker, session } = await attack(card);
+    const page = await attacker.returns(session);
+    expect(page).not.toContain("4242");
+    for (const guess of ["", "0000", "42424242", "0001"])
+      expect((await attacker.accepts(page, guess)).status).toBe(422);
+    const guesses = ["0002", "0003", "0004", "0005"].map((guess) => attacker.accepts(page, guess));
+    await Promise.all(guesses);
+    expect(kindOf(await (await attacker.accepts(page)).text())).toBe("plain");
+    expect([attacker.limited, (await victim.me()).limited_sessions]).toEqual([undefined, []]);
+  });
+
+  it("T48 guesses count also before the webhook came", async () => {
+    const card = newCard();
+    await holder(card);
+    const browser = new Browser();
+    const session = account.checkout({ reference: await browser.reference(), amount: 300, card });
+    const page = await browser.returns(session);
+    for (let guess = 0; guess < 5; guess++) await browser.accepts(page, "0000");
+    expect(kindOf(await (await browser.accepts(page)).text())).toBe("plain");
+    await deliver();
+    expect(kindOf(await browser.returns(session))).toBe("plain");
+    expect((await browser.me()).balance).toBe(300);
+  });
+
+  it("T48 a mistyped digit costs the payer nothing, and coming back to one's own page ends nothing", async () => {
+    const card = newCard();
+    await holder(card);
+    const { browser, session, page } = await offered(card);
+    const wrong = await browser.accepts(page, "4243");
+    expect((await browser.accepts(await wrong.text())).status).toBe(303);
+    // The nonce is gone by now: this browser is known by its own envelope.
+    expect(browser.jar.has("__Host-we_pay")).toBe(false);
+    expect(kindOf(await browser.returns(session))).toBe("plain");
+    expect((await browser.me()).limited).toBe(true);
+  });
+
+  it("T48 shuts also where the app speaks for the payer, and never a payment that no browser is bound to", async () => {
+    const card = newCard();
+    await holder(card);
+    const { attacker, session } = await attack(card);
+    const own = new Browser(siteOf({ identify: () => "user-1" }));
+    expect(kindOf(await own.returns(session))).toBe("foreign");
+    expect(kindOf(await attacker.returns(session))).toBe("plain");
+    const plain = await pay((await site.newcomer()).reference, card);
+    expect(kindOf(await new Browser().returns(plain))).toBe("plain");
   });
 });
 
