@@ -173,6 +173,8 @@ export interface PaymentFacts {
   readonly amount_discount: number;
   readonly amount_shipping: number;
   readonly amount_tax: number;
+  /** The currency of Stripe's amounts, where an owner assigned a payment in another one than `currency`. */
+  readonly paid_currency?: string | null;
   /** What the payment is worth in the envelope. */
   readonly credit_micros: Micros;
 }
@@ -190,9 +192,11 @@ export interface Reversal {
    * money was withdrawn or reinstated, so that an odd rank means that it is withdrawn now.
    */
   readonly rank: number;
-  /** Minor units of the payment's currency. */
+  /** Minor units of `currency`. */
   readonly amount: number;
-  /** The amount is in another currency, so the whole payment counts as taken back. */
+  /** Where it is not the payment's own, the whole payment counts as taken back. Absent in what was filed before it was kept. */
+  readonly currency?: string | null;
+  /** The amount is not in the deployment's currency: what counts where `currency` is absent. */
   readonly whole: boolean;
   /** A dispute that is neither won nor lost yet. */
   readonly open: boolean;

@@ -111,7 +111,7 @@ function factsOf(payment: UnclaimedPayment, amount: Price | undefined, currency:
   const facts = payment.facts?.currency === currency ? payment.facts : null;
   const credit_micros = amount === undefined ? facts?.credit_micros : parsePrice(amount, known);
   if (credit_micros === undefined || credit_micros <= 0) return undefined;
-  const { event_id, livemode, amount_total } = payment;
+  const { event_id, livemode, amount_total, currency: paid_currency } = payment;
   return {
     session_id: payment.payment_id,
     event_id,
@@ -123,6 +123,8 @@ function factsOf(payment: UnclaimedPayment, amount: Price | undefined, currency:
     amount_tax: 0,
     ...facts,
     currency,
+    // Refunds come in the currency it was paid in, and are a part of what was paid in it.
+    paid_currency,
     state: "paid",
     credit_micros,
   };

@@ -33,8 +33,10 @@ export function climb(known: PaymentFacts | undefined, told: PaymentFacts): Paym
 export function joinReversal(known: Reversal | undefined, told: Reversal): Reversal {
   if (known === undefined) return told;
   const later = isLater(told, known) ? told : known;
+  const [currency] = [known.currency, told.currency].filter((one) => one != null).sort();
   return {
     ...later,
+    ...(currency !== undefined && { currency }),
     rank: Math.max(known.rank, told.rank),
     whole: known.whole || told.whole,
     freezes: known.freezes || told.freezes,
@@ -56,6 +58,11 @@ function isTaken({ kind, rank }: Reversal): boolean {
   return kind === "dispute" && rank % 2 === 1;
 }
 
+/** A part of the payment is known only where both amounts are in one currency: a bank may dispute in the card's own. */
+function isWhole({ currency, whole }: Reversal, payment: PaymentFacts): boolean {
+  return currency == null ? whole : currency !== (payment.paid_currency ?? payment.currency);
+}
+
 /**
  * What of a payment's credit is to be taken back: the part of the payment that is away, of the credit, rounded down except
  * at the end, where it is exactly the rest. Computed from the sum and not per refund, so any number of partial refunds adds up.
@@ -65,7 +72,7 @@ export function reversedDue(payment: PaymentFacts, reversals: readonly Reversal[
   if (away.length === 0) return ZERO;
   const total = BigInt(payment.amount_total);
   const sum = away.reduce((minor, { amount }) => minor + BigInt(amount), 0n);
-  if (away.some(({ whole }) => whole) || sum >= total) return payment.credit_micros;
+  if (away.some((one) => isWhole(one, payment)) || sum >= total) return payment.credit_micros;
   return Number((BigInt(payment.credit_micros) * sum) / total) as Micros;
 }
 
@@ -140,5 +147,8 @@ function unchanged(
 }
 
 function isSame(one: Reversal, other: Reversal | undefined): boolean {
-  return other !== undefined && (Object.keys(one) as (keyof Reversal)[]).every((field) => one[field] === other[field]);
+  return (
+    other !== undefined &&
+    (Object.keys(one) as (keyof Reversal)[]).every((field) => (one[field] ?? null) === (other[field] ?? null))
+  );
 }

@@ -176,4 +176,8 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
   ALTER TABLE payment_login ADD COLUMN shut_at_ms INTEGER;
   ALTER TABLE payment_login ADD COLUMN mistakes INTEGER NOT NULL DEFAULT 0;
   `,
+  `
+  ALTER TABLE payment ADD COLUMN paid_currency TEXT;
+  ALTER TABLE reversal ADD COLUMN currency TEXT;
+  `,
 ];

@@ -263,7 +263,7 @@ export class Store {
     const [disowned] = this.#sql.exec("SELECT assignment FROM disowned WHERE payment_id = ?", payment_id).toArray();
     const reversals = this.#sql
       .exec(
-        `SELECT reversal_id, kind, rank, amount, whole, open, freezes, told_at, status_rank
+        `SELECT reversal_id, kind, rank, amount, currency, whole, open, freezes, told_at, status_rank
          FROM reversal WHERE payment_id = ? ORDER BY reversal_id`,
         payment_id,
       )
@@ -309,13 +309,13 @@ export class Store {
   #filePaymentFacts(payment_id: string, facts: PaymentFacts, credited_seq: number | null, now_ms: number): void {
     this.#sql.exec(
       `INSERT INTO payment (payment_id, state, credit_micros, credited_seq, session_id, event_id, livemode, currency,
-         amount_total, amount_subtotal, amount_discount, amount_shipping, amount_tax, at_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         amount_total, amount_subtotal, amount_discount, amount_shipping, amount_tax, paid_currency, at_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (payment_id) DO UPDATE SET state = excluded.state, credit_micros = excluded.credit_micros,
          credited_seq = excluded.credited_seq, session_id = excluded.session_id, event_id = excluded.event_id,
          at_ms = excluded.at_ms, amount_total = excluded.amount_total, amount_subtotal = excluded.amount_subtotal,
          amount_discount = excluded.amount_discount, amount_shipping = excluded.amount_shipping,
-         amount_tax = excluded.amount_tax`,
+         amount_tax = excluded.amount_tax, paid_currency = excluded.paid_currency`,
       payment_id,
       facts.state,
       facts.credit_micros,
@@ -329,19 +329,21 @@ export class Store {
       facts.amount_discount,
       facts.amount_shipping,
       facts.amount_tax,
+      facts.paid_currency ?? null,
       now_ms,
     );
   }
 
   #fileReversal(payment_id: string, reversal: Reversal): void {
     this.#sql.exec(
-      `INSERT OR REPLACE INTO reversal (reversal_id, payment_id, kind, rank, amount, whole, open, freezes, told_at, status_rank)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO reversal (reversal_id, payment_id, kind, rank, amount, currency, whole, open, freezes, told_at, status_rank)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       reversal.reversal_id,
       payment_id,
       reversal.kind,
       reversal.rank,
       reversal.amount,
+      reversal.currency ?? null,
       reversal.whole ? 1 : 0,
       reversal.open ? 1 : 0,
       reversal.freezes ? 1 : 0,

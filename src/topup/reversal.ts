@@ -42,7 +42,7 @@ type Reader = (
   event: Json,
   object: Json,
   rules: CreditRules,
-) => Omit<Reversal, "reversal_id" | "told_at" | "whole" | "freezes"> | undefined;
+) => Omit<Reversal, "reversal_id" | "told_at" | "currency" | "whole" | "freezes"> | undefined;
 
 const refund: Reader = (_event, object) => {
   const rank = REFUND_RANK[String(object["status"])];
@@ -94,7 +94,8 @@ export function readReversal(event: Json, object: Json, rules: CreditRules): Mea
     ...read,
     reversal_id: String(object["id"]),
     told_at,
-    // A bank may dispute in the card's own currency: what part of the payment that is cannot be known.
+    // What part of the payment it is, the envelope knows: an owner may have assigned one in another currency.
+    currency: typeof currency === "string" ? currency.slice(0, 8) : null,
     whole: typeof currency === "string" && currency !== rules.currency.code,
     freezes: read.kind === "dispute" && rules.onDispute === "freeze",
   };

@@ -180,12 +180,12 @@ describe("the ledger cannot be rewritten, not even by its own code", () => {
     ],
     [
       "I5 a payment taken back for more than its credit",
-      "INSERT INTO payment VALUES ('pi', 'paid', 1, 1, 'cs', 'evt', 0, 'usd', 1, 1, 0, 0, 0, 0, 2)",
+      "INSERT INTO payment VALUES ('pi', 'paid', 1, 1, 'cs', 'evt', 0, 'usd', 1, 1, 0, 0, 0, 0, 2, NULL)",
       "CHECK constraint failed",
     ],
     [
       "I5 a payment paid and not credited",
-      "INSERT INTO payment VALUES ('pi', 'paid', 1, NULL, 'cs', 'evt', 0, 'usd', 1, 1, 0, 0, 0, 0, 0)",
+      "INSERT INTO payment VALUES ('pi', 'paid', 1, NULL, 'cs', 'evt', 0, 'usd', 1, 1, 0, 0, 0, 0, 0, NULL)",
       "CHECK constraint failed",
     ],
   ])("I1 $0 → $2", async (_name, statement, message) => {

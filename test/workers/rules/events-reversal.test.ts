@@ -82,6 +82,7 @@ describe("what a refund, a dispute or a warning means", () => {
           kind: "refund",
           rank: 1,
           amount: 300,
+          currency: "usd",
           whole: false,
           open: false,
           freezes: false,

@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { assignPayment, Envelope, unclaimedPayments } from "../../../src/index.js";
 import { directoryStub } from "../../../src/stubs.js";
-import { type Caller, completed, nextId, Site } from "../support.js";
+import { type Caller, completed, nextId, refund, Site } from "../support.js";
 
 const site = new Site();
 const euros = new Site({ currency: "eur" });
@@ -14,17 +14,6 @@ afterEach(() => vi.restoreAllMocks());
 const cents = async ({ envelope }: Caller): Promise<number> => (await envelope.state()).balance_micros / 10_000;
 const isListed = async (id: string): Promise<boolean> =>
   (await unclaimedPayments(env)).some(({ payment_id }) => payment_id === id);
-
-const refund = (payment_intent: string, amount: number) => ({
-  id: nextId("evt"),
-  object: "event",
-  type: "refund.created",
-  livemode: false,
-  created: Math.floor(Date.now() / 1000),
-  data: {
-    object: { id: nextId("re"), object: "refund", payment_intent, amount, status: "succeeded", currency: "usd" },
-  },
-});
 
 /** A payment that nobody is named by. */
 async function stray(fields: Record<string, unknown> = {}): Promise<string> {

@@ -2,7 +2,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { assignPayment, Envelope, EnvelopeDirectory, unclaimedPayments } from "../../../src/index.js";
-import { type Caller, completed, nextId, type Problem, Site } from "../support.js";
+import { type Caller, completed, nextId, type Problem, refund, Site } from "../support.js";
 
 const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const site = new Site({}, { ENVELOPE_ADMIN_SECRET: ADMIN });
@@ -19,17 +19,6 @@ async function stray(fields: Record<string, unknown> = {}): Promise<string> {
   expect(await site.outcomeOf(completed({ client_reference_id: null, payment_intent, ...fields }))).toBe("unclaimed");
   return payment_intent;
 }
-
-const refund = (payment_intent: string, amount: number) => ({
-  id: nextId("evt"),
-  object: "event",
-  type: "refund.created",
-  livemode: false,
-  created: Math.floor(Date.now() / 1000),
-  data: {
-    object: { id: nextId("re"), object: "refund", payment_intent, amount, status: "succeeded", currency: "usd" },
-  },
-});
 
 describe("assignPayment", () => {
   it("credits once, and takes the payment off the list", async () => {
@@ -113,6 +102,32 @@ describe("assignPayment", () => {
       outcome: "credited",
     });
     expect(await cents(caller)).toBe(3300);
+  });
+
+  it("T39 takes refunds back in proportion to what was paid in its own currency, exactly, and gives back one that failed", async () => {
+    const caller = await site.newcomer();
+    const paymentId = await stray({ currency: "jpy", amount_total: 1500 });
+    const yen = (amount: number, fields = {}) => refund(paymentId, amount, { currency: "jpy", ...fields });
+    // One comes before the owner has decided, the others after it.
+    expect(await site.outcomeOf(yen(500))).toBe("pending");
+    await assignPayment(env, { paymentId, envelopeId: caller.id, amount: "1000" });
+    expect((await caller.envelope.state()).balance_micros).toBe(6_666_667);
+    const second = yen(1);
+    expect(await site.outcomeOf(second)).toBe("reversed");
+    expect((await caller.envelope.state()).balance_micros).toBe(6_660_000);
+    const failed = { id: second.data.object.id, status: "failed" };
+    expect(await site.outcomeOf({ ...yen(1, failed), type: "refund.failed" })).toBe("reversed");
+    expect((await caller.envelope.state()).balance_micros).toBe(6_666_667);
+    await site.outcomeOf(yen(1000));
+    expect(await cents(caller)).toBe(0);
+  });
+
+  it("T41 takes all of it back where a bank disputes in a third currency", async () => {
+    const caller = await site.newcomer();
+    const paymentId = await stray({ currency: "jpy", amount_total: 1500 });
+    await assignPayment(env, { paymentId, envelopeId: caller.id, amount: "1000" });
+    expect(await site.outcomeOf(refund(paymentId, 5, { currency: "eur" }))).toBe("reversed");
+    expect(await cents(caller)).toBe(0);
   });
 
   it("refuses what is not an envelope, and does not know what was never listed", async () => {
