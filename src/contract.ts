@@ -227,7 +227,9 @@ export type PaymentOutcome = Balances &
     /** A refund or dispute took money back, or gave it back: the signed effect on the balance. */
     | { readonly outcome: "reversed"; readonly amount_micros: Micros }
     /** `disowned`: the payment was given to another envelope. */
-    | { readonly outcome: "duplicate" | "pending" | "failed" | "noted" | "disowned" }
+    | { readonly outcome: "duplicate" | "pending" | "failed" | "disowned" }
+    /** `unbooked_micros`: it is on file, and its effect does not fit into the balance: to be booked with the next word that does. */
+    | { readonly outcome: "noted"; readonly unbooked_micros?: Micros }
     | { readonly outcome: "uncreditable"; readonly reason: "currency" | "amount" }
   );
 

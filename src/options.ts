@@ -14,6 +14,13 @@ export type Incident =
   | { readonly kind: "outage"; readonly path: string; readonly served: boolean; readonly cause: unknown }
   /** Signed money that could not be credited: it waits for the owner to assign it. */
   | { readonly kind: "unclaimed_payment"; readonly payment_id: string; readonly reason: string }
+  /** A refund or dispute whose effect does not fit into the balance: on file, and booked with the next event of its payment that fits. */
+  | {
+      readonly kind: "unbooked_reversal";
+      readonly payment_id: string;
+      readonly envelope_id: string;
+      readonly amount_micros: number;
+    }
   /** A payment opened a limited session of this envelope. */
   | { readonly kind: "login_by_payment"; readonly payment_id: string; readonly envelope_id: string }
   /** The deployment is set up wrongly; the message names the variable. */

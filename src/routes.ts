@@ -9,8 +9,8 @@ import { minorNumber, ZERO } from "./money.js";
 import { escapeHtml, page, thankYou } from "./page.js";
 import { plainProblem, unauthorizedProblem } from "./refusal.js";
 import { reportPayment } from "./report.js";
-import { ConfigurationError, testCheckout, webhookSecrets } from "./settings.js";
-import { fetchEventObject } from "./stripe-api.js";
+import { ConfigurationError, hasStripeKey, testCheckout, webhookSecrets } from "./settings.js";
+import { fetchEventObject, fetchPaymentOfInvoice } from "./stripe-api.js";
 import { directoryStub, envelopeStub } from "./stubs.js";
 import type { WebhookPorts } from "./topup/webhook.js";
 import { creditRules, type Visit } from "./visit.js";
@@ -236,13 +236,28 @@ const stripeWebhook: Route = async (visit) => {
 
 /** What the webhook needs of the house: it knows how to read Stripe, not where envelopes are. */
 function webhookPorts(visit: Visit<unknown>): WebhookPorts {
-  const { env } = visit;
+  const { env, options } = visit;
   return {
     rules: creditRules(visit),
     ...directoryPorts(visit),
     paymentState: (envelope_id, payment_id) =>
       attempt(() => envelopeStub(env, envelope_id).paymentState({ payment_id })),
-    report: (envelope_id, report, reference) => reportPayment(env, envelope_id, report, reference?.locationHint),
+    report: async (envelope_id, report, reference) => {
+      const outcome = await reportPayment(env, envelope_id, report, reference?.locationHint);
+      if (outcome.outcome === "noted" && outcome.unbooked_micros !== undefined) {
+        const { unbooked_micros: amount_micros } = outcome;
+        options.onIncident({
+          kind: "unbooked_reversal",
+          payment_id: report.payment_id,
+          envelope_id,
+          amount_micros,
+        });
+      }
+      return outcome;
+    },
+    isListed: async (payment_id) =>
+      (await attempt(() => directoryStub(env, payment_id).lookup({ payment_id }))) !== null,
+    paymentOfInvoice: async (invoice) => (hasStripeKey(env) ? fetchPaymentOfInvoice(env, invoice) : undefined),
     fetchObject: ({ type, object_id }) => fetchEventObject(env, type, object_id),
   };
 }

@@ -45,6 +45,26 @@ export async function fetchEventObject(env: unknown, type: string, id: string): 
   return known(fetcher[1](stripe, id));
 }
 
+/**
+ * The PaymentIntent that paid an invoice; `undefined` when there is none, or several, or when the key may not read it: better
+ * listed under another name than not at all.
+ *
+ * @throws {EnvelopeUnreachableError} when Stripe cannot be asked.
+ */
+export async function fetchPaymentOfInvoice(env: unknown, invoice: string): Promise<string | undefined> {
+  const stripe = await stripeApi(env);
+  try {
+    const { data } = await stripe.invoicePayments.list({ invoice, status: "paid", limit: 2 });
+    const [paid, another] = data;
+    const payment = paid?.payment.payment_intent;
+    return another === undefined && typeof payment === "string" ? payment : undefined;
+  } catch (cause) {
+    const { statusCode = 0 } = cause as { statusCode?: number };
+    if (statusCode >= 400 && statusCode < 500 && statusCode !== 429) return undefined;
+    throw unreachable(cause);
+  }
+}
+
 /** A page waits for it: better no offer than a payer who waits. */
 const RETURN_TIMEOUT_MS = 5_000;
 
@@ -63,10 +83,14 @@ async function known(answer: Promise<unknown>): Promise<unknown> {
     return await answer;
   } catch (cause) {
     if ((cause as { statusCode?: number }).statusCode === 404) return undefined;
-    // Not Stripe's own error: its texts quote keys, and the cause is logged.
-    const { statusCode, code } = cause as { statusCode?: number; code?: string };
-    throw new EnvelopeUnreachableError("Stripe's API could not be asked", {
-      cause: new Error(`${statusCode ?? ""} ${code ?? ""}`.trim()),
-    });
+    throw unreachable(cause);
   }
+}
+
+/** Not Stripe's own error: its texts quote keys, and the cause is logged. */
+function unreachable(cause: unknown): EnvelopeUnreachableError {
+  const { statusCode, code } = cause as { statusCode?: number; code?: string };
+  return new EnvelopeUnreachableError("Stripe's API could not be asked", {
+    cause: new Error(`${statusCode ?? ""} ${code ?? ""}`.trim()),
+  });
 }

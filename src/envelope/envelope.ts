@@ -217,7 +217,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       this.#desk.tell(report, now);
       return decision.outcome;
     }
-    const { file, writes } = decision;
+    const { file, writes, unbooked_micros } = decision;
     const entries = this.#transaction(() => {
       this.#store.create(this.#name(), report.currency, now);
       const written = writes.map((draft) => ({ ...this.#store.append(draft, now), kind: draft.kind }));
@@ -237,6 +237,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       return { outcome: "credited", seq: credit.seq, amount_micros: credit.amount_micros, ...after };
     const [reversed] = entries;
     if (reversed !== undefined) return { outcome: "reversed", amount_micros: reversed.amount_micros, ...after };
+    if (unbooked_micros !== undefined) return { outcome: "noted", unbooked_micros, ...after };
     if (file.payment !== undefined)
       return { outcome: file.payment.state === "pending" ? "pending" : "failed", ...after };
     return { outcome: "noted", ...after };

@@ -80,6 +80,8 @@ export type PaymentDecision =
   | { readonly outcome: PaymentOutcome }
   /** File what changed, append the entries, all in one transaction. */
   | {
+      /** Due, and past what a balance can be: filed, and not booked yet. */
+      readonly unbooked_micros?: Micros;
       readonly file: Pick<PaymentFile, "reversed_micros"> & Pick<PaymentReport, "payment" | "reversal">;
       readonly writes: readonly Draft[];
     };
@@ -93,7 +95,14 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
   const reversal = report.reversal && joinReversal(before, report.reversal);
   const newPayment = payment !== known.payment ? payment : undefined;
   const newReversal = reversal !== undefined && !isSame(reversal, before) ? reversal : undefined;
-  if (newPayment === undefined && newReversal === undefined)
+  const reversals =
+    newReversal === undefined ? known.reversals : [...known.reversals.filter((one) => one !== before), newReversal];
+  const due = payment?.state === "paid" ? reversedDue(payment, reversals) : ZERO;
+  const moves_micros = (known.reversed_micros - due) as Micros;
+  const credit_micros = newPayment?.state === "paid" ? newPayment.credit_micros : ZERO;
+  const fits = addMicros((account.balance_micros + credit_micros) as Micros, moves_micros) !== undefined;
+  // What was filed and did not fit is booked with whatever is heard of the payment once it does.
+  if (newPayment === undefined && newReversal === undefined && (moves_micros === 0 || !fits))
     return { outcome: { ...unchanged(known, report), ...now } };
 
   // A payment that failed before anything else was heard of it leaves nothing behind.
@@ -106,26 +115,21 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
   if (becamePaid && !isCreditable(account, newPayment)) {
     return { outcome: { outcome: "uncreditable", reason: "amount", ...now } };
   }
-  const reversals =
-    newReversal === undefined ? known.reversals : [...known.reversals.filter((one) => one !== before), newReversal];
-  const due = payment?.state === "paid" ? reversedDue(payment, reversals) : ZERO;
   const writes: Draft[] = [];
   if (becamePaid)
     writes.push({ kind: "topup", amount_micros: newPayment.credit_micros, payment_id: report.payment_id });
-  if (due !== known.reversed_micros) {
-    const amount_micros = (known.reversed_micros - due) as Micros;
-    if (addMicros(account.balance_micros, amount_micros) === undefined) {
-      return { outcome: { outcome: "uncreditable", reason: "amount", ...now } };
-    }
+  if (moves_micros !== 0 && fits) {
     writes.push({
-      kind: amount_micros < 0 ? "clawback" : "reinstatement",
-      amount_micros,
+      kind: moves_micros < 0 ? "clawback" : "reinstatement",
+      amount_micros: moves_micros,
       payment_id: report.payment_id,
     });
   }
   return {
+    // The news is filed in any case: Stripe says it once, and an amount that does not fit may fit later.
+    ...(!fits && { unbooked_micros: moves_micros }),
     file: {
-      reversed_micros: due,
+      reversed_micros: fits ? due : known.reversed_micros,
       ...(newPayment === undefined ? {} : { payment: newPayment }),
       ...(newReversal === undefined ? {} : { reversal: newReversal }),
     },

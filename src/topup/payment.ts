@@ -42,7 +42,12 @@ export type Meaning =
   /** A refund, dispute or warning: names the payment, not the envelope. */
   | { readonly kind: "reversal"; readonly event_id: string; readonly report: PaymentReport }
   /** Signed, perhaps ours, and not creditable: kept for the owner. */
-  | { readonly kind: "unclaimed"; readonly payment: NewUnclaimedPayment };
+  | {
+      readonly kind: "unclaimed";
+      readonly payment: NewUnclaimedPayment;
+      /** Where it names no payment: what the payment can be found by. */
+      readonly invoice?: string;
+    };
 
 export const IGNORE: Meaning = { kind: "ignore" };
 
@@ -65,9 +70,14 @@ export const INTENT_STATES: Readonly<Record<string, PaymentState>> = {
 export function readSession(event: Json, session: Json, rules: CreditRules): Meaning {
   const state = SESSION_STATES[String(event["type"])] ?? stateOf(session["payment_status"]);
   const facts = state !== undefined && state !== "nothing_due" ? readFacts(event, session, state, rules) : null;
+  const invoice = idOf(session["payment_intent"]) === undefined ? idOf(session["invoice"]) : undefined;
   const keep = (reason: UnclaimedReason): Meaning =>
     isOurs(session, rules) && state !== "pending" && state !== "failed"
-      ? { kind: "unclaimed", payment: unclaimedPayment(event, session, reason, facts) }
+      ? {
+          kind: "unclaimed",
+          payment: unclaimedPayment(event, session, reason, facts),
+          ...(invoice !== undefined && { invoice }),
+        }
       : IGNORE;
 
   if (state === "nothing_due") return IGNORE;

@@ -21,6 +21,10 @@ export interface WebhookPorts extends BookingPorts {
   readonly route: (parked: ParkedReport) => Promise<{ readonly envelope_id: string | null }>;
   readonly claimant: (payment_id: string) => Promise<{ readonly envelope_id: string | null }>;
   readonly paymentState: (envelope_id: string, payment_id: string) => Promise<PaymentState | null>;
+  /** Whether a payment is, or was, on the owner's list. */
+  readonly isListed: (payment_id: string) => Promise<boolean>;
+  /** The PaymentIntent that paid an invoice; `undefined` where that cannot be known. */
+  readonly paymentOfInvoice: (invoice: string) => Promise<string | undefined>;
   /** The object a thin event is about, from Stripe's API; `undefined` when Stripe says there is none. */
   readonly fetchObject: (event: ThinEvent) => Promise<unknown>;
 }
@@ -48,7 +52,7 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
     case "ignore":
       return "ignored";
     case "unclaimed":
-      return keepUnclaimed(meaning.payment, ports);
+      return keepUnclaimed(await underItsPayment(meaning, ports), ports);
     case "payment":
       return said(await bookPayment(meaning, ports));
     case "reversal": {
@@ -61,6 +65,18 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
       return said(outcome);
     }
   }
+}
+
+/**
+ * A subscription's session names an invoice and no payment, and its refunds name the payment: they meet only under that. Not
+ * where the session is listed already, or one payment would be on the list twice.
+ */
+async function underItsPayment(
+  { payment, invoice }: Extract<Meaning, { readonly kind: "unclaimed" }>,
+  ports: WebhookPorts,
+): Promise<NewUnclaimedPayment> {
+  if (invoice === undefined || (await ports.isListed(payment.payment_id))) return payment;
+  return { ...payment, payment_id: (await ports.paymentOfInvoice(invoice)) ?? payment.payment_id };
 }
 
 /** Kept for the owner, unless it is credited already: an old event, sent again after the owner's rules have changed. */

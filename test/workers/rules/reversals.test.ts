@@ -153,7 +153,7 @@ const ROWS: readonly Row[] = [
     account(Number.MAX_SAFE_INTEGER),
     file({ payment: paid, reversals: [refund(30)], reversed_micros: micros(27) }),
     refund(30, "re_1", 3),
-    "uncreditable amount",
+    "file",
   ],
 ];
 
@@ -163,6 +163,27 @@ describe("T39 what a word about a refund or a dispute does", () => {
     const read =
       "outcome" in decision ? readOutcome(decision.outcome) : decision.writes.map(readDraft).join(", ") || "file";
     expect(read).toBe(outcome);
+  });
+
+  it("T89 what comes back past 2^53−1 is filed, and booked with the next word once it fits", () => {
+    const known = file({ payment: paid, reversals: [refund(30)], reversed_micros: micros(27) });
+    const failed = refund(30, "re_1", 3);
+    const full = decidePayment(account(Number.MAX_SAFE_INTEGER - 26), known, told(failed));
+    expect(full).toEqual({
+      unbooked_micros: 27,
+      file: { reversed_micros: 27, reversal: expect.objectContaining({ rank: 3 }) },
+      writes: [],
+    });
+    const filed = file({ payment: paid, reversals: [failed], reversed_micros: micros(27) });
+    for (const word of [failed, paid, reversal({ reversal_id: "issfr_1", kind: "warning" })]) {
+      expect(decidePayment(account(Number.MAX_SAFE_INTEGER - 27), filed, told(word))).toMatchObject({
+        file: { reversed_micros: 0 },
+        writes: [{ kind: "reinstatement", amount_micros: 27 }],
+      });
+    }
+    expect(decidePayment(account(Number.MAX_SAFE_INTEGER), filed, told(failed))).toMatchObject({
+      outcome: { outcome: "duplicate" },
+    });
   });
 
   it("T33 a payment that is credited after its refund came is credited and taken back, in two entries", () => {

@@ -138,6 +138,87 @@ describe("assignPayment", () => {
   });
 });
 
+describe("T39 a subscription's payment, which its session does not name", () => {
+  const BASE = "http://stripe.test";
+  const keyed = new Site({}, { STRIPE_SECRET_KEY: "sk_test_0123456789", STRIPE_API_BASE: BASE });
+
+  /** What Stripe's API says of an invoice's payments. */
+  function invoicePaidBy(answer: readonly string[] | number | "unreachable"): string[] {
+    const asked: string[] = [];
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const url = new URL(new Request(input, init).url);
+      expect(url.origin + url.pathname).toBe(`${BASE}/v1/invoice_payments`);
+      asked.push(url.searchParams.get("invoice") ?? "");
+      if (answer === "unreachable") throw new TypeError("the network is gone");
+      if (typeof answer === "number") return Response.json({ error: { type: "api_error" } }, { status: answer });
+      const data = answer.map((payment_intent) => ({
+        object: "invoice_payment",
+        status: "paid",
+        payment: { type: "payment_intent", payment_intent },
+      }));
+      return Response.json({ object: "list", data, has_more: false, url: url.pathname });
+    });
+    return asked;
+  }
+
+  const subscription = () => {
+    const fields = { mode: "subscription", payment_intent: null, invoice: nextId("in"), client_reference_id: null };
+    const event = completed({ ...fields, amount_total: 1000 });
+    return { event, invoice: fields.invoice, session_id: event.data.object.id };
+  };
+
+  it("is listed under that payment, so that refunds find it, before and after it is assigned", async () => {
+    const caller = await site.newcomer();
+    const { event, invoice, session_id } = subscription();
+    const paymentId = nextId("pi");
+    const asked = invoicePaidBy([paymentId]);
+    expect(await keyed.outcomeOf(event)).toBe("unclaimed");
+    expect(await keyed.outcomeOf(event)).toBe("unclaimed");
+    expect(asked).toEqual([invoice, invoice]);
+    expect([await isListed(paymentId), await isListed(session_id)]).toEqual([true, false]);
+    expect(await keyed.outcomeOf(refund(paymentId, 300))).toBe("pending");
+    expect(await assignPayment(env, { paymentId, envelopeId: caller.id, amount: "1000" })).toEqual({
+      outcome: "credited",
+    });
+    expect(await cents(caller)).toBe(700);
+    expect(await keyed.outcomeOf(refund(paymentId, 200))).toBe("reversed");
+    expect(await cents(caller)).toBe(500);
+  });
+
+  it.each<readonly [string, readonly string[] | number]>([
+    ["none paid it", []],
+    ["two paid it", ["pi_one", "pi_two"]],
+    ["the key may not read it", 403],
+    ["Stripe does not know it", 404],
+  ])("stays under its session where %s", async (_why, answer) => {
+    const { event, session_id } = subscription();
+    invoicePaidBy(answer);
+    expect(await keyed.outcomeOf(event)).toBe("unclaimed");
+    expect(await isListed(session_id)).toBe(true);
+  });
+
+  it("and without a key; once listed, it is not listed a second time under its payment", async () => {
+    const { event, session_id } = subscription();
+    const payment = nextId("pi");
+    const asked = invoicePaidBy([payment]);
+    const keyless = new Site({}, { STRIPE_SECRET_KEY: "" });
+    expect(await keyless.outcomeOf(event)).toBe("unclaimed");
+    expect(await keyed.outcomeOf(event)).toBe("unclaimed");
+    expect(asked).toEqual([]);
+    expect([await isListed(session_id), await isListed(payment)]).toEqual([true, false]);
+  });
+
+  it("waits for Stripe's API, as Stripe's retries do", async () => {
+    const { event, session_id } = subscription();
+    invoicePaidBy("unreachable");
+    expect((await keyed.webhook(event)).status).toBe(503);
+    const paymentId = nextId("pi");
+    invoicePaidBy([paymentId]);
+    expect(await keyed.outcomeOf(event)).toBe("unclaimed");
+    expect([await isListed(paymentId), await isListed(session_id)]).toEqual([true, false]);
+  });
+});
+
 describe("a payment that becomes creditable", () => {
   it("is credited by Stripe's retry, and leaves the list", async () => {
     const caller = await site.newcomer();

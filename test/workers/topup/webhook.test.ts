@@ -6,10 +6,13 @@ import {
   Envelope,
   EnvelopeDirectory,
   type EnvelopeOptions,
+  type Incident,
   type UnclaimedPayment,
   unclaimedPayments,
 } from "../../../src/index.js";
-import { completed, nextId, type Problem, Site, sessionEvent, sign, WEBHOOK_SECRETS } from "../support.js";
+import type { Micros } from "../../../src/money.js";
+import { envelopeStub } from "../../../src/stubs.js";
+import { completed, nextId, type Problem, refund, Site, sessionEvent, sign, WEBHOOK_SECRETS } from "../support.js";
 
 const site = new Site();
 afterEach(() => vi.restoreAllMocks());
@@ -328,5 +331,36 @@ describe("T27 T28 T29 what is not signed by Stripe", () => {
   it("answers only POST, on both of its paths", async () => {
     expect((await site.fetch("/stripe-webhook")).status).toBe(405);
     expect((await site.fetch("/stripe/webhook", { method: "POST", body: "{}" })).status).toBe(400);
+  });
+});
+
+describe("T89 a refund that fails when its money does not fit any more", () => {
+  it("is filed and told to the owner, and booked with Stripe's next word once it fits", async () => {
+    const incidents: Incident[] = [];
+    const telling = new Site({ onIncident: (one) => incidents.push(one) });
+    const caller = await telling.newcomer();
+    const payment_intent = nextId("pi");
+    await telling.outcomeOf(completed({ client_reference_id: caller.reference, payment_intent, amount_total: 1000 }));
+    const made = refund(payment_intent, 400);
+    expect(await telling.outcomeOf(made)).toBe("reversed");
+    const stub = envelopeStub(env, caller.id);
+    const grant = { op: nextId("op"), key: nextId("grant"), currency: "usd" };
+    const room_micros = Number.MAX_SAFE_INTEGER - 6_000_000;
+    expect(await stub.grant({ ...grant, amount_micros: room_micros as Micros })).toMatchObject({ outcome: "granted" });
+
+    const failed = refund(payment_intent, 400, { id: made.data.object.id, status: "failed" });
+    const said = { ...failed, type: "refund.failed" };
+    expect(await telling.outcomeOf(said)).toBe("ignored");
+    expect(incidents).toContainEqual({
+      kind: "unbooked_reversal",
+      payment_id: payment_intent,
+      envelope_id: caller.id,
+      amount_micros: 4_000_000,
+    });
+    expect(await telling.outcomeOf(said)).toBe("duplicate");
+    await stub.charge({ op: nextId("op"), currency: "usd", amount_micros: 5_000_000 as Micros });
+    expect(await telling.outcomeOf(said)).toBe("reversed");
+    expect((await caller.envelope.state()).balance_micros).toBe(Number.MAX_SAFE_INTEGER - 1_000_000);
+    expect(await telling.outcomeOf(said)).toBe("duplicate");
   });
 });
