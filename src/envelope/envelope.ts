@@ -55,7 +55,7 @@ import { decideRotation, judge, type Standing } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
 import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
-import { nextAttemptMs, shipEntries } from "./outbox.js";
+import { nextAttemptMs, RETRY_MAX_MS, shipEntries } from "./outbox.js";
 import { decidePayment } from "./payments.js";
 import { Store } from "./store.js";
 import { TopUpDesk } from "./topup-desk.js";
@@ -74,6 +74,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   /** When the alarm goes off. Unknown on waking, so that the first write arms it again: a lost alarm delays work, never stops it. */
   #alarmAt: number | undefined;
   #failedShipments = 0;
+  /** Before this, no write asks an aggregate that is down. */
+  #mirrorNotBefore = 0;
+  /** Wakes the alarm that is running. */
+  #poke: (() => void) | undefined;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
@@ -84,7 +88,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       name: () => this.#name(),
       now: () => this.#now(),
       report: (report) => this.report(report),
-      armAlarm: (delay_ms) => this.#armAlarm(delay_ms),
+      armAlarm: () => this.#armTopUp(),
     });
   }
 
@@ -372,15 +376,40 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   override async alarm(): Promise<void> {
     // Whatever is written while it runs is looked after at its end.
     this.#alarmAt = 0;
-    const delays: (number | undefined)[] = [];
-    try {
-      delays.push(await this.#mirror(), await this.#desk.send());
-    } finally {
-      this.#alarmAt = undefined;
-    }
+    // Rung for a card while the mirror waits for an aggregate that is down. For nothing else: the mirror's own time may be
+    // unknown, or of a clock that was set back, and an alarm that does nothing would be rung for ever.
+    const waits_ms = this.#desk.isDue() ? this.#mirrorWaits() : 0;
+    const mirroring = waits_ms > 0 ? Promise.resolve(waits_ms) : this.#mirror();
+    // Side by side: neither a slow aggregate nor a slow Stripe holds up the other.
+    const [mirrored, sent] = await Promise.allSettled([mirroring, this.#sendWhile(mirroring)]);
+    this.#alarmAt = undefined;
+    this.#poke = undefined;
+    const delays = [mirrored, sent].map((one) => (one.status === "fulfilled" ? one.value : undefined));
     if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= MIRROR_DELAY_MS;
     const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
     if (soonest !== undefined) this.#armAlarm(soonest);
+    for (const one of [mirrored, sent]) if (one.status === "rejected") throw one.reason;
+  }
+
+  /** Sends what is due, and what becomes due as long as the mirror is at it: an alarm cannot be rung while it runs. */
+  async #sendWhile(mirroring: Promise<unknown>): Promise<number | undefined> {
+    const mirror = { done: false };
+    const ended = () => {
+      mirror.done = true;
+      this.#poke?.();
+    };
+    void mirroring.then(ended, ended);
+    for (;;) {
+      // Made before it looks, so that nothing which becomes due meanwhile is missed.
+      const poked = new Promise<void>((resolve) => {
+        this.#poke = resolve;
+      });
+      const delay_ms = await this.#desk.send();
+      if (mirror.done) return delay_ms;
+      const timer = delay_ms === undefined ? undefined : setTimeout(() => this.#poke?.(), Math.max(1_000, delay_ms));
+      await poked;
+      clearTimeout(timer);
+    }
   }
 
   /** Ships entries to the aggregate. Answers in how many milliseconds there is more to do. */
@@ -388,13 +417,21 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     try {
       const more = await shipEntries(this.#store, aggregateStub(this.env, this.#name()), this.#name());
       this.#failedShipments = 0;
+      this.#mirrorNotBefore = 0;
       return more ? 0 : undefined;
     } catch (error) {
       // Caught, because the platform gives an alarm up after six failures; users are served all the same.
       this.#failedShipments += 1;
       console.error("with-envelope: mirroring will be retried", error);
-      return nextAttemptMs(this.#failedShipments, Math.random());
+      const delay_ms = nextAttemptMs(this.#failedShipments, Math.random());
+      this.#mirrorNotBefore = this.#now() + delay_ms;
+      return delay_ms;
     }
+  }
+
+  /** How long an aggregate that was down is still left alone for; never longer than the longest pause, whatever the clock does. */
+  #mirrorWaits(): number {
+    return Math.min(RETRY_MAX_MS, Math.max(0, this.#mirrorNotBefore - this.#now()));
   }
 
   async returned(input: ReturnedInput): Promise<ReturnedOutcome> {
@@ -503,7 +540,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   #append(draft: Draft, now: number): { readonly seq: number; readonly amount_micros: Micros } {
     const entry = this.#store.append(draft, now);
-    this.#armAlarm(MIRROR_DELAY_MS);
+    this.#armMirror();
     return entry;
   }
 
@@ -511,8 +548,17 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   #transaction<T>(work: () => T): T {
     const { seq } = this.#store.head;
     const result = this.#store.transaction(work);
-    if (this.#store.head.seq > seq) this.#armAlarm(MIRROR_DELAY_MS);
+    if (this.#store.head.seq > seq) this.#armMirror();
     return result;
+  }
+
+  #armMirror(): void {
+    this.#armAlarm(Math.max(MIRROR_DELAY_MS, this.#mirrorWaits()));
+  }
+
+  #armTopUp(): void {
+    this.#poke?.();
+    this.#armAlarm(0);
   }
 
   /** Un-awaited on purpose: in the turn of the write, the alarm and the entry become durable together or not at all. */

@@ -5,7 +5,7 @@ import type { Store } from "./store.js";
 const BATCH_MAX = 500;
 const BATCHES_PER_RUN_MAX = 20;
 const RETRY_FIRST_MS = 1_000;
-const RETRY_MAX_MS = 5 * 60_000;
+export const RETRY_MAX_MS = 5 * 60_000;
 
 /** Doubles from one second to five minutes; the jitter (0 to 1) keeps envelopes from coming back all at once. */
 export function nextAttemptMs(failures: number, jitter: number): number {

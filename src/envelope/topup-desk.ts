@@ -38,8 +38,12 @@ interface DeskPorts {
   readonly name: () => string;
   readonly now: () => number;
   readonly report: (report: PaymentReport) => Promise<PaymentOutcome>;
-  readonly armAlarm: (delay_ms: number) => void;
+  /** Now. */
+  readonly armAlarm: () => void;
 }
+
+/** An alarm that fails at once must not be rung again at once. */
+const FAILED_PAUSE_MS = 5_000;
 
 export class TopUpDesk {
   readonly #store: Store;
@@ -52,21 +56,29 @@ export class TopUpDesk {
     this.#ports = ports;
   }
 
+  isDue(): boolean {
+    const due = this.#store.exists ? this.#topups.inFlight() : undefined;
+    return due !== undefined && due.next_try_ms <= this.#ports.now();
+  }
+
   /** Asks Stripe for the attempt under way, when it is due. Answers in how many milliseconds to come back. */
   async send(): Promise<number | undefined> {
     const now = this.#ports.now();
     const due = this.#store.exists ? this.#topups.inFlight() : undefined;
     if (due === undefined) return undefined;
     if (due.next_try_ms > now) return due.next_try_ms - now;
+    let least_ms = 0;
     try {
       await this.#ask(due, now);
     } catch (error) {
       // Only what it is called: an error may quote the request.
       const what = error instanceof ConfigurationError ? error.message : String((error as Error | undefined)?.name);
       console.error("with-envelope: a top-up will be retried:", what);
+      // It may have failed before the next try was noted.
+      least_ms = FAILED_PAUSE_MS;
     }
     const left = this.#topups.inFlight();
-    return left && Math.max(0, left.next_try_ms - this.#ports.now());
+    return left && Math.max(least_ms, left.next_try_ms - this.#ports.now());
   }
 
   async #ask(due: DueTopUp, now: number): Promise<void> {
@@ -162,7 +174,7 @@ export class TopUpDesk {
     if ("no" in decision) return;
     const { charge_micros: amount_micros } = decision;
     this.#topups.begin({ attempt: randomBase62(22), amount_micros, currency, card: saved }, now);
-    this.#ports.armAlarm(0);
+    this.#ports.armAlarm();
   }
 
   state(): AutoTopUpState | null {

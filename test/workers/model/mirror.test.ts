@@ -164,6 +164,33 @@ it("T93 an envelope serves all the same while the aggregate is down, and its ala
   expect(await overview()).toEqual(await directOverview());
 });
 
+it("T93 a busy envelope does not ask an aggregate that is down more often than its pauses say", async () => {
+  vi.spyOn(console, "error").mockImplementation(() => undefined);
+  const name = "mirrored-d";
+  const alarmAt = () => runInDurableObject(stubOf(name), (_instance, { storage }) => storage.getAlarm());
+  await move(name, "grant", 50);
+  await whileBroken("before", async () => {
+    let pause = 0;
+    for (let failure = 0; failure < 6; failure++) {
+      await runDurableObjectAlarm(stubOf(name));
+      const at = (await alarmAt()) ?? 0;
+      for (const kind of ["charge", "grant", "topup"] as const) await move(name, kind, 1);
+      expect(await alarmAt(), "a write brings nothing forward").toBe(at);
+      pause = at - Date.now();
+    }
+    expect(pause).toBeGreaterThanOrEqual(16_000);
+    // The clock is set back by an hour: no pause is longer than the longest one.
+    vi.setSystemTime(Date.now() - 3_600_000);
+    await runDurableObjectAlarm(stubOf(name));
+    expect(((await alarmAt()) ?? 0) - Date.now()).toBeLessThanOrEqual(300_000);
+  });
+  await settleDown();
+  await move(name, "grant", 1);
+  expect(((await alarmAt()) ?? 0) - Date.now(), "up again: as soon as ever").toBe(1_000);
+  await settleDown();
+  expect(await overview()).toEqual(await directOverview());
+});
+
 it("T94 a ledger longer than one batch is mirrored whole", { timeout: 30_000 }, async () => {
   await move("mirrored-c", "grant", 5_000);
   await runInDurableObject(stubOf("mirrored-c"), async (envelope) => {

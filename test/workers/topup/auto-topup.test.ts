@@ -15,7 +15,14 @@ import {
   standing,
   type TopUpState,
 } from "../../../src/envelope/auto-topup.js";
-import { type AutoTopUpOptions, Envelope, EnvelopeDirectory, envelopeOf, withEnvelope } from "../../../src/index.js";
+import {
+  type AutoTopUpOptions,
+  Envelope,
+  EnvelopeAggregate,
+  EnvelopeDirectory,
+  envelopeOf,
+  withEnvelope,
+} from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
 import { type Caller, nextId, type Problem, Site } from "../support.js";
 import { StripeDouble } from "./stripe-double.js";
@@ -237,6 +244,55 @@ describe("museum", () => {
       skip(86_400_000);
     }
     expect([stripe.collected, served, await cents(caller)]).toEqual([6000, 12, 300]);
+  });
+});
+
+describe("T93 beside the mirror, which shares the alarm", () => {
+  const alarmAt = (caller: Caller) => runInDurableObject(stub(caller), (_instance, { storage }) => storage.getAlarm());
+
+  it("a card is charged at once while an aggregate that is down is left alone", async () => {
+    const caller = await holder(300);
+    const mirror = vi.spyOn(EnvelopeAggregate.prototype, "mirror").mockImplementation(async () => undefined as never);
+    // Envelopes of other tests have alarms too.
+    const asked = () => mirror.mock.calls.filter(([{ envelope_id }]) => envelope_id === caller.id).length;
+    for (let failure = 0; failure < 8; failure++) await alarm(caller);
+    const [pause, before] = [((await alarmAt(caller)) ?? 0) - Date.now(), asked()];
+    expect(pause).toBeGreaterThan(30_000);
+    await spend(caller, 200);
+    await vi.waitFor(async () => expect(await cents(caller)).toBe(1100), { timeout: 4_000, interval: 20 });
+    await stripe.quiet();
+    expect(asked()).toBe(before);
+    expect(((await alarmAt(caller)) ?? 0) - Date.now()).toBeGreaterThan(20_000);
+  });
+
+  it("a slow aggregate holds up no card, whether it was low before the alarm rang or is only now", async () => {
+    for (const when of ["before", "during"] as const) {
+      const caller = await holder(300);
+      await runInDurableObject(stub(caller), (_instance, { storage }) => storage.setAlarm(Date.now() + 60_000));
+      const { mirror } = EnvelopeAggregate.prototype;
+      let open = () => {};
+      const gate = new Promise<void>((resolve) => (open = resolve));
+      let waiting = 0;
+      vi.spyOn(EnvelopeAggregate.prototype, "mirror").mockImplementation(async function (
+        this: EnvelopeAggregate,
+        batch,
+      ) {
+        if (batch.envelope_id !== caller.id) return mirror.call(this, batch);
+        waiting += 1;
+        await gate;
+        return mirror.call(this, batch);
+      });
+      if (when === "before") await spend(caller, 200);
+      const ringing = alarm(caller);
+      await vi.waitFor(() => expect(waiting).toBeGreaterThan(0), { timeout: 4_000, interval: 5 });
+      if (when === "during") await spend(caller, 200);
+      await vi.waitFor(async () => expect(await cents(caller)).toBe(1100), { timeout: 4_000, interval: 20 });
+      open();
+      await ringing;
+      await rest(caller);
+      expect(await attempts(caller)).toMatchObject([{ status: "SUCCEEDED" }]);
+      vi.mocked(EnvelopeAggregate.prototype.mirror).mockRestore();
+    }
   });
 });
 
