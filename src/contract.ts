@@ -303,6 +303,8 @@ export interface EntriesInput {
 export interface RotateInput {
   readonly credential: Credential;
   readonly next: Credential;
+  /** Hash of a successor that nobody can derive any more: `next` takes its place, if it was never used. */
+  readonly replaces?: string;
 }
 
 /**

@@ -168,21 +168,25 @@ const rotateToken: Route = async (visit) => {
 async function successorOf(visit: Visit<unknown>, token: Token): Promise<Token | undefined> {
   const candidates = successors(visit.keys.rotation, token);
   const [likeliest] = candidates;
-  const outcome = await attempt(() =>
-    envelopeStub(visit.env, token.envelopeId).rotate({
-      credential: credentialOf(token),
-      next: credentialOf(likeliest),
-    }),
-  );
+  const input = { credential: credentialOf(token), next: credentialOf(likeliest) };
+  const rotate = (replaces?: string) =>
+    attempt(() =>
+      envelopeStub(visit.env, token.envelopeId).rotate(replaces === undefined ? input : { ...input, replaces }),
+    );
+  const outcome = await rotate();
   switch (outcome.outcome) {
     case "rotated":
       return likeliest;
     case "unfunded":
       // Nothing was ever paid: an identity that the old token says nothing about is the better one.
       return newToken();
-    case "superseded":
+    case "superseded": {
       // Issued before ENVELOPE_SECRET was rotated: the successor of then is found again with the secret of then.
-      return candidates.find((candidate) => credentialOf(candidate).hash === outcome.hash);
+      const known = candidates.find((candidate) => credentialOf(candidate).hash === outcome.hash);
+      if (known !== undefined) return known;
+      // And where that secret is listed no longer, nobody could ever rotate this token again.
+      return (await rotate(outcome.hash)).outcome === "rotated" ? likeliest : undefined;
+    }
     case "unauthorized":
       return undefined;
   }

@@ -32,12 +32,13 @@ export function judge(stored: readonly StoredCredential[], presented: Credential
 
 export type RotateDecision =
   | { readonly outcome: RotateOutcome }
-  /** File the successor, and the presented credential too when it is the first. */
+  /** File the successor, in the place of an unused one if there is one, and the presented credential too when it is the first. */
   | { readonly issue: Credential; readonly first: Credential | undefined };
 
 /**
  * Rotating the same token again leads to the same successor, as long as nobody has used that: two clicks, or a lost answer,
- * agree. Once it was used, the old token can no longer be exchanged for it.
+ * agree. Once it was used, the old token can no longer be exchanged for it. One that was issued under a secret which is gone by
+ * now can be derived by nobody, and its own check is genuine to nobody: unused, it makes way.
  */
 export function decideRotation(
   stored: readonly StoredCredential[],
@@ -48,6 +49,9 @@ export function decideRotation(
   if (standing === "revoked" || standing === "superseded") return { outcome: { outcome: "unauthorized" } };
   const next = stored.find((one) => one.generation === input.next.generation);
   if (next === undefined) return { issue: input.next, first: standing === "first" ? input.credential : undefined };
+  if (next.hash !== input.next.hash && next.hash === input.replaces && next.used_at_ms === null) {
+    return { issue: input.next, first: undefined };
+  }
   return {
     outcome: next.hash === input.next.hash ? { outcome: "rotated" } : { outcome: "superseded", hash: next.hash },
   };

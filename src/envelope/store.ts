@@ -353,10 +353,11 @@ export class Store {
     this.#loadDisputes();
   }
 
-  /** Files a credential: in use from the beginning, or issued and still to be used. */
+  /** Files a credential: in use from the beginning, or issued and still to be used. Takes the place of one that never was. */
   fileCredential(credential: Credential, used_at_ms: number | null, now_ms: number): void {
     this.#sql.exec(
-      "INSERT INTO credential (generation, hash, at_ms, used_at_ms) VALUES (?, ?, ?, ?)",
+      `INSERT INTO credential (generation, hash, at_ms, used_at_ms) VALUES (?, ?, ?, ?)
+       ON CONFLICT (generation) DO UPDATE SET hash = excluded.hash, at_ms = excluded.at_ms WHERE used_at_ms IS NULL`,
       credential.generation,
       credential.hash,
       now_ms,

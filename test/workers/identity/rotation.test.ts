@@ -246,6 +246,38 @@ describe("rotating ENVELOPE_SECRET", () => {
     expect(token.slice(0, -11)).toBe(before.slice(0, -11));
   });
 
+  it("T62 a successor that was never used, and that nobody can derive any more, makes way for another", async () => {
+    for (const clicks of [1, 2]) {
+      const payer = await site.payer(5);
+      const lost = await rotated(payer.token);
+      const bearing = (token: string) => ({ headers: { Authorization: `Bearer ${token}` } });
+      // Signed anew while both secrets were listed; then the old one left the list.
+      const renewed = tokenOf(await after.fetch("/me", { headers: { Cookie: `__Host-we=${payer.token}` } }));
+      const answers = await Promise.all(
+        Array.from({ length: clicks }, () => long.fetch("/rotate-token", { method: "POST", ...bearing(renewed) })),
+      );
+      expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+      const tokens = await Promise.all(answers.map(async (one) => (await one.json<{ token: string }>()).token));
+      expect(new Set(tokens).size).toBe(1);
+      const next = await long.fetch("/x?price=1", bearing(tokens[0] ?? ""));
+      expect(next.headers.get("X-Balance")).toBe("4");
+      expect((await after.fetch("/x?price=1", bearing(lost))).status).toBe(401);
+    }
+  });
+
+  it("T58 one that was used does not", async () => {
+    const payer = await site.payer(5);
+    const next = await rotated(payer.token);
+    const renewed = tokenOf(await after.fetch("/me", { headers: { Cookie: `__Host-we=${payer.token}` } }));
+    await spend(next);
+    const answer = await long.fetch("/rotate-token", {
+      method: "POST",
+      headers: { Authorization: `Bearer ${renewed}` },
+    });
+    expect(answer.status).toBe(401);
+    expect(await spend(next)).toBe(200);
+  });
+
   it.each(["", "short", "replace-me-with-at-least-32-random-characters", "a".repeat(40)])(
     "a weak secret (%j) is refused by name, never shown",
     async (secret) => {

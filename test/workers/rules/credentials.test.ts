@@ -65,12 +65,26 @@ const ROTATIONS: readonly (readonly [
   Credential,
   Credential,
   outcome: string,
+  replaces?: string,
 ])[] = [
   ["T62", "from the only one", [used(0, "a")], shown(0, "a"), shown(1, "b"), "issue b"],
   ["T62", "from one never used", [], shown(0, "a"), shown(1, "b"), "issue b, first a"],
   ["T62", "from one issued and never used", LOST, shown(1, "b"), shown(2, "c"), "issue c"],
   ["T62", "double click, lost answer", LOST, shown(0, "a"), shown(1, "b"), "rotated"],
   ["T62", "again, under another secret", LOST, shown(0, "a"), shown(1, "B"), "superseded b"],
+  ["T62", "again, in the place of one nobody can derive", LOST, shown(0, "a"), shown(1, "B"), "issue B", "b"],
+  ["T62", "again, in the place of another than is there", LOST, shown(0, "a"), shown(1, "B"), "superseded b", "c"],
+  ["T62", "again, although it is the same", LOST, shown(0, "a"), shown(1, "b"), "rotated", "b"],
+  ["T58", "in the place of one that was used", GRACED, shown(0, "a"), shown(1, "B"), "unauthorized", "b"],
+  [
+    "T58",
+    "in the place of one in use, from one that is too",
+    [used(0, "a"), used(1, "b")],
+    shown(0, "a"),
+    shown(1, "B"),
+    "superseded b",
+    "b",
+  ],
   ["T58", "again, once the new one was used", GRACED, shown(0, "a"), shown(1, "b"), "unauthorized"],
   [
     "T58",
@@ -85,8 +99,8 @@ const ROTATIONS: readonly (readonly [
   ["T58", "from one that was never issued", GRACED, shown(2, "c"), shown(3, "d"), "unauthorized"],
 ];
 
-function rotate(on: Kept, credential: Credential, next: Credential): string {
-  const decision = decideRotation(on, { credential, next }, NOW);
+function rotate(on: Kept, credential: Credential, next: Credential, replaces?: string): string {
+  const decision = decideRotation(on, { credential, next, ...(replaces !== undefined && { replaces }) }, NOW);
   if ("issue" in decision)
     return `issue ${decision.issue.hash}${decision.first ? `, first ${decision.first.hash}` : ""}`;
   return decision.outcome.outcome === "superseded" ? `superseded ${decision.outcome.hash}` : decision.outcome.outcome;
@@ -96,8 +110,8 @@ describe("decision tables", () => {
   for (const [threat, name, on, presented, outcome] of STANDINGS) {
     it(`${threat} standing: ${name} → ${outcome}`, () => expect(judge(on, presented, NOW)).toBe(outcome));
   }
-  for (const [threat, name, on, from, to, outcome] of ROTATIONS) {
-    it(`${threat} rotation: ${name} → ${outcome}`, () => expect(rotate(on, from, to)).toBe(outcome));
+  for (const [threat, name, on, from, to, outcome, replaces] of ROTATIONS) {
+    it(`${threat} rotation: ${name} → ${outcome}`, () => expect(rotate(on, from, to, replaces)).toBe(outcome));
   }
 });
 
