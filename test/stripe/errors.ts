@@ -31,16 +31,19 @@ export function missing(kind: string, id: string): ApiError {
   return invalid(`No such ${kind}: '${id}'`, { code: "resource_missing", param: "id" }, 404);
 }
 
-export function declined(code: "card_declined" | "authentication_required", intent: Intent): ApiError {
+export function declined(
+  code: "card_declined" | "authentication_required",
+  intent: Intent,
+  why: string = code === "card_declined" ? "generic_decline" : code,
+): ApiError {
   const message =
     code === "card_declined"
       ? "Your card was declined."
       : "Your card was declined. This transaction requires authentication.";
-  const decline_code = code === "card_declined" ? "generic_decline" : code;
   return new ApiError(402, {
     type: "card_error",
     code,
-    decline_code,
+    decline_code: why,
     message,
     payment_intent: structuredClone(intent),
   });

@@ -9,7 +9,23 @@ import { COLLECTIONS, type Event, type Intent, type StripeObject } from "./objec
 import { check, FILTERS, type Kind, MADE, unknownParameter } from "./params.js";
 
 /** What confirming a PaymentIntent comes to. `timeout`: the money moves, and the answer is lost. */
-export type Outcome = "succeeded" | "processing" | "requires_action" | "card_declined" | "timeout" | "server_error";
+export type Outcome =
+  | "succeeded"
+  | "processing"
+  | "requires_action"
+  | "card_declined"
+  /** A plain decline whose bank asks for its customer. */
+  | "bank_wants_holder"
+  | "timeout"
+  | "server_error";
+
+export interface Asked {
+  readonly method: string;
+  readonly path: string;
+  /** The idempotency key. */
+  readonly key: string | null;
+  readonly params: Params;
+}
 
 export interface StandInOptions extends AccountOptions {
   readonly key?: string;
@@ -29,16 +45,21 @@ type Listed = StripeObject | Event;
 
 const KINDS = new Map<string, Kind>(Object.entries(COLLECTIONS).map(([kind, path]) => [path, kind as Kind]));
 const KEY_CHARS_MAX = 255;
+/** Half a dollar; other currencies have other bounds. */
+const AMOUNT_MIN = 50;
 
 export class StripeStandIn {
   readonly account: StripeAccount;
-  readonly key: string;
-  /** `METHOD /path`, in order. */
-  readonly requests: string[] = [];
+  /** The owner may exchange it. */
+  key: string;
+  /** What was asked, in order, whether it arrived or not. */
+  readonly asked: Asked[] = [];
   /** `error`: every answer is a 500. `unreachable`: there is none. Nothing is done either way. */
   outage: "none" | "error" | "unreachable" = "none";
   /** For the next confirmations, first come first; then each succeeds, or does what its test payment method says. */
   readonly outcomes: Outcome[] = [];
+  /** For every other confirmation. */
+  usually: Outcome | undefined;
   /** How many of the next answers are lost after the work was done. */
   answersToLose = 0;
   /** Holds a request between its start and its end. */
@@ -59,7 +80,12 @@ export class StripeStandIn {
     const url = new URL(request.url);
     // Not text(): workerd warns of a form that is read as text.
     const text = new TextDecoder().decode(await request.arrayBuffer());
-    this.requests.push(`${request.method} ${url.pathname}`);
+    this.asked.push({
+      method: request.method,
+      path: url.pathname,
+      key: request.headers.get("Idempotency-Key"),
+      params: decodeForm(request.method === "POST" ? text : url.search.slice(1)),
+    });
     if (this.outage === "unreachable") throw new TypeError("Network connection lost");
     const { answer, replayed } = await this.#once(request, url, text);
     if (this.answersToLose > 0) {
@@ -219,6 +245,7 @@ export class StripeStandIn {
   #createIntent(params: Params): Intent {
     const { amount, currency, customer, payment_method, metadata, confirm } = params;
     if (typeof amount !== "number" || amount < 1) throw invalid("Invalid positive integer", { param: "amount" });
+    if (amount < AMOUNT_MIN) throw invalid("Amount is too small", { code: "amount_too_small", param: "amount" });
     if (typeof customer === "string") this.#find("customer", customer);
     const intent = this.account.intent({
       amount,
@@ -236,7 +263,7 @@ export class StripeStandIn {
     const method = intent.payment_method;
     if (method === null) throw invalid("You cannot confirm this PaymentIntent because it's missing a payment method.");
     if (!this.account.objects.has(method) && !method.startsWith("pm_card_")) throw missing("PaymentMethod", method);
-    const outcome = this.outcomes.shift() ?? TEST_CARDS[method] ?? "succeeded";
+    const outcome = this.outcomes.shift() ?? this.usually ?? TEST_CARDS[method] ?? "succeeded";
     switch (outcome) {
       case "succeeded":
       case "timeout":
@@ -254,6 +281,9 @@ export class StripeStandIn {
       case "card_declined":
         this.account.fail(intent, "card_declined");
         throw declined("card_declined", intent);
+      case "bank_wants_holder":
+        this.account.fail(intent, "card_declined");
+        throw declined("card_declined", intent, "authentication_required");
       case "server_error":
         throw internal();
     }

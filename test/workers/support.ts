@@ -162,22 +162,23 @@ export function sessionEvent(type: string, fields: SessionFields, event: Record<
 export const completed = (fields: SessionFields, event: Record<string, unknown> = {}) =>
   sessionEvent("checkout.session.completed", fields, event);
 
-/** A refund's event as Stripe sends it: made and done, unless the fields say otherwise. */
-export const refund = (payment_intent: string, amount: number, fields: Record<string, unknown> = {}) => ({
+/** News of a refund, dispute or warning as Stripe sends it, with the fields a test cares about. */
+export const reversalEvent = <Fields extends Record<string, unknown>>(type: string, fields: Fields) => ({
   id: nextId("evt"),
   object: "event",
-  type: "refund.created",
+  type,
   livemode: false,
   created: Math.floor(Date.now() / 1000),
-  data: {
-    object: {
-      id: nextId("re"),
-      object: "refund",
-      payment_intent,
-      amount,
-      status: "succeeded",
-      currency: "usd",
-      ...fields,
-    },
-  },
+  data: { object: { currency: "usd", ...fields } },
 });
+
+/** A refund that is made and done, unless the fields say otherwise. */
+export const refund = (payment_intent: string, amount: number, fields: Record<string, unknown> = {}) =>
+  reversalEvent("refund.created", {
+    id: nextId("re"),
+    object: "refund",
+    payment_intent,
+    amount,
+    status: "succeeded",
+    ...fields,
+  });

@@ -386,7 +386,7 @@ describe("T42 thin events while Stripe's API is down", () => {
     account.refund(await paid(), 400);
     await deliver("refund.created");
     expect(await balance()).toBe(600);
-    expect(standIn.requests).toEqual([]);
+    expect(standIn.asked).toEqual([]);
   });
 
   it("an object that Stripe does not know is answered 200 and changes nothing", async () => {
@@ -500,7 +500,7 @@ describe("T45 thin and snapshot of one change", () => {
     pay();
     const event = thinOf(eventOf("checkout.session.completed"), { context: "acct_somebody_else" });
     expect(await site.outcomeOf(event)).toBe("ignored");
-    expect([standIn.requests, await balance()]).toEqual([[], 0]);
+    expect([standIn.asked, await balance()]).toEqual([[], 0]);
   });
 
   it("of another mode is not credited", async () => {

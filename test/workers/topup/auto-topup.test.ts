@@ -24,8 +24,8 @@ import {
   withEnvelope,
 } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
-import { type Caller, nextId, type Problem, Site } from "../support.js";
-import { StripeDouble } from "./stripe-double.js";
+import { type Caller, nextId, type Problem, refund, reversalEvent, Site } from "../support.js";
+import { FaultyStripe } from "./faults.js";
 
 const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const OWNER = { Authorization: `Bearer ${ADMIN}`, "Content-Type": "application/json" };
@@ -33,11 +33,11 @@ const RULES: AutoTopUpOptions = { threshold: "200", amount: "1000", coolDownSeco
 const siteWith = (autoTopUp: AutoTopUpOptions = RULES) => new Site({ autoTopUp }, { ENVELOPE_ADMIN_SECRET: ADMIN });
 const site = siteWith();
 
-let stripe: StripeDouble;
+let stripe: FaultyStripe;
 let skipped_ms = 0;
 const holders: Caller[] = [];
 beforeEach(() => {
-  stripe = new StripeDouble();
+  stripe = new FaultyStripe();
   stripe.install();
   skipped_ms = 0;
   vi.spyOn(console, "error").mockImplementation(() => undefined);
@@ -75,8 +75,7 @@ const put = (caller: Caller, body: unknown, at: Site = caller.site): Promise<Res
   at.fetch(`/envelopes/${caller.id}/auto-topup`, { method: "PUT", headers: OWNER, body: JSON.stringify(body) });
 
 function newCard(): { customer: string; paymentMethod: string } {
-  const customer = stripe.account.id("cus");
-  return { customer, paymentMethod: stripe.account.paymentMethod(customer).id };
+  return stripe.savedCard();
 }
 
 /** A caller with this many cents, whose card the owner's server has named. */
@@ -391,7 +390,7 @@ describe("an attempt that is interrupted", () => {
 describe("a card that is slow", () => {
   it("is waited for: the webhook ends it", async () => {
     const caller = await holder(300);
-    stripe.card = "processing";
+    stripe.usually = "processing";
     await spend(caller, 200);
     await asked(caller, 1);
     expect(await auto(caller)).toMatchObject({ status: "pending" });
@@ -403,7 +402,7 @@ describe("a card that is slow", () => {
 
   it("is looked at now and then, should the webhook never come", async () => {
     const caller = await holder(300);
-    stripe.card = "processing";
+    stripe.usually = "processing";
     await spend(caller, 200);
     await asked(caller, 1);
     stripe.account.collect(stripe.intents[0] as never);
@@ -416,7 +415,7 @@ describe("a card that is slow", () => {
 describe("a card that is declined", () => {
   it("three times in a row is not asked again, until the owner enables it again", async () => {
     const caller = await holder(300, siteWith({ ...RULES, maxPerWindow: 20 }));
-    stripe.card = "card_declined";
+    stripe.usually = "card_declined";
     await spend(caller, 200);
     for (let i = 0; i < 6; i++) {
       await rest(caller);
@@ -430,7 +429,7 @@ describe("a card that is declined", () => {
       stopped: "declined",
       lastFailure: "card_declined",
     });
-    stripe.card = "pays";
+    stripe.usually = "succeeded";
     expect((await put(caller, { enabled: true, ...newCard() })).status).toBe(200);
     await spend(caller, 1);
     await rest(caller);
@@ -439,8 +438,8 @@ describe("a card that is declined", () => {
 
   it("twice, and then is not, begins to count anew", async () => {
     const caller = await holder(300, siteWith({ ...RULES, maxPerWindow: 20 }));
-    for (const card of ["card_declined", "card_declined", "pays", "card_declined", "card_declined"] as const) {
-      stripe.card = card;
+    for (const card of ["card_declined", "card_declined", "succeeded", "card_declined", "card_declined"] as const) {
+      stripe.usually = card;
       const { available_micros } = await caller.envelope.state();
       await spend(caller, Math.max(1, available_micros / 10_000 - 150));
       await rest(caller);
@@ -448,11 +447,11 @@ describe("a card that is declined", () => {
     expect(await auto(caller)).toMatchObject({ status: "ready", lastFailure: "card_declined" });
   });
 
-  it.each(["authentication_required", "bank_wants_holder"] as const)(
+  it.each(["requires_action", "bank_wants_holder"] as const)(
     "for want of its holder (%s) stops it at once",
     async (card) => {
       const caller = await holder(300);
-      stripe.card = card;
+      stripe.usually = card;
       await spend(caller, 200);
       await rest(caller);
       await spend(caller, 1);
@@ -464,7 +463,7 @@ describe("a card that is declined", () => {
 
   it("told by the webhook before the answer is counted once", async () => {
     const caller = await holder(300);
-    stripe.card = "authentication_required";
+    stripe.usually = "requires_action";
     stripe.fault = "lost_answer";
     await spend(caller, 200);
     await asked(caller, 1);
@@ -485,14 +484,7 @@ describe("a card that is declined", () => {
 });
 
 describe("money that is called back", () => {
-  const event = (type: string, object: Record<string, unknown>) => ({
-    id: nextId("evt"),
-    object: "event",
-    type,
-    livemode: false,
-    created: Math.floor(Date.now() / 1000),
-    data: { object: { currency: "usd", amount: 1000, ...object } },
-  });
+  const event = (type: string, object: Record<string, unknown>) => reversalEvent(type, { amount: 1000, ...object });
 
   async function topped(): Promise<{ caller: Caller; payment_intent: string }> {
     const caller = await holder(300, siteWith({ ...RULES, maxPerWindow: 20 }));
@@ -521,9 +513,7 @@ describe("money that is called back", () => {
   it("a refund of what the holder paid themselves does not", async () => {
     const caller = await holder(300);
     const [credit] = await caller.envelope.entries();
-    await site.webhook(
-      event("refund.created", { id: nextId("re"), status: "succeeded", payment_intent: credit?.payment_id, amount: 1 }),
-    );
+    await site.webhook(refund(credit?.payment_id ?? "", 1));
     expect((await auto(caller))?.status).toBe("ready");
   });
 
@@ -632,7 +622,7 @@ describe("PUT /envelopes/:id/auto-topup", () => {
     const caller = await holder(300);
     const card = newCard();
     await put(caller, { enabled: true, ...card });
-    stripe.card = "card_declined";
+    stripe.usually = "card_declined";
     for (let i = 0; i < 5; i++) {
       await put(caller, { enabled: true, ...card }).then(() => spend(caller, i === 0 ? 200 : 1));
       await rest(caller);

@@ -3,14 +3,14 @@ import { evictAllDurableObjects } from "cloudflare:test";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Envelope, EnvelopeDirectory } from "../../../src/index.js";
 import { type Caller, type Problem, Site } from "../support.js";
-import { StripeDouble } from "./stripe-double.js";
+import { FaultyStripe } from "./faults.js";
 
 const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const OWNER = { Authorization: `Bearer ${ADMIN}` };
 const site = new Site({}, { ENVELOPE_ADMIN_SECRET: ADMIN });
-let stripe: StripeDouble;
+let stripe: FaultyStripe;
 beforeEach(() => {
-  stripe = new StripeDouble();
+  stripe = new FaultyStripe();
   stripe.install();
 });
 afterEach(() => vi.restoreAllMocks());
@@ -292,6 +292,6 @@ describe("what Stripe says no to", () => {
       await ask({ envelopeId: caller.id, amount: "10" }, nextKey(), OWNER, watched);
     }
     const told = incidents.map((one) => JSON.stringify(one) + String((one as { cause?: Error }).cause)).join();
-    expect([incidents.length, /sk_test|Bearer|Invalid API|Down/.test(told)]).toEqual([3, false]);
+    expect([incidents.length, /sk_test|Bearer|Invalid API|wrong on Stripe/.test(told)]).toEqual([3, false]);
   });
 });
