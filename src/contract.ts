@@ -457,6 +457,10 @@ export interface EnvelopeApi {
   noteTopUp(input: NoteTopUpInput): Promise<TopUp | null>;
   /** Newest first. */
   topUps(input: { readonly limit: number }): Promise<readonly TopUp[]>;
+  /** The aggregate has entries up to `after` only: sends what follows, soon. */
+  ship(input: { readonly after: number }): Promise<{ readonly head_seq: number }>;
+  /** What the ledger says up to an entry, read from every row. */
+  sums(input: { readonly up_to: number }): Promise<LedgerSums>;
   setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null>;
 }
 
@@ -604,6 +608,15 @@ export interface DirectoryApi {
   releaseCard(input: { readonly card: string; readonly envelope_id: string }): Promise<void>;
   /** The card opens nothing any more, whoever has it or will claim it. */
   blockCard(input: { readonly card: string }): Promise<void>;
+  /** Notes an envelope that has a ledger, before it is mirrored for the first time: so a mirror that was lost knows whom to ask. */
+  enrol(input: { readonly envelope_id: string }): Promise<void>;
+  /** Every envelope that was enrolled, in the order of their ids. */
+  envelopes(input: { readonly cursor: string | null; readonly limit: number }): Promise<DirectoryPage>;
+}
+
+export interface DirectoryPage {
+  readonly envelopes: readonly string[];
+  readonly cursor: string | null;
 }
 
 export interface CardOutcome {
@@ -632,13 +645,24 @@ export interface MirrorBatch {
   /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
   readonly head_seq?: number;
   readonly frozen?: boolean;
+  /** Was sent before, to whoever lost it: says nothing about how fast the mirror is. */
+  readonly again?: boolean;
   /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
-  readonly refusals?: Readonly<Record<string, number>>;
+  readonly refusals?: RefusalCounts;
+}
+
+/** Sent again under the same id until an answer comes, so that none is counted twice. Those of an object that is evicted first are lost. */
+export interface RefusalCounts {
+  readonly id: string;
+  readonly by_limit: Readonly<Record<string, number>>;
 }
 
 export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros" | "balance_micros"> &
   /** Absent from envelopes that an earlier version of this code still runs. */
-  Partial<Pick<Entry, "reason" | "payment_id" | "ref_seq" | "hold_id">>;
+  Partial<Pick<Entry, "reason" | "payment_id" | "ref_seq" | "hold_id">> & {
+    /** Of a refund: the reason of the charge that it gives back. */
+    readonly charge_reason?: string | null;
+  };
 
 /** `next_seq` is what the aggregate wants next: past the batch when it was applied, lower when it has a gap. */
 export interface MirrorOutcome {
@@ -663,7 +687,7 @@ export interface Overview extends Sums {
   readonly outstanding_micros: Micros;
   /** What holders owe after claw-backs: the balances below zero, as a number at least zero. The liability is `outstanding + owed`. */
   readonly owed_micros: Micros;
-  /** Envelopes that were charged today, this week (from Monday), this month: UTC. */
+  /** Envelopes that were charged (more than nothing) today, this week (from Monday), this month: UTC. */
   readonly active_today: number;
   readonly active_this_week: number;
   readonly active_this_month: number;
@@ -784,6 +808,7 @@ export interface ShardHealth {
   readonly last_batch_at_ms: number | null;
   /** Batches that did not follow on what was known, and so were asked for again. */
   readonly gaps: number;
+  /** Entries that came again, and were left out. */
   readonly duplicates: number;
   readonly raw_events: number;
   readonly raw_since_ms: number | null;
@@ -821,6 +846,8 @@ export interface AggregateApi {
   }): Promise<RebuildPage>;
   /** One statement that reads. Whatever it does is rolled back. */
   query(input: ReadQuery): Promise<QueryOutcome>;
+  /** Deletes the shard and all it has: for one that no envelope belongs to any more. */
+  drop(): Promise<void>;
 }
 
 /** One statement and its bindings, to be read with. */

@@ -39,6 +39,11 @@ const REFUSALS: Readonly<Record<RefusalReason, Kind>> = {
   },
 };
 
+/** The wire's name of what said no. */
+export function limitOf(reason: RefusalReason): Limit {
+  return REFUSALS[reason].limit;
+}
+
 const TYPE = "urn:with-envelope:problem:";
 
 export interface ProblemBody {

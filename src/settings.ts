@@ -172,3 +172,31 @@ export function paymentLink(env: unknown): URL | undefined {
     throw new ConfigurationError(name, "is not an https URL");
   return new URL(link);
 }
+
+/** Most shards of the aggregate. Reports ask all of them at once, and one alone takes more than one account's traffic. */
+const SHARDS_MAX = 64;
+
+/** Over how many objects the aggregate is spread. */
+export function aggregateShardCount(env: unknown): number {
+  return wholeNumber(env, "ENVELOPE_AGGREGATE_SHARDS", 1, SHARDS_MAX);
+}
+
+/** Over how many it was spread before: a rebuild asks those whose copies they had. `undefined` where it never changed. */
+export function previousShardCount(env: unknown): number | undefined {
+  const name = "ENVELOPE_AGGREGATE_SHARDS_PREVIOUS";
+  return variable(env, name) === "" ? undefined : wholeNumber(env, name, 1, SHARDS_MAX);
+}
+
+/** How long the aggregate keeps single entries. Sums, series and cohorts are kept for ever. */
+export function rawEventDays(env: unknown): number {
+  return wholeNumber(env, "ENVELOPE_RAW_EVENT_DAYS", 90, 3650);
+}
+
+function wholeNumber(env: unknown, name: string, otherwise: number, most: number): number {
+  const value = (env as Record<string, unknown> | null | undefined)?.[name];
+  const text = typeof value === "number" ? String(value) : variable(env, name);
+  if (text === "") return otherwise;
+  const number = /^[1-9][0-9]{0,4}$/.test(text) ? Number(text) : 0;
+  if (number < 1 || number > most) throw new ConfigurationError(name, `must be a whole number from 1 to ${most}`);
+  return number;
+}

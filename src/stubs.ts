@@ -5,7 +5,7 @@
 import * as workers from "cloudflare:workers";
 import type { AggregateApi, DirectoryApi, EnvelopeApi } from "./contract.js";
 import { digest, numberFromBase62 } from "./secrets.js";
-import { ConfigurationError } from "./settings.js";
+import { aggregateShardCount, ConfigurationError } from "./settings.js";
 
 const CLASSES = {
   Envelope: "ENVELOPE",
@@ -62,13 +62,27 @@ export function directoryShard(env: unknown, shard: number): DirectoryApi {
   return namespaceOf<DirectoryApi>(env, "EnvelopeDirectory").getByName(`directory-${shard}`);
 }
 
-/** One shard for now. Which shard an envelope belongs to is decided here and nowhere else. */
-export function aggregateStub(env: unknown, _envelopeId: string): AggregateApi {
-  return aggregateShards(env)[0] as AggregateApi;
+/**
+ * The shard that an envelope is mirrored to: decided here and nowhere else. Another number of shards has other names, so it
+ * begins with empty ones: they ask each envelope for everything, and nothing is moved.
+ */
+export function aggregateStub(env: unknown, envelopeId: string): AggregateApi {
+  const shards = aggregateShardCount(env);
+  return aggregateShard(env, aggregateShardOf(envelopeId, shards), shards);
 }
 
-export function aggregateShards(env: unknown): AggregateApi[] {
-  return [namespaceOf<AggregateApi>(env, "EnvelopeAggregate").getByName("aggregate-0")];
+/** All shards, in order; by default as many as are configured. */
+export function aggregateShards(env: unknown, shards = aggregateShardCount(env)): AggregateApi[] {
+  return Array.from({ length: shards }, (_, shard) => aggregateShard(env, shard, shards));
+}
+
+export function aggregateShard(env: unknown, shard: number, shards: number): AggregateApi {
+  const name = shards === 1 ? "aggregate-0" : `aggregate-${shard}-of-${shards}`;
+  return namespaceOf<AggregateApi>(env, "EnvelopeAggregate").getByName(name);
+}
+
+export function aggregateShardOf(envelopeId: string, shards: number): number {
+  return shards === 1 ? 0 : shardOf(envelopeId, shards);
 }
 
 function shardOf(key: string, shards: number): number {

@@ -26,33 +26,53 @@ export const NO_SUMMARY: Summary = {
   last_at_ms: 0,
 };
 
+export type SumName = "credited_micros" | "granted_micros" | "spent_micros" | "refunded_micros" | "reversed_micros";
+
 /** The sum an entry counts towards, and its sign there. */
-const SUMS = {
+export const SUMS = {
   topup: ["credited_micros", 1],
   grant: ["granted_micros", 1],
   charge: ["spent_micros", -1],
   refund: ["refunded_micros", 1],
   clawback: ["reversed_micros", -1],
   reinstatement: ["reversed_micros", -1],
-} as const satisfies Record<EntryKind, readonly [keyof Summary, 1 | -1]>;
+} as const satisfies Record<EntryKind, readonly [SumName, 1 | -1]>;
+
+export interface Applied {
+  readonly summary: Summary;
+  /** Those that were taken: consecutive. */
+  readonly entries: readonly MirrorEntry[];
+  /** Entries that were in the summary already. */
+  readonly duplicates: number;
+  /** An entry could not be taken, because one before it is missing or it does not follow. */
+  readonly gap: boolean;
+}
 
 /** Takes the entries that follow on `known` and leaves the rest: old ones are in it already, later ones wait for the gap to be filled. */
-export function applyEntries(known: Summary, entries: readonly MirrorEntry[]): Summary {
-  let summary = known;
+export function applyEntries(known: Summary, entries: readonly MirrorEntry[]): Applied {
+  // A plain loop over one mutable copy: this is all that a shard does per entry.
+  const summary: { -readonly [name in keyof Summary]: number } = { ...known };
+  const taken: MirrorEntry[] = [];
+  let duplicates = 0;
+  let gap = false;
   for (const entry of entries) {
-    if (entry.seq !== summary.applied_seq + 1) continue;
+    if (entry.seq !== summary.applied_seq + 1) {
+      if (entry.seq <= summary.applied_seq) duplicates += 1;
+      else gap = true;
+      continue;
+    }
     const sum = SUMS[entry.kind] as (typeof SUMS)[EntryKind] | undefined;
     // An entry that does not follow on the balance, or of a kind this code does not know yet, is not swallowed: the
     // envelope keeps it, and offers it again.
-    if (sum === undefined || entry.balance_micros !== summary.balance_micros + entry.amount_micros) break;
-    const [column, sign] = sum;
-    summary = {
-      ...summary,
-      applied_seq: entry.seq,
-      balance_micros: entry.balance_micros,
-      last_at_ms: entry.at_ms,
-      [column]: summary[column] + sign * entry.amount_micros,
-    };
+    if (sum === undefined || entry.balance_micros !== summary.balance_micros + entry.amount_micros) {
+      gap = true;
+      break;
+    }
+    summary.applied_seq = entry.seq;
+    summary.balance_micros = entry.balance_micros;
+    summary.last_at_ms = entry.at_ms;
+    summary[sum[0]] += sum[1] * entry.amount_micros;
+    taken.push(entry);
   }
-  return summary;
+  return { summary: summary as Summary, entries: taken, duplicates, gap };
 }

@@ -1,7 +1,8 @@
 /**
  * `EnvelopeDirectory`: which envelope a payment belongs to, for the news that does not say so itself (refunds and disputes
  * name only the payment), and which envelope a card opens. Sharded by payment id, so a payment's claim, its early news and
- * its unclaimed row are decided by one object, each in one turn; and by the card's keyed hash. Never holds money.
+ * its unclaimed row are decided by one object, each in one turn; by the card's keyed hash; and by envelope, for the list of all
+ * that have a ledger. Never holds money.
  */
 import { DurableObject } from "cloudflare:workers";
 import type {
@@ -9,6 +10,7 @@ import type {
   CardOutcome,
   ClaimOutcome,
   DirectoryApi,
+  DirectoryPage,
   NewUnclaimedPayment,
   ParkedReport,
   PaymentReport,
@@ -20,6 +22,8 @@ import { DIRECTORY_MIGRATIONS } from "./schema.js";
 
 /** News of a payment that nobody claimed in this time is of a payment that is not ours: the account sells other things too. */
 const PARKED_FOR_MS = 90 * 24 * 3_600_000;
+
+const PAGE_MAX = 1_000;
 
 export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
   readonly #sql: SqlStorage;
@@ -193,6 +197,25 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
       input.card,
       now,
     );
+  }
+
+  async enrol(input: { readonly envelope_id: string }): Promise<void> {
+    this.#create();
+    this.#sql.exec("INSERT INTO envelope (envelope_id) VALUES (?) ON CONFLICT DO NOTHING", input.envelope_id);
+  }
+
+  async envelopes(input: { readonly cursor: string | null; readonly limit: number }): Promise<DirectoryPage> {
+    if (!hasSchema(this.ctx.storage)) return { envelopes: [], cursor: null };
+    const limit = Math.max(1, Math.min(input.limit, PAGE_MAX));
+    const envelopes = this.#sql
+      .exec(
+        "SELECT envelope_id FROM envelope WHERE envelope_id > ? ORDER BY envelope_id LIMIT ?",
+        input.cursor ?? "",
+        limit,
+      )
+      .toArray()
+      .map((row) => row["envelope_id"] as string);
+    return { envelopes, cursor: envelopes.length === limit ? (envelopes.at(-1) ?? null) : null };
   }
 
   #row(payment_id: string): Record<string, SqlStorageValue> | undefined {

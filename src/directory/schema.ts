@@ -40,4 +40,9 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
     blocked_at_ms INTEGER
   ) STRICT, WITHOUT ROWID;
   `,
+  // Envelopes from before are known by their payments; each is enrolled again when it is mirrored from its beginning.
+  `
+  CREATE TABLE envelope (envelope_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+  INSERT INTO envelope (envelope_id) SELECT DISTINCT envelope_id FROM claim;
+  `,
 ];

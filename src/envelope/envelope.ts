@@ -24,6 +24,7 @@ import type {
   HoldInput,
   HoldOutcome,
   KeepCardInput,
+  LedgerSums,
   LimitedCredential,
   LoginOutcome,
   NoteTopUpInput,
@@ -32,6 +33,7 @@ import type {
   PaymentState,
   RefundInput,
   RefundOutcome,
+  RefusalReason,
   ReleaseOutcome,
   ReturnedInput,
   ReturnedOutcome,
@@ -49,14 +51,15 @@ import type {
 import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 import { randomBase62 } from "../secrets.js";
-import { aggregateStub } from "../stubs.js";
+import { aggregateStub, directoryStub } from "../stubs.js";
 import { decideTopUp } from "./auto-topup.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
 import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
-import { nextAttemptMs, RETRY_MAX_MS, shipEntries } from "./outbox.js";
+import { nextAttemptMs, RETRY_MAX_MS, type Shipping, shipEntries } from "./outbox.js";
 import { decidePayment } from "./payments.js";
+import { Refusals } from "./refusals.js";
 import { Store } from "./store.js";
 import { TopUpDesk } from "./topup-desk.js";
 import { TopUps } from "./topups.js";
@@ -66,6 +69,9 @@ const CREDENTIAL_GRACE_MS = 15 * 60_000;
 
 /** Entries wait this long for company before they are mirrored: one alarm and one cursor row serve the whole batch. */
 const MIRROR_DELAY_MS = 1_000;
+
+/** Refusals that no entry takes along are told this much later. */
+const REFUSALS_DELAY_MS = 60_000;
 
 export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #store: Store;
@@ -78,6 +84,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   #mirrorNotBefore = 0;
   /** Wakes the alarm that is running. */
   #poke: (() => void) | undefined;
+  readonly #shipping: Shipping = {
+    refusals: new Refusals(),
+    again_to: 0,
+    enrol: () => directoryStub(this.env, this.#name()).enrol({ envelope_id: this.#name() }),
+  };
+  #tellsRefusals = false;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
@@ -96,6 +108,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const now = this.#now();
     const account = this.#store.account(now);
     if (!this.#mayAct(input, now)) {
+      this.#countRefusal("credential_revoked");
       return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
     }
     const decision = decideCharge(
@@ -109,6 +122,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       now,
     );
     if ("outcome" in decision) {
+      if (decision.outcome.outcome === "refused") this.#countRefusal(decision.outcome.refusal.reason);
       this.#desk.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
       return decision.outcome;
     }
@@ -121,6 +135,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const now = this.#now();
     const account = this.#store.account(now);
     if (!this.#mayAct(input, now)) {
+      this.#countRefusal("credential_revoked");
       return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
     }
     const decision = decideHold(
@@ -134,6 +149,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       now,
     );
     if ("outcome" in decision) {
+      if (decision.outcome.outcome === "refused") this.#countRefusal(decision.outcome.refusal.reason);
       this.#desk.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
       return decision.outcome;
     }
@@ -160,6 +176,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       return written;
     });
     const { currency } = this.#store.head;
+    if (decision.outcome?.outcome === "refused") this.#countRefusal(decision.outcome.refusal.reason);
     const refused = decision.outcome?.outcome === "refused" ? input.amount_micros : undefined;
     if (currency !== null) this.#desk.topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);
     if (decision.outcome !== undefined) return decision.outcome;
@@ -222,6 +239,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       return decision.outcome;
     }
     const { file, writes, unbooked_micros } = decision;
+    const { frozen } = this.#store.account(now);
     const entries = this.#transaction(() => {
       this.#store.create(this.#name(), report.currency, now);
       const written = writes.map((draft) => ({ ...this.#store.append(draft, now), kind: draft.kind }));
@@ -235,6 +253,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       }
       return written;
     });
+    if (this.#store.account(now).frozen !== frozen) this.#tellFrozen();
     const after = balances(this.#store.account(now));
     const credit = entries.find(({ kind }) => kind === "topup");
     if (credit !== undefined)
@@ -324,6 +343,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       this.#store.create(this.#name(), input.currency, now);
       this.#store.setFrozen(input.frozen, now);
     });
+    this.#tellFrozen();
     return { frozen: input.frozen };
   }
 
@@ -386,6 +406,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     this.#poke = undefined;
     const delays = [mirrored, sent].map((one) => (one.status === "fulfilled" ? one.value : undefined));
     if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= MIRROR_DELAY_MS;
+    if (this.#shipping.refusals.any) delays[0] ??= REFUSALS_DELAY_MS;
     const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
     if (soonest !== undefined) this.#armAlarm(soonest);
     for (const one of [mirrored, sent]) if (one.status === "rejected") throw one.reason;
@@ -412,10 +433,44 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     }
   }
 
+  async ship(input: { readonly after: number }): Promise<{ readonly head_seq: number }> {
+    const { seq, mirrored_seq } = this.#store.head;
+    const after = Math.max(0, Math.trunc(input.after));
+    if (this.#store.exists && after < mirrored_seq) {
+      this.#shipping.again_to = Math.max(this.#shipping.again_to, mirrored_seq);
+      this.#store.setMirrored(after);
+    }
+    // Whoever asks is up again.
+    this.#mirrorNotBefore = 0;
+    if (this.#store.head.mirrored_seq < seq) this.#armAlarm(0);
+    return { head_seq: seq };
+  }
+
+  async sums(input: { readonly up_to: number }): Promise<LedgerSums> {
+    return this.#store.sums(input.up_to);
+  }
+
+  /** Counted in memory; where no alarm is to come that takes it along, one is set. Nobody waits for it. */
+  #countRefusal(reason: RefusalReason): void {
+    if (!this.#store.exists) return;
+    this.#shipping.refusals.count(reason);
+    if (this.#tellsRefusals || this.#alarmAt === 0) return;
+    this.#tellsRefusals = true;
+    const delay_ms = Math.max(REFUSALS_DELAY_MS, this.#mirrorWaits());
+    const at_ms = this.#now() + delay_ms;
+    // Asked first, because after waking an earlier alarm may be set that is not known here.
+    const arm = async () => {
+      const set = await this.ctx.storage.getAlarm();
+      if (set === null || set > at_ms) this.#armAlarm(delay_ms);
+    };
+    this.ctx.waitUntil(arm());
+  }
+
   /** Ships entries to the aggregate. Answers in how many milliseconds there is more to do. */
   async #mirror(): Promise<number | undefined> {
     try {
-      const more = await shipEntries(this.#store, aggregateStub(this.env, this.#name()), this.#name());
+      this.#tellsRefusals = false;
+      const more = await shipEntries(this.#store, aggregateStub(this.env, this.#name()), this.#name(), this.#shipping);
       this.#failedShipments = 0;
       this.#mirrorNotBefore = 0;
       return more ? 0 : undefined;
@@ -536,6 +591,14 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       });
     }
     return standing;
+  }
+
+  /** The aggregate hears of it with an entry: where none is waiting, the newest is sent once more. */
+  #tellFrozen(): void {
+    const { seq, mirrored_seq } = this.#store.head;
+    if (seq === 0) return;
+    if (mirrored_seq === seq) this.#store.setMirrored(seq - 1);
+    this.#armMirror();
   }
 
   #append(draft: Draft, now: number): { readonly seq: number; readonly amount_micros: Micros } {

@@ -1,5 +1,6 @@
 /** The mirror's sending side: the ledger is the outbox, a cursor over `seq` says how far the aggregate has it. */
 import type { AggregateApi } from "../contract.js";
+import type { Refusals } from "./refusals.js";
 import type { Store } from "./store.js";
 
 const BATCH_MAX = 500;
@@ -13,28 +14,47 @@ export function nextAttemptMs(failures: number, jitter: number): number {
   return Math.round(delay * (0.5 + jitter / 2));
 }
 
+/** What an envelope remembers between shipments, in memory. */
+export interface Shipping {
+  readonly refusals: Refusals;
+  /** Entries up to here were sent before: whoever had them lost them. */
+  again_to: number;
+  /** Notes in the directory that this envelope has a ledger. */
+  readonly enrol: () => Promise<void>;
+}
+
 /**
  * Sends what is past the cursor, and moves the cursor to where the aggregate says it is. True when more is left. An aggregate
  * that asks for earlier entries gets them, once a run; one that takes nothing is an error, so that the next attempt waits.
  */
-export async function shipEntries(store: Store, aggregate: AggregateApi, envelope_id: string): Promise<boolean> {
+export async function shipEntries(
+  store: Store,
+  aggregate: AggregateApi,
+  envelope_id: string,
+  shipping: Shipping,
+): Promise<boolean> {
   let rewound = false;
   for (let batch = 0; batch < BATCHES_PER_RUN_MAX; batch++) {
     const { seq, mirrored_seq, currency } = store.head;
-    if (currency === null || mirrored_seq >= seq) return false;
-    const entries = store
-      .entries(mirrored_seq, BATCH_MAX)
-      .map(({ seq, at_ms, kind, amount_micros, balance_micros }) => ({
-        seq,
-        at_ms,
-        kind,
-        amount_micros,
-        balance_micros,
-      }));
-    const { next_seq } = await aggregate.mirror({ envelope_id, currency, entries });
-    if (next_seq <= mirrored_seq + 1) {
+    const refusals = shipping.refusals.take();
+    if (currency === null || (mirrored_seq >= seq && refusals === undefined)) return false;
+    // From the beginning: now or never is it known that there is something to lose.
+    if (mirrored_seq === 0 && seq > 0) await shipping.enrol();
+    const entries = store.unmirrored(BATCH_MAX);
+    const { next_seq } = await aggregate.mirror({
+      envelope_id,
+      currency,
+      entries,
+      head_seq: seq,
+      frozen: store.account(Date.now()).frozen,
+      again: (entries.at(-1)?.seq ?? 0) <= shipping.again_to,
+      ...(refusals && { refusals }),
+    });
+    if (refusals !== undefined && Number.isSafeInteger(next_seq)) shipping.refusals.told();
+    if (next_seq <= mirrored_seq + 1 && !(entries.length === 0 && next_seq === mirrored_seq + 1)) {
       if (rewound || next_seq > mirrored_seq) throw new Error(`The aggregate does not take entry ${next_seq}`);
       rewound = true;
+      shipping.again_to = Math.max(shipping.again_to, mirrored_seq);
     }
     store.setMirrored(Math.max(0, Math.min(next_seq - 1, store.head.seq)));
   }

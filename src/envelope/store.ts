@@ -8,9 +8,12 @@ import type {
   BornSession,
   Credential,
   Entry,
+  EntryKind,
   HoldEnd,
   HoldInput,
+  LedgerSums,
   LimitedSessionView,
+  MirrorEntry,
   PaymentFacts,
   PaymentReport,
   Reversal,
@@ -26,6 +29,16 @@ import { ENVELOPE_MIGRATIONS } from "./schema.js";
 
 /** How many of the newest entries a retry can find its first attempt among: at full load, more than a second's worth. */
 const OPERATIONS_KEPT = 8_192;
+
+/** The sum that a kind of entry counts towards, and its sign there: said apart from the aggregate's own list, so that the proof compares two. */
+const SUM_OF = {
+  topup: ["credited_micros", 1],
+  grant: ["granted_micros", 1],
+  charge: ["spent_micros", -1],
+  refund: ["refunded_micros", 1],
+  clawback: ["reversed_micros", -1],
+  reinstatement: ["reversed_micros", -1],
+} as const satisfies Record<EntryKind, readonly [keyof LedgerSums, 1 | -1]>;
 
 interface Head {
   seq: number;
@@ -211,6 +224,41 @@ export class Store {
         limit,
       )
       .toArray() as unknown as Entry[];
+  }
+
+  /** The next entries that the mirror has to send. A refund carries the reason of its charge, which the aggregate would have to search for. */
+  unmirrored(limit: number): readonly MirrorEntry[] {
+    if (this.#head.mirrored_seq >= this.#head.seq) return [];
+    return this.#sql
+      .exec(
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id,
+           (SELECT reason FROM entry AS charge WHERE charge.seq = entry.ref_seq) AS charge_reason
+         FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
+        this.#head.mirrored_seq,
+        limit,
+      )
+      .toArray() as unknown as MirrorEntry[];
+  }
+
+  /** Read from every row up to an entry, so that it owes nothing to what is in memory. */
+  sums(up_to: number): LedgerSums {
+    const sums = { credited_micros: 0, granted_micros: 0, spent_micros: 0, refunded_micros: 0, reversed_micros: 0 };
+    let seq = 0;
+    let balance_micros = 0;
+    const rows = this.exists
+      ? this.#sql.exec(
+          "SELECT kind, sum(amount_micros) AS amount, count(*) AS entries FROM entry WHERE seq <= ? GROUP BY kind",
+          up_to,
+        )
+      : [];
+    for (const row of rows) {
+      const amount = row["amount"] as number;
+      const [sum, sign] = SUM_OF[row["kind"] as EntryKind];
+      sums[sum] += sign * amount;
+      balance_micros += amount;
+      seq += row["entries"] as number;
+    }
+    return { ...sums, seq, balance_micros, head_seq: this.#head.seq } as LedgerSums;
   }
 
   hold(hold_id: number): Hold | undefined {

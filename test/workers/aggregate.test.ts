@@ -25,6 +25,14 @@ describe("the mirror", () => {
     );
     expect(change).toEqual({
       envelopes: 2,
+      entries: 5,
+      owed_micros: 0,
+      active_today: 1,
+      active_this_week: 1,
+      active_this_month: 1,
+      frozen: 0,
+      behind: 0,
+      lag_ms: expect.any(Number),
       credited_micros: 8_000_000,
       granted_micros: 70_000,
       reversed_micros: 0,

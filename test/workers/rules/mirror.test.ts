@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { applyEntries, NO_SUMMARY, type Summary } from "../../../src/aggregate/mirror.js";
+import { applyEntries as apply, NO_SUMMARY, type Summary } from "../../../src/aggregate/mirror.js";
 import type { EntryKind, MirrorEntry } from "../../../src/contract.js";
 import { micros } from "./values.js";
 
@@ -44,6 +44,8 @@ function directFold(entries: readonly MirrorEntry[]): Summary {
     last_at_ms: last?.at_ms ?? 0,
   };
 }
+
+const applyEntries: Apply = (summary, entries) => apply(summary, entries).summary;
 
 type Apply = (summary: Summary, entries: readonly MirrorEntry[]) => Summary;
 

@@ -1,0 +1,153 @@
+/**
+ * The proof of a copy. Each envelope's row is held against that envelope's own ledger, up to the entry the row stands at; then,
+ * in one turn, all sums that the shard keeps are held against the sum of those rows. Comparing is pure; the rest only reads.
+ */
+import type { Difference, LedgerSums } from "../contract.js";
+import { SUMS, type SumName } from "./mirror.js";
+import { type MutableSums, NO_SUMS } from "./rollup.js";
+import type { Copy } from "./store.js";
+
+const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
+const ADDED = SUM_NAMES.map((sum) => `coalesce(sum(${sum}), 0) AS ${sum}`).join(", ");
+const BATCHES_PER_PAGE = 200;
+
+/** Where a proof is: among the envelopes, or among the raw events, with what was added up there. */
+export type ProofCursor =
+  | { readonly at: "envelopes"; readonly after: string }
+  | { readonly at: "raw"; readonly after: number; readonly pruned: number; readonly sums: RawSums };
+
+export type RawSums = MutableSums & { entries: number };
+
+export const NO_RAW: RawSums = { ...NO_SUMS, entries: 0 };
+
+export function writeCursor(cursor: ProofCursor): string {
+  return JSON.stringify(cursor);
+}
+
+export function readCursor(cursor: string | null): ProofCursor {
+  return cursor === null ? { at: "envelopes", after: "" } : (JSON.parse(cursor) as ProofCursor);
+}
+
+/** A ledger that cannot be read proves nothing: that is a difference, too. */
+export function compareCopy(copy: Copy, ledger: LedgerSums | undefined): Difference[] {
+  const { envelope_id } = copy;
+  if (ledger === undefined) return [{ envelope_id, what: "unreachable", expected: copy.applied_seq, found: 0 }];
+  const pairs: (readonly [what: string, expected: number, found: number])[] = [
+    ["applied_seq", ledger.seq, copy.applied_seq],
+    ["balance_micros", ledger.balance_micros, copy.balance_micros],
+    ...SUM_NAMES.map((sum) => [sum, ledger[sum], copy[sum]] as const),
+  ];
+  return differences(envelope_id, pairs);
+}
+
+/** Adds up the next raw events by kind. `done` when there are no more. */
+export function addRaw(sql: SqlStorage, after: number, sums: RawSums): { after: number; done: boolean; sums: RawSums } {
+  const ids = sql
+    .exec<{ batch_id: number }>(
+      "SELECT batch_id FROM batch WHERE batch_id > ? ORDER BY batch_id LIMIT ?",
+      after,
+      BATCHES_PER_PAGE,
+    )
+    .toArray();
+  const last = ids.at(-1)?.batch_id ?? after;
+  const added = rawSums(sql, "batch_id > ? AND batch_id <= ?", after, last);
+  return { after: last, done: ids.length < BATCHES_PER_PAGE, sums: plus(sums, added) };
+}
+
+export function rawSums(sql: SqlStorage, where: string, ...bindings: number[]): RawSums {
+  const sums = { ...NO_RAW };
+  const rows = sql.exec(
+    `SELECT kind, count(*) AS entries, sum(amount_micros) AS amount FROM event WHERE ${where} GROUP BY kind`,
+    ...bindings,
+  );
+  for (const { kind, entries, amount } of rows as Iterable<{
+    kind: keyof typeof SUMS;
+    entries: number;
+    amount: number;
+  }>) {
+    sums.entries += entries;
+    // A kind that is none was written by nobody but who tampered: it is missing in the sums, and so found.
+    const [sum, sign] = SUMS[kind] ?? [];
+    if (sum !== undefined) sums[sum] += sign * amount;
+  }
+  return sums;
+}
+
+function plus(one: RawSums, other: RawSums): RawSums {
+  const sums = { ...one, entries: one.entries + other.entries };
+  for (const sum of SUM_NAMES) sums[sum] += other[sum];
+  return sums;
+}
+
+/** All that the shard keeps, against the rows of its envelopes. `raw` is absent where events were pruned meanwhile. */
+export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Difference[] {
+  const read = (query: string) => sql.exec(query).one() as Record<string, number>;
+  const copies = read(
+    `SELECT count(*) AS envelopes, coalesce(sum(applied_seq), 0) AS entries, ${ADDED},
+       coalesce(sum(balance_micros), 0) AS outstanding_micros, coalesce(sum(max(0, -balance_micros)), 0) AS owed_micros
+     FROM envelope_summary WHERE applied_seq > 0`,
+  );
+  const waiting = read(
+    "SELECT coalesce(sum(frozen), 0) AS frozen, count(behind_since_ms) AS behind FROM envelope_summary",
+  );
+  const found: Difference[] = [];
+  const compare = (name: string, expected: Record<string, number>, sums: Record<string, number>) => {
+    const pairs = Object.keys(sums).map((sum) => [`${name}.${sum}`, expected[sum] ?? 0, sums[sum] ?? 0] as const);
+    found.push(...differences(null, pairs));
+  };
+  compare(
+    "total",
+    { ...copies, ...waiting },
+    read(
+      `SELECT envelopes, entries, ${SUM_NAMES.join(", ")}, outstanding_micros, owed_micros, frozen, behind FROM total`,
+    ),
+  );
+  const charges = read("SELECT coalesce(sum(charges), 0) AS charges FROM day");
+  for (const table of ["day", "hour"]) {
+    compare(
+      table,
+      { ...copies, ...charges },
+      read(`SELECT coalesce(sum(entries), 0) AS entries, coalesce(sum(charges), 0) AS charges, ${ADDED} FROM ${table}`),
+    );
+    compare(
+      `spend_${table}`,
+      { ...copies, ...charges },
+      read(
+        `SELECT coalesce(sum(charges), 0) AS charges, coalesce(sum(spent_micros), 0) AS spent_micros,
+           coalesce(sum(refunded_micros), 0) AS refunded_micros FROM spend_${table}`,
+      ),
+    );
+  }
+  compare(
+    "cohort",
+    copies,
+    read(
+      "SELECT coalesce(sum(spent_micros), 0) AS spent_micros, coalesce(sum(credited_micros), 0) AS credited_micros FROM cohort",
+    ),
+  );
+  for (const period of ["day", "week", "month"]) compareActive(sql, period, found);
+  if (raw !== undefined)
+    compare("raw", copies, plus(raw, read(`SELECT entries, ${SUM_NAMES.join(", ")} FROM pruned`) as RawSums));
+  return found;
+}
+
+/** Of the newest period only: of an earlier one, an envelope's row no longer tells. */
+function compareActive(sql: SqlStorage, period: string, found: Difference[]): void {
+  const row = sql
+    .exec(
+      `SELECT at_ms, envelopes, (SELECT count(*) FROM envelope_summary WHERE active_${period}_ms = at_ms) AS expected
+       FROM active WHERE period = ? ORDER BY at_ms DESC LIMIT 1`,
+      period,
+    )
+    .toArray()[0] as { envelopes: number; expected: number } | undefined;
+  if (row !== undefined) found.push(...differences(null, [[`active.${period}`, row.expected, row.envelopes]]));
+}
+
+function differences(
+  envelope_id: string | null,
+  pairs: readonly (readonly [what: string, expected: number, found: number])[],
+): Difference[] {
+  return pairs
+    .filter(([, expected, found]) => expected !== found)
+    .map(([what, expected, found]) => ({ envelope_id, what, expected, found }));
+}

@@ -1,0 +1,162 @@
+/** What a batch of applied entries changes in the roll-ups, grouped by key, so that each row is written once. Pure. */
+import type { MirrorEntry } from "../contract.js";
+import { dayOf, hourOf, monthName, monthOf, weekOf } from "./calendar.js";
+import { SUMS, type SumName } from "./mirror.js";
+
+export type MutableSums = Record<SumName, number>;
+
+export interface SpendChange {
+  charges: number;
+  spent_micros: number;
+  refunded_micros: number;
+}
+
+export interface PeriodChange extends MutableSums {
+  readonly at_ms: number;
+  entries: number;
+  charges: number;
+  /** Charges of more than nothing. */
+  paid: number;
+  readonly reasons: Map<string, SpendChange>;
+}
+
+export interface MonthChange {
+  readonly month: string;
+  active: number;
+  credited_micros: number;
+  spent_micros: number;
+}
+
+/** When an envelope was last charged: an earlier period tells that it is the first time in the new one. */
+export interface LastActive {
+  readonly active_day_ms: number;
+  readonly active_week_ms: number;
+  readonly active_month_ms: number;
+}
+
+export type ActivePeriod = "day" | "week" | "month";
+
+export interface Activity {
+  readonly last: LastActive;
+  /** Periods in which the envelope is active for the first time. */
+  readonly first: readonly (readonly [period: ActivePeriod, at_ms: number])[];
+}
+
+export const NO_SUMS: Readonly<MutableSums> = {
+  credited_micros: 0,
+  granted_micros: 0,
+  spent_micros: 0,
+  refunded_micros: 0,
+  reversed_micros: 0,
+};
+
+/** By hour; the entries are in the order of time. `nameOf` says under which name a reason is counted. */
+export function byHour(
+  entries: readonly MirrorEntry[],
+  nameOf: (reason: string | null | undefined) => string,
+): PeriodChange[] {
+  const hours: PeriodChange[] = [];
+  let hour: PeriodChange | undefined;
+  for (const entry of entries) {
+    if (hour === undefined || entry.at_ms < hour.at_ms || entry.at_ms >= hour.at_ms + 3_600_000) {
+      hour = { ...NO_SUMS, at_ms: hourOf(entry.at_ms), entries: 0, charges: 0, paid: 0, reasons: new Map() };
+      hours.push(hour);
+    }
+    const [sum, sign] = SUMS[entry.kind];
+    hour.entries += 1;
+    hour[sum] += sign * entry.amount_micros;
+    if (entry.kind === "charge") {
+      hour.charges += 1;
+      if (entry.amount_micros < 0) hour.paid += 1;
+      const spend = spendOf(hour, nameOf(entry.reason));
+      spend.charges += 1;
+      spend.spent_micros -= entry.amount_micros;
+    } else if (entry.kind === "refund") {
+      spendOf(hour, nameOf(entry.charge_reason)).refunded_micros += entry.amount_micros;
+    }
+  }
+  return hours;
+}
+
+/** By day, from the hours. */
+export function byDay(hours: readonly PeriodChange[]): PeriodChange[] {
+  const days: PeriodChange[] = [];
+  for (const hour of hours) {
+    const at_ms = dayOf(hour.at_ms);
+    let day = days.at(-1);
+    if (day?.at_ms !== at_ms) {
+      day = { ...NO_SUMS, at_ms, entries: 0, charges: 0, paid: 0, reasons: new Map() };
+      days.push(day);
+    }
+    day.entries += hour.entries;
+    day.charges += hour.charges;
+    day.paid += hour.paid;
+    for (const sum of Object.keys(NO_SUMS) as SumName[]) day[sum] += hour[sum];
+    for (const [reason, change] of hour.reasons) {
+      add(spendOf(day, reason), change);
+    }
+  }
+  return days;
+}
+
+export function activity(before: LastActive, days: readonly PeriodChange[]): Activity {
+  let { active_day_ms, active_week_ms, active_month_ms } = before;
+  const first: (readonly [ActivePeriod, number])[] = [];
+  for (const { at_ms, paid } of days) {
+    if (paid === 0 || at_ms <= active_day_ms) continue;
+    active_day_ms = at_ms;
+    first.push(["day", at_ms]);
+    const [week, month] = [weekOf(at_ms), monthOf(at_ms)];
+    if (week > active_week_ms) first.push(["week", week]);
+    if (month > active_month_ms) first.push(["month", month]);
+    active_week_ms = Math.max(active_week_ms, week);
+    active_month_ms = Math.max(active_month_ms, month);
+  }
+  return { last: { active_day_ms, active_week_ms, active_month_ms }, first };
+}
+
+/** What an envelope's cohort gains, by month. */
+export function byMonth(days: readonly PeriodChange[], first: Activity["first"]): MonthChange[] {
+  const months = new Map<string, MonthChange>();
+  for (const { at_ms, credited_micros, spent_micros } of days) {
+    const month = monthName(at_ms);
+    let change = months.get(month);
+    if (change === undefined) {
+      change = { month, active: 0, credited_micros: 0, spent_micros: 0 };
+      months.set(month, change);
+    }
+    change.credited_micros += credited_micros;
+    change.spent_micros += spent_micros;
+  }
+  for (const [period, at_ms] of first) {
+    const change = period === "month" ? months.get(monthName(at_ms)) : undefined;
+    if (change !== undefined) change.active += 1;
+  }
+  return [...months.values()];
+}
+
+/** Counts what is beyond the names that a day may have under one name for all of it. `known` gains what is new. */
+export function capReasons(change: PeriodChange, known: Set<string>, most: number, other: string): PeriodChange {
+  const reasons = new Map<string, SpendChange>();
+  const capped = { ...change, reasons };
+  for (const [reason, spend] of change.reasons) {
+    if (known.size < most) known.add(reason);
+    add(spendOf(capped, known.has(reason) ? reason : other), spend);
+  }
+  return capped;
+}
+
+function add(spend: SpendChange, change: SpendChange): void {
+  spend.charges += change.charges;
+  spend.spent_micros += change.spent_micros;
+  spend.refunded_micros += change.refunded_micros;
+}
+
+function spendOf({ reasons }: Pick<PeriodChange, "reasons">, reason: string): SpendChange {
+  let spend = reasons.get(reason);
+  if (spend === undefined) {
+    spend = { charges: 0, spent_micros: 0, refunded_micros: 0 };
+    reasons.set(reason, spend);
+  }
+  return spend;
+}

@@ -1,0 +1,294 @@
+/** The rows of one shard: what an applied batch adds to them. Decides nothing. Grouped before, so each row is written once a batch. */
+import type { MirrorBatch, MirrorEntry } from "../contract.js";
+import { dayOf, hourOf, monthName } from "./calendar.js";
+import { type Applied, NO_SUMMARY, type Summary, type SumName } from "./mirror.js";
+import { NO_REASON, normalReason, OTHER_REASON } from "./reasons.js";
+import {
+  type Activity,
+  activity,
+  byDay,
+  byHour,
+  byMonth,
+  capReasons,
+  type LastActive,
+  NO_SUMS,
+  type PeriodChange,
+} from "./rollup.js";
+
+const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
+const REASONS_PER_DAY_MAX = 300;
+/** Reasons as envelopes send them, remembered with their names: most batches bring no new one. */
+const NAMES_KEPT = 4_096;
+/** Days whose reasons are remembered: today's, and the few that late batches are about. */
+const DAYS_KEPT = 8;
+/** Words for what said no, from envelopes of later versions too, but never many or long. */
+const LIMIT_NAME = /^[a-z_]{1,32}$/;
+
+/** An envelope's row. */
+export interface Copy extends Summary, LastActive {
+  readonly envelope_id: string;
+  readonly currency: string;
+  readonly head_seq: number;
+  readonly frozen: number;
+  readonly first_at_ms: number;
+  /** `2026-11`: of the first entry, which is always money in. */
+  readonly cohort: string;
+  readonly behind_since_ms: number | null;
+  /** When the shard asks the envelope by itself; `null` where nothing is missing. */
+  readonly pull_at_ms: number | null;
+  readonly refusals_id: string | null;
+}
+
+/** What a batch says of an envelope besides its entries. */
+export interface Told extends Pick<Copy, "head_seq" | "frozen" | "behind_since_ms" | "pull_at_ms" | "refusals_id"> {}
+
+export class AggregateStore {
+  readonly #sql: SqlStorage;
+  #names = new Map<string, string>();
+  #reasons = new Map<number, Set<string>>();
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** After a roll-back: what was remembered may never have been stored. */
+  forget(): void {
+    this.#names.clear();
+    this.#reasons.clear();
+  }
+
+  copy(envelope_id: string): Copy | undefined {
+    const [row] = this.#sql.exec("SELECT * FROM envelope_summary WHERE envelope_id = ?", envelope_id).toArray();
+    return row as unknown as Copy | undefined;
+  }
+
+  /** To be called inside a transaction. */
+  file(batch: MirrorBatch, before: Copy | undefined, applied: Applied, told: Told, now_ms: number): void {
+    const { entries } = applied;
+    const hours = byHour(entries, (reason) => this.#nameOf(reason));
+    const days = byDay(hours);
+    const active = activity(before ?? NEVER_ACTIVE, days);
+    const first = entries[0];
+    const known = before !== undefined && before.applied_seq > 0;
+    const copy: Copy = {
+      ...applied.summary,
+      ...told,
+      ...active.last,
+      envelope_id: batch.envelope_id,
+      currency: batch.currency,
+      first_at_ms: known ? before.first_at_ms : (first?.at_ms ?? 0),
+      cohort: known ? before.cohort : first === undefined ? "" : monthName(first.at_ms),
+    };
+    this.#fileCopy(copy);
+    if (first !== undefined) {
+      this.#fileRaw(batch.envelope_id, entries, now_ms);
+      this.#filePeriods(hours, days);
+      this.#fileMonths(copy.cohort, days, active.first);
+    }
+    const arrival_ms = first === undefined || batch.again ? null : Math.max(0, now_ms - first.at_ms);
+    this.#fileTotal(before, copy, applied, { arrival_ms, now_ms });
+  }
+
+  refuse(by_limit: Readonly<Record<string, number>>, now_ms: number): void {
+    for (const [limit, refusals] of Object.entries(by_limit)) {
+      if (!LIMIT_NAME.test(limit) || !Number.isSafeInteger(refusals) || refusals <= 0) continue;
+      this.#sql.exec(
+        `INSERT INTO refusal (at_ms, limited_by, refusals) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET refusals = refusals + excluded.refusals`,
+        hourOf(now_ms),
+        limit,
+        refusals,
+      );
+    }
+  }
+
+  /** Counts a batch that brought nothing new. */
+  count({ duplicates, gap }: Pick<Applied, "duplicates" | "gap">, now_ms: number): void {
+    this.#sql.exec(
+      "UPDATE total SET gaps = gaps + ?, duplicates = duplicates + ?, last_batch_at_ms = ? WHERE id = 1",
+      gap ? 1 : 0,
+      duplicates,
+      now_ms,
+    );
+  }
+
+  #fileCopy(copy: Copy): void {
+    this.#sql.exec(
+      `INSERT INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros, granted_micros,
+         spent_micros, refunded_micros, reversed_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort, active_day_ms,
+         active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq, balance_micros = excluded.balance_micros,
+         credited_micros = excluded.credited_micros, granted_micros = excluded.granted_micros,
+         spent_micros = excluded.spent_micros, refunded_micros = excluded.refunded_micros,
+         reversed_micros = excluded.reversed_micros, last_at_ms = excluded.last_at_ms, head_seq = excluded.head_seq,
+         frozen = excluded.frozen, first_at_ms = excluded.first_at_ms, cohort = excluded.cohort,
+         active_day_ms = excluded.active_day_ms, active_week_ms = excluded.active_week_ms,
+         active_month_ms = excluded.active_month_ms, behind_since_ms = excluded.behind_since_ms,
+         pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id`,
+      copy.envelope_id,
+      copy.currency,
+      copy.applied_seq,
+      copy.balance_micros,
+      copy.credited_micros,
+      copy.granted_micros,
+      copy.spent_micros,
+      copy.refunded_micros,
+      copy.reversed_micros,
+      copy.last_at_ms,
+      copy.head_seq,
+      copy.frozen,
+      copy.first_at_ms,
+      copy.cohort,
+      copy.active_day_ms,
+      copy.active_week_ms,
+      copy.active_month_ms,
+      copy.behind_since_ms,
+      copy.pull_at_ms,
+      copy.refusals_id,
+    );
+  }
+
+  #fileRaw(envelope_id: string, entries: readonly MirrorEntry[], now_ms: number): void {
+    const [first, last] = [entries[0], entries.at(-1)];
+    if (first === undefined || last === undefined) return;
+    this.#sql.exec(
+      `INSERT INTO batch (envelope_id, first_seq, last_seq, first_at_ms, last_at_ms, received_at_ms, entries)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      envelope_id,
+      first.seq,
+      last.seq,
+      first.at_ms,
+      last.at_ms,
+      now_ms,
+      rawText(entries, first.at_ms),
+    );
+  }
+
+  #filePeriods(hours: readonly PeriodChange[], days: readonly PeriodChange[]): void {
+    for (const hour of hours) this.#filePeriod("hour", hour);
+    for (const day of days) this.#filePeriod("day", day);
+  }
+
+  #filePeriod(table: "hour" | "day", change: PeriodChange): void {
+    this.#sql.exec(
+      `INSERT INTO ${table} (at_ms, entries, charges, ${SUM_NAMES.join(", ")}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, charges = charges + excluded.charges,
+         ${SUM_NAMES.map((sum) => `${sum} = ${sum} + excluded.${sum}`).join(", ")}`,
+      change.at_ms,
+      change.entries,
+      change.charges,
+      ...SUM_NAMES.map((sum) => change[sum]),
+    );
+    const { reasons } = capReasons(change, this.#reasonsOf(change.at_ms), REASONS_PER_DAY_MAX, OTHER_REASON);
+    for (const [reason, { charges, spent_micros, refunded_micros }] of reasons) {
+      this.#sql.exec(
+        `INSERT INTO spend_${table} (at_ms, reason, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
+           refunded_micros = refunded_micros + excluded.refunded_micros`,
+        change.at_ms,
+        reason,
+        charges,
+        spent_micros,
+        refunded_micros,
+      );
+    }
+  }
+
+  #fileMonths(cohort: string, days: readonly PeriodChange[], first: Activity["first"]): void {
+    for (const { month, active, credited_micros, spent_micros } of byMonth(days, first)) {
+      this.#sql.exec(
+        `INSERT INTO cohort (cohort, month, active, credited_micros, spent_micros) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET active = active + excluded.active, credited_micros = credited_micros + excluded.credited_micros,
+           spent_micros = spent_micros + excluded.spent_micros`,
+        cohort,
+        month,
+        active,
+        credited_micros,
+        spent_micros,
+      );
+    }
+    for (const [period, at_ms] of first) {
+      this.#sql.exec(
+        `INSERT INTO active (period, at_ms, envelopes) VALUES (?, ?, 1)
+         ON CONFLICT DO UPDATE SET envelopes = envelopes + 1`,
+        period,
+        at_ms,
+      );
+    }
+  }
+
+  #fileTotal(
+    before: Copy | undefined,
+    after: Copy,
+    { entries, duplicates, gap }: Applied,
+    { arrival_ms, now_ms }: { readonly arrival_ms: number | null; readonly now_ms: number },
+  ): void {
+    const was: Pick<Copy, keyof Summary | "frozen" | "behind_since_ms"> = before ?? NO_COPY;
+    this.#sql.exec(
+      `UPDATE total SET envelopes = envelopes + ?, entries = entries + ?, outstanding_micros = outstanding_micros + ?,
+         owed_micros = owed_micros + ?, frozen = frozen + ?, behind = behind + ?, gaps = gaps + ?, duplicates = duplicates + ?,
+         last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms), ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}
+       WHERE id = 1`,
+      was.applied_seq === 0 && after.applied_seq > 0 ? 1 : 0,
+      entries.length,
+      after.balance_micros - was.balance_micros,
+      Math.max(0, 0 - after.balance_micros) - Math.max(0, 0 - was.balance_micros),
+      after.frozen - was.frozen,
+      (after.behind_since_ms === null ? 0 : 1) - (was.behind_since_ms === null ? 0 : 1),
+      gap ? 1 : 0,
+      duplicates,
+      now_ms,
+      arrival_ms,
+      ...SUM_NAMES.map((sum) => after[sum] - was[sum]),
+    );
+  }
+
+  #nameOf(reason: string | null | undefined): string {
+    if (reason === null || reason === undefined) return NO_REASON;
+    let name = this.#names.get(reason);
+    if (name === undefined) {
+      name = normalReason(reason);
+      if (this.#names.size >= NAMES_KEPT) this.#names.clear();
+      this.#names.set(reason, name);
+    }
+    return name;
+  }
+
+  #reasonsOf(at_ms: number): Set<string> {
+    const day = dayOf(at_ms);
+    let reasons = this.#reasons.get(day);
+    if (reasons === undefined) {
+      const rows = this.#sql.exec("SELECT reason FROM spend_day WHERE at_ms = ?", day).toArray();
+      reasons = new Set(rows.map((row) => row["reason"] as string));
+      // It is no reason of the day's own, so it takes no place among them.
+      reasons.delete(OTHER_REASON);
+      if (this.#reasons.size >= DAYS_KEPT) this.#reasons.clear();
+      this.#reasons.set(day, reasons);
+    }
+    return reasons;
+  }
+}
+
+const NEVER_ACTIVE: LastActive = { active_day_ms: -1, active_week_ms: -1, active_month_ms: -1 };
+const NO_COPY = { ...NO_SUMMARY, frozen: 0, behind_since_ms: null } as const;
+
+/** One array of arrays: without the numbers, which are consecutive, with times from the first on, and without what is empty at the end. */
+function rawText(entries: readonly MirrorEntry[], first_at_ms: number): string {
+  return JSON.stringify(
+    entries.map((entry) => {
+      const line: (string | number | null)[] = [
+        entry.at_ms - first_at_ms,
+        entry.kind,
+        entry.amount_micros,
+        entry.balance_micros,
+      ];
+      const { reason, payment_id, ref_seq, hold_id, charge_reason } = entry;
+      if ((reason ?? payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? null) === null) return line;
+      line.push(reason ?? null);
+      if ((payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? null) === null) return line;
+      line.push(payment_id ?? null, ref_seq ?? null, hold_id ?? null, charge_reason ?? null);
+      return line;
+    }),
+  );
+}

@@ -1,0 +1,79 @@
+/** What a shard does by itself: forgets all copies when it is rebuilt, drops raw events that are too old, knows whom to ask. */
+import type { SumName } from "./mirror.js";
+import { rawSums } from "./proof.js";
+import { NO_SUMS } from "./rollup.js";
+
+const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
+/** One step of pruning reads this many batches: at most 25,000 entries. */
+const PRUNED_PER_STEP = 50;
+
+export interface Missing {
+  readonly envelope_id: string;
+  readonly applied_seq: number;
+}
+
+/** Forgets what was copied, not whose copies there were: each of them is behind now, until it has sent everything again. */
+export function forgetCopies(sql: SqlStorage, now_ms: number, pull_at_ms: number): void {
+  for (const table of ["batch", "hour", "day", "spend_hour", "spend_day", "active", "cohort"]) {
+    sql.exec(`DELETE FROM ${table}`);
+  }
+  const nothing = SUM_NAMES.map((sum) => `${sum} = 0`).join(", ");
+  sql.exec(
+    `UPDATE envelope_summary SET head_seq = max(head_seq, applied_seq), applied_seq = 0, balance_micros = 0, ${nothing},
+       last_at_ms = 0, first_at_ms = 0, frozen = 0, cohort = '', active_day_ms = -1, active_week_ms = -1, active_month_ms = -1,
+       behind_since_ms = ?, pull_at_ms = ?`,
+    now_ms,
+    pull_at_ms,
+  );
+  sql.exec(`UPDATE pruned SET entries = 0, ${nothing}`);
+  sql.exec(
+    `UPDATE total SET envelopes = 0, entries = 0, ${nothing}, outstanding_micros = 0, owed_micros = 0, frozen = 0,
+       behind = (SELECT count(*) FROM envelope_summary)`,
+  );
+}
+
+/** Drops a few of the oldest batches whose time is over; what they came to is kept. True when more are left. */
+export function prune(storage: DurableObjectStorage, before_ms: number): boolean {
+  const { sql } = storage;
+  const old = sql
+    .exec<{ batch_id: number }>(
+      "SELECT batch_id FROM batch WHERE last_at_ms < ? ORDER BY last_at_ms LIMIT ?",
+      before_ms,
+      PRUNED_PER_STEP,
+    )
+    .toArray();
+  storage.transactionSync(() => {
+    for (const { batch_id } of old) {
+      const sums = rawSums(sql, "batch_id = ?", batch_id);
+      sql.exec(
+        `UPDATE pruned SET entries = entries + ?, ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}`,
+        sums.entries,
+        ...SUM_NAMES.map((sum) => sums[sum]),
+      );
+      sql.exec("DELETE FROM batch WHERE batch_id = ?", batch_id);
+    }
+  });
+  return old.length === PRUNED_PER_STEP;
+}
+
+/** Takes those whose turn it is to be asked, and notes when it will be their turn again. */
+export function takeMissing(sql: SqlStorage, now_ms: number, again_at_ms: number, limit: number): Missing[] {
+  const missing = sql
+    .exec(
+      "SELECT envelope_id, applied_seq FROM envelope_summary WHERE pull_at_ms <= ? ORDER BY pull_at_ms LIMIT ?",
+      now_ms,
+      limit,
+    )
+    .toArray() as unknown as Missing[];
+  for (const { envelope_id } of missing) {
+    sql.exec("UPDATE envelope_summary SET pull_at_ms = ? WHERE envelope_id = ?", again_at_ms, envelope_id);
+  }
+  return missing;
+}
+
+export function nextPullMs(sql: SqlStorage): number | undefined {
+  const { next } = sql
+    .exec<{ next: number | null }>("SELECT min(pull_at_ms) AS next FROM envelope_summary WHERE pull_at_ms IS NOT NULL")
+    .one();
+  return next ?? undefined;
+}
