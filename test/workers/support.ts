@@ -1,8 +1,16 @@
 /** What the black-box tests share: a caller with a cookie or token, signed events, and a wrapped app of one's own. */
-import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
+import {
+  createExecutionContext,
+  listDurableObjectIds,
+  runDurableObjectAlarm,
+  waitOnExecutionContext,
+} from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import Stripe from "stripe";
+import { expect } from "vitest";
+import type { Difference } from "../../src/contract.js";
 import { type EnvelopeFetchHandler, type EnvelopeOptions, envelopeOf, withEnvelope } from "../../src/index.js";
+import { overviewOf, provePage } from "../../src/reports.js";
 import { app } from "../app.js";
 
 export const ORIGIN = "https://worker.test";
@@ -182,3 +190,45 @@ export const refund = (payment_intent: string, amount: number, fields: Record<st
     status: "succeeded",
     ...fields,
   });
+/**
+ * The owner's totals are the envelopes': every envelope of this file ships what it has, then the proof finds nothing, and the
+ * overview is the sum of what each ledger says of itself.
+ */
+export async function expectMirrored(): Promise<void> {
+  await shipAll();
+  expect(await proofOf(env)).toEqual({ behind: 0, differences: [] });
+  const ids = await listDurableObjectIds(env.ENVELOPE);
+  const ledgers = await Promise.all(ids.map((id) => env.ENVELOPE.get(id).sums({ up_to: Number.MAX_SAFE_INTEGER })));
+  const sum = (name: "spent_micros" | "balance_micros" | "head_seq") =>
+    ledgers.reduce((total, ledger) => total + ledger[name], 0);
+  expect(await overviewOf(env)).toMatchObject({
+    envelopes: ledgers.filter(({ head_seq }) => head_seq > 0).length,
+    entries: sum("head_seq"),
+    spent_micros: sum("spent_micros"),
+    outstanding_micros: sum("balance_micros"),
+    behind: 0,
+  });
+}
+
+/** Lets the alarm of every envelope ring, until all that is written is sent. */
+export async function shipAll(): Promise<void> {
+  for (const id of await listDurableObjectIds(env.ENVELOPE)) {
+    for (let rung = 0; rung < 50 && (await runDurableObjectAlarm(env.ENVELOPE.get(id))); rung++);
+  }
+}
+
+/** A whole proof, page by page. */
+export async function proofOf(
+  of: unknown,
+  limit = 100,
+): Promise<{ readonly behind: number; readonly differences: readonly Difference[] }> {
+  const differences: Difference[] = [];
+  let behind = 0;
+  for (let cursor: string | null | undefined; cursor !== null; ) {
+    const page = await provePage(of, { cursor: cursor ?? null, limit });
+    differences.push(...page.differences);
+    behind += page.behind;
+    cursor = page.cursor;
+  }
+  return { behind, differences };
+}

@@ -194,7 +194,7 @@ it("T93 a busy envelope does not ask an aggregate that is down more often than i
   await move(name, "grant", 1);
   expect(((await alarmAt()) ?? 0) - Date.now(), "up again: as soon as ever").toBe(1_000);
   await settleDown();
-  expect(await overview()).toEqual(await directOverview());
+  expect(await overview()).toMatchObject(await directOverview());
 });
 
 it("T94 a ledger longer than one batch is mirrored whole", { timeout: 30_000 }, async () => {
