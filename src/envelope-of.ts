@@ -13,7 +13,7 @@ import {
 import { envelopeIdOf } from "./identity/caller.js";
 import { isKey, isReason } from "./keys.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
-import { randomBase62 } from "./secrets.js";
+import { newOperation } from "./secrets.js";
 import { envelopeStub } from "./stubs.js";
 
 /** An envelope by its id (`ctx.envelope.id`), or by what `options.identify` returns for its holder. */
@@ -68,7 +68,7 @@ export function envelopeOf(
   const write = (prefix: string, { key, reason }: KeyedOptions) => {
     if (!isKey(key)) throw new TypeError("options.key must be 1 to 255 visible ASCII characters");
     if (!isReason(reason)) throw new TypeError(`options.reason must be a text of at most ${REASON_MAX} characters`);
-    return { key: `${prefix}:${key}`, reason, op: randomBase62(16), currency: currency.code };
+    return { key: `${prefix}:${key}`, reason, op: newOperation(), currency: currency.code };
   };
   const freeze = (frozen: boolean) => attempt(() => stub().freeze({ frozen, currency: currency.code }));
   return {

@@ -9,6 +9,20 @@ export function withHeaders(response: Response, change: (headers: Headers) => vo
   return copy;
 }
 
+/**
+ * The same response with other headers, or a copy where it must be one: an app may answer many callers with one Response
+ * object, as long as that has no body; and what `fetch` answered cannot be changed.
+ */
+export function withOwnHeaders(response: Response, change: (headers: Headers) => void): Response {
+  if (response.body === null || response.webSocket != null || response.url !== "") return withHeaders(response, change);
+  try {
+    change(response.headers);
+    return response;
+  } catch {
+    return withHeaders(response, change);
+  }
+}
+
 /** Marks a response as one caller's own. */
 export function keepPrivate(headers: Headers): void {
   headers.set("Cache-Control", NO_STORE);

@@ -23,6 +23,19 @@ export function randomBase62(length: number): string {
   return text;
 }
 
+let isolate: string | undefined;
+let operations = 0;
+
+/**
+ * Names one attempt to write: unique, and no secret. Drawn once per isolate and counted from there, because each charge has one
+ * and randomness costs more than the rest of a request.
+ */
+export function newOperation(): string {
+  isolate ??= randomBase62(14);
+  operations += 1;
+  return `${isolate}-${operations.toString(36)}`;
+}
+
 /** Writes bytes as base62, big-endian, padded to the width that any value of that many bytes needs. */
 export function base62(bytes: Uint8Array): string {
   let value = 0n;

@@ -49,14 +49,14 @@ function rootSecret(env: unknown): string {
   return secret;
 }
 
-let derived: { readonly from: string; readonly keys: Keys } | undefined;
+let derived: { readonly current: string; readonly previous: string; readonly keys: Keys } | undefined;
 
 /** Derives the keys once per isolate and set of secrets. */
 export function keysOf(env: unknown): Keys {
-  const current = rootSecret(env);
+  const given = variable(env, "ENVELOPE_SECRET");
   const previous = variable(env, "ENVELOPE_SECRET_PREVIOUS");
-  const from = JSON.stringify([current, previous]);
-  if (derived?.from !== from) {
+  if (derived?.current !== given || derived.previous !== previous) {
+    const current = rootSecret(env);
     const parts = previous.split(",").map((part) => part.trim());
     // A secret may itself contain a comma: where the parts are too short to be secrets, the whole value is one.
     const older = parts.every((part) => part.length >= SECRET_CHARS_MIN) ? parts : [previous];
@@ -64,7 +64,8 @@ export function keysOf(env: unknown): Keys {
     const ring = (purpose: string): Keyring =>
       [...accepted].map((secret) => deriveKey(secret, purpose)) as unknown as Keyring;
     derived = {
-      from,
+      current,
+      previous,
       keys: {
         token: ring("token"),
         reference: ring("reference"),

@@ -14,10 +14,11 @@ import { isKey, isReason } from "./keys.js";
 import { type Currency, formatMinor, type Micros, type Price, parsePrice, ZERO } from "./money.js";
 import type { ResolvedOptions } from "./options.js";
 import { writeReference } from "./reference.js";
-import { digest, digestOf, randomBase62 } from "./secrets.js";
+import { digest, digestOf, newOperation, randomBase62 } from "./secrets.js";
 import { ConfigurationError, type Keys, keysOf, paymentLink, stripeMode, testCheckout } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
 import type { CreditRules } from "./topup/payment.js";
+import { pathnameOf } from "./wire.js";
 
 /** What a charge asks for besides its price. */
 export interface ChargeOptions {
@@ -80,9 +81,9 @@ export type Known = Exclude<Caller, { readonly kind: "rejected" }>;
 
 export class Visit<Env> {
   readonly request: Request;
-  readonly url: URL;
   readonly env: Env;
   readonly options: ResolvedOptions<Env>;
+  readonly pathname: string;
   readonly startedAt_ms = Date.now();
   /** Balance after the latest charge of this request. */
   balance: Micros | undefined;
@@ -93,12 +94,19 @@ export class Visit<Env> {
   #shown = false;
   #left = false;
   #scope: Promise<string> | undefined;
+  #url: URL | undefined;
 
-  constructor(request: Request, url: URL, env: Env, options: ResolvedOptions<Env>) {
+  constructor(request: Request, env: Env, options: ResolvedOptions<Env>) {
     this.request = request;
-    this.url = url;
     this.env = env;
     this.options = options;
+    this.pathname = pathnameOf(request.url);
+  }
+
+  /** Parsed only for who asks: a free page is not one of them. */
+  get url(): URL {
+    this.#url ??= new URL(this.request.url);
+    return this.#url;
   }
 
   /** Asks the app's own login, where there is one. Before the caller is asked for; not on paths that have no caller. */
@@ -213,11 +221,11 @@ export class Visit<Env> {
   async charge(
     input: Omit<ChargeInput, "credential" | "currency" | "auto_topup" | "op" | "retry">,
   ): Promise<ChargeOutcome> {
-    const op = randomBase62(16);
+    const op = newOperation();
     const outcome = await this.ask(async (caller) => {
       if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
-      const asked = { ...input, op, ...this.asked(caller) };
-      return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge({ ...asked, retry }));
+      const asked = withoutAbsent({ ...input, op, ...this.asked(caller) });
+      return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge(retry ? { ...asked, retry } : asked));
     });
     if (this.known.kind !== "fresh") this.balance = outcome.balance_micros;
     return outcome;
@@ -253,33 +261,15 @@ export class Visit<Env> {
   }
 
   reason(): string {
-    return `${this.request.method} ${this.url.pathname}`.slice(0, REASON_MAX);
+    return `${this.request.method} ${this.pathname}`.slice(0, REASON_MAX);
   }
 
   /** The handler's view of this visit. */
   context(): EnvelopeContext {
-    const visit = this;
-    return {
-      get id() {
-        return visit.show().envelopeId;
-      },
-      get limited() {
-        visit.personal = true;
-        return visit.caller.kind === "limited";
-      },
-      get identified() {
-        visit.personal = true;
-        return visit.caller.kind !== "fresh" && visit.caller.kind !== "rejected";
-      },
-      get paymentLink() {
-        return visit.paymentLink();
-      },
-      state: () => visit.#state(),
-      charge: (price, options) => visit.#chargeForApp(price, options ?? {}),
-    };
+    return new VisitContext(this as Visit<unknown>);
   }
 
-  async #state(): Promise<StateResult> {
+  async state(): Promise<StateResult> {
     this.personal = true;
     const state = await this.ask(async (caller) => {
       if (caller.kind === "fresh") return EMPTY_STATE;
@@ -295,7 +285,7 @@ export class Visit<Env> {
     };
   }
 
-  async #chargeForApp(price: Price, options: ChargeOptions): Promise<ChargeResult> {
+  async chargeForApp(price: Price, options: ChargeOptions): Promise<ChargeResult> {
     this.personal = true;
     const invalid = this.#invalidCharge(price, options);
     if (invalid === undefined && this.caller.kind === "rejected") {
@@ -328,6 +318,48 @@ export class Visit<Env> {
     }
     return undefined;
   }
+}
+
+/** A class, because it is made for every request and asked by few: getters of an object literal are made anew each time. */
+class VisitContext implements EnvelopeContext {
+  readonly #visit: Visit<unknown>;
+
+  constructor(visit: Visit<unknown>) {
+    this.#visit = visit;
+  }
+
+  get id(): string {
+    return this.#visit.show().envelopeId;
+  }
+
+  get limited(): boolean {
+    this.#visit.personal = true;
+    return this.#visit.caller.kind === "limited";
+  }
+
+  get identified(): boolean {
+    this.#visit.personal = true;
+    return this.#visit.caller.kind !== "fresh" && this.#visit.caller.kind !== "rejected";
+  }
+
+  get paymentLink(): string | null {
+    return this.#visit.paymentLink();
+  }
+
+  /** Bound, so that a handler may take it out of its context. */
+  get state(): EnvelopeContext["state"] {
+    return () => this.#visit.state();
+  }
+
+  get charge(): EnvelopeContext["charge"] {
+    return (price, options) => this.#visit.chargeForApp(price, options ?? {});
+  }
+}
+
+/** What is absent is not sent: each name costs time on the way to the object. */
+function withoutAbsent<T extends object>(input: T): T {
+  for (const name of Object.keys(input) as (keyof T)[]) if (input[name] === undefined) delete input[name];
+  return input;
 }
 
 const NO_BALANCES = { balance_micros: ZERO, available_micros: ZERO } as const;

@@ -75,3 +75,19 @@ export const METADATA = {
 export function isLocalHost(hostname: string): boolean {
   return /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname);
 }
+
+/**
+ * The path of a request's URL, as `URL.pathname` has it, without parsing the rest. Before compatibility date 2022-10-31 a
+ * request's URL may not be in its normal form: such a one is parsed.
+ */
+export function pathnameOf(url: string): string {
+  const begin = url.indexOf("/", url.indexOf("://") + 3);
+  const fragment = url.indexOf("#");
+  const rest = fragment === -1 ? url : url.slice(0, fragment);
+  const query = rest.indexOf("?");
+  const path = query === -1 ? rest.slice(begin) : rest.slice(begin, query);
+  return begin === -1 || UNUSUAL.test(path) ? new URL(url).pathname : path;
+}
+
+/** Dot segments, and characters that a URL in its normal form has encoded. No path is empty. */
+const UNUSUAL = /\/\.|[^!-~]|["<>\\^`{|}]|^(?!\/)/;

@@ -11,8 +11,8 @@ import { isKey } from "./keys.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { chargeWhenDelivered, type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
 import { conflictProblem, outageProblem, plainProblem, refusalProblem, unauthorizedProblem } from "./refusal.js";
-import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withoutPrice } from "./reply.js";
-import { randomBase62 } from "./secrets.js";
+import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, withoutPrice } from "./reply.js";
+import { newOperation } from "./secrets.js";
 import { ConfigurationError } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
 import { chargeOfNothing, type EnvelopeContext, refusalOfNothing, UnauthorizedError, Visit } from "./visit.js";
@@ -80,16 +80,15 @@ function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions
   const { envelopes, ...exact } = options.paths;
   const ownPaths = new Set(Object.values(exact).flatMap((path) => path || []));
   return async (request, env, ctx) => {
-    const url = new URL(request.url);
-    const visit = new Visit(request, url, env, options);
+    const visit = new Visit(request, env, options);
     try {
-      if (ownPaths.has(url.pathname) || isOwnersPath(url.pathname, options)) {
+      if (ownPaths.has(visit.pathname) || isOwnersPath(visit.pathname, options)) {
         const { answerOwnPath } = await import("./routes.js");
         return await answerOwnPath(visit);
       }
       return await serve(app, visit, ctx);
     } catch (error) {
-      return allowCors(visit, answerError(error, url, options));
+      return allowCors(visit, answerError(error, visit));
     }
   };
 }
@@ -108,7 +107,7 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
   if (visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
   const request = withoutRequestPrice(visit.request);
   const extended = Object.assign(ctx, { envelope: visit.context() });
-  const held = await hold(visit, request, ctx);
+  const held = options.price === undefined ? NOTHING_HELD : await hold(visit, request, ctx);
   if ("refuse" in held) return finish(visit, allowCors(visit, held.refuse));
   try {
     const response = await app(request, env, extended);
@@ -126,7 +125,8 @@ async function settleAndReply<Env>(
   ctx: ExecutionContext,
 ): Promise<Response> {
   const price = priceOf(visit, response, held);
-  if (price === undefined || price === "invalid") ctx.waitUntil(release(visit, held));
+  const unpriced = price === undefined || price === "invalid";
+  if (unpriced && held.hold_id !== undefined) ctx.waitUntil(release(visit, held));
   if (price === undefined) return withoutPrice(response);
   if (price === "invalid") {
     const refused = reportInvalidPrice(visit, response.headers.get(HEADER.price) ?? "");
@@ -148,6 +148,8 @@ interface Held {
   readonly replayed?: Extract<HoldOutcome, { outcome: "replayed" }>;
 }
 
+const NOTHING_HELD: Held = {};
+
 async function hold<Env>(
   visit: Visit<Env>,
   request: Request,
@@ -167,7 +169,7 @@ async function hold<Env>(
   if (quote === 0) return {};
   const key = requestKey(visit);
   if (key === "malformed") return { refuse: malformedKey() };
-  const op = randomBase62(16);
+  const op = newOperation();
   try {
     const outcome = await holdQuote(visit, quote, key, op);
     if (outcome.outcome === "held") {
@@ -229,7 +231,7 @@ async function release<Env>(visit: Visit<Env>, held: Held): Promise<void> {
 /** The price to take for this response: its own, else the one quoted; `undefined` when it is not to be charged. */
 function priceOf<Env>(visit: Visit<Env>, response: Response, held: Held): Micros | "invalid" | undefined {
   const { options, request } = visit;
-  const upstream = response.url !== "" && !options.trustUpstreamPrice;
+  const upstream = !options.trustUpstreamPrice && response.url !== "";
   const text = upstream ? null : response.headers.get(HEADER.price);
   if (text === null && held.quote === undefined) return undefined;
   if (request.method === "OPTIONS" || !options.chargeWhen(request, response)) return undefined;
@@ -269,7 +271,7 @@ async function settle<Env>(
   hold_id: number,
   price: Micros,
 ): Promise<ChargeOutcome | undefined> {
-  const op = randomBase62(16);
+  const op = newOperation();
   const outcome = await attempt((retry) =>
     envelopeStub(visit.env, envelopeId).settle({
       hold_id,
@@ -290,7 +292,7 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
     if (outcome.outcome !== "charged" && outcome.outcome !== "replayed") {
       return inPlaceOf(response, outcome.outcome === "malformed_key" ? malformedKey() : answerNo(visit, outcome));
     }
-    return withHeaders(response, (headers) => {
+    return withOwnHeaders(response, (headers) => {
       headers.set(HEADER.price, formatMinor(outcome.amount_micros, visit.currency));
       headers.set(HEADER.balance, formatMinor(outcome.balance_micros, visit.currency));
       if (outcome.outcome === "replayed") headers.set(HEADER.replayed, "true");
@@ -299,10 +301,10 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
     });
   } catch (error) {
     if (!(error instanceof EnvelopeUnreachableError)) {
-      return inPlaceOf(response, answerError(error, visit.url, visit.options));
+      return inPlaceOf(response, answerError(error, visit));
     }
     const served = visit.options.onOutage === "serve";
-    visit.options.onIncident({ kind: "outage", path: visit.url.pathname, served, cause: error.cause });
+    visit.options.onIncident({ kind: "outage", path: visit.pathname, served, cause: error.cause });
     return served ? withHeaders(withoutPrice(response), keepPrivate) : inPlaceOf(response, outageProblem());
   }
 }
@@ -337,7 +339,7 @@ function answerNo<Env>(
 /** Tells the owner of a malformed price; `undefined` when they chose to serve the response all the same. */
 function reportInvalidPrice<Env>(visit: Visit<Env>, price: string): Response | undefined {
   const served = visit.options.onInvalidPrice === "serve";
-  visit.options.onIncident({ kind: "invalid_price", price: price.slice(0, 64), path: visit.url.pathname, served });
+  visit.options.onIncident({ kind: "invalid_price", price: price.slice(0, 64), path: visit.pathname, served });
   if (served) return undefined;
   return plainProblem(
     500,
@@ -394,14 +396,14 @@ function withoutRequestPrice(request: Request): Request<unknown, IncomingRequest
   return copy;
 }
 
-function answerError<Env>(error: unknown, url: URL, options: ResolvedOptions<Env>): Response {
+function answerError<Env>(error: unknown, { pathname, options }: Visit<Env>): Response {
   if (error instanceof UnauthorizedError) return unauthorizedProblem();
   if (error instanceof ConfigurationError) {
     options.onIncident({ kind: "configuration", message: error.message });
     return plainProblem(500, "misconfigured", "Not set up", `${error.message}.`);
   }
   if (error instanceof EnvelopeUnreachableError) {
-    options.onIncident({ kind: "outage", path: url.pathname, served: false, cause: error.cause });
+    options.onIncident({ kind: "outage", path: pathname, served: false, cause: error.cause });
     return outageProblem();
   }
   throw error;

@@ -11,8 +11,9 @@ import type { Server } from "./wrangler.ts";
 
 /** Wrangler's own workerd: another may be installed beside it, older than the compatibility date. */
 const fromWrangler = createRequire(createRequire(import.meta.url).resolve("wrangler/package.json"));
-const { default: WORKERD, version } = fromWrangler("workerd") as { default: string; version: string };
+const { default: path, version } = fromWrangler("workerd") as { default: string; version: string };
 
+export const WORKERD = path;
 export const WORKERD_VERSION = version;
 
 const READY_MS = 20_000;
@@ -34,31 +35,42 @@ export async function startWorkerd(bundle: string, storage: string): Promise<Ser
     control: true,
   });
   try {
-    return { origin: `http://127.0.0.1:${await listeningPort(group)}`, kill: () => group.kill() };
+    const [port] = await listeningPorts(group, ["http"]);
+    return { origin: `http://127.0.0.1:${port}`, kill: () => group.kill() };
   } catch (error) {
     await group.kill();
     throw error;
   }
 }
 
-/** workerd picks a free port and tells it on the control pipe, so no two runs can meet on one. */
-function listeningPort(group: ProcessGroup): Promise<number> {
+/** workerd picks free ports and tells them on the control pipe, so no two runs can meet on one. In the order of `sockets`. */
+export function listeningPorts(group: ProcessGroup, sockets: readonly string[]): Promise<readonly number[]> {
   return new Promise((resolve, reject) => {
     const fail = (why: string) => reject(new Error(`workerd ${why}:\n${group.output()}`));
     const timer = setTimeout(() => fail(`did not listen within ${READY_MS} ms`), READY_MS);
     let told = "";
     group.control?.setEncoding("utf8").on("data", (text: string) => {
       told += text;
-      const port = /"event":\s*"listen"[^\n]*"port":\s*(\d+)/.exec(told)?.[1];
-      if (port === undefined) return;
+      const ports = sockets.map((socket) => portOf(told, socket));
+      if (ports.some((port) => port === undefined)) return;
       clearTimeout(timer);
-      resolve(Number(port));
+      resolve(ports as number[]);
     });
     void group.ended.then(() => {
       clearTimeout(timer);
       fail("ended before it listened");
     });
   });
+}
+
+function portOf(told: string, socket: string): number | undefined {
+  for (const line of told.split("\n")) {
+    if (/"event":\s*"listen"/.test(line) && line.includes(`"${socket}"`)) {
+      const port = /"port":\s*(\d+)/.exec(line)?.[1];
+      if (port !== undefined) return Number(port);
+    }
+  }
+  return undefined;
 }
 
 function capnp(module: string, vars: Readonly<Record<string, string>>): string {

@@ -54,6 +54,7 @@ import { randomBase62 } from "../secrets.js";
 import { aggregateStub, directoryStub } from "../stubs.js";
 import { decideTopUp } from "./auto-topup.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
+import { GroupCommit } from "./group-commit.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
 import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
@@ -77,6 +78,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #store: Store;
   readonly #topups: TopUps;
   readonly #desk: TopUpDesk;
+  readonly #group: GroupCommit;
   /** When the alarm goes off. Unknown on waking, so that the first write arms it again: a lost alarm delays work, never stops it. */
   #alarmAt: number | undefined;
   #failedShipments = 0;
@@ -102,9 +104,14 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       report: (report) => this.report(report),
       armAlarm: () => this.#armTopUp(),
     });
+    this.#group = new GroupCommit(() => ctx.storage.sync());
   }
 
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
+    return this.#group.run(() => this.#charge(input));
+  }
+
+  #charge(input: ChargeInput): ChargeOutcome {
     const now = this.#now();
     const account = this.#store.account(now);
     if (!this.#mayAct(input, now)) {
@@ -132,6 +139,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async hold(input: HoldInput): Promise<HoldOutcome> {
+    return this.#group.run(() => this.#hold(input));
+  }
+
+  #hold(input: HoldInput): HoldOutcome {
     const now = this.#now();
     const account = this.#store.account(now);
     if (!this.#mayAct(input, now)) {
@@ -159,6 +170,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async settle(input: SettleInput): Promise<SettleOutcome> {
+    return this.#group.run(() => this.#settle(input));
+  }
+
+  #settle(input: SettleInput): SettleOutcome {
     const now = this.#now();
     const hold = this.#store.hold(input.hold_id);
     const paid = hold?.settled_seq == null ? ZERO : taken({ amount_micros: this.#store.amountOf(hold.settled_seq) });
@@ -185,6 +200,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome> {
+    return this.#group.run(() => this.#release(input));
+  }
+
+  #release(input: { readonly hold_id: number } | { readonly op: string }): ReleaseOutcome {
     const now = this.#now();
     const hold = "op" in input ? this.#store.holdByOperation(input.op) : this.#store.hold(input.hold_id);
     const decision = decideRelease(this.#store.account(now), hold, now);

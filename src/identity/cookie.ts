@@ -14,9 +14,11 @@ export function setCookie(url: URL, token: string): string {
  * Every value sent under our names, in order: one may have been planted, so the caller takes the first genuine one. The one
  * kept aside comes last. However long the header is, because who overlooks a genuine cookie will overwrite it.
  */
-export function cookieValues(url: URL, header: string | null): readonly string[] {
+export function* cookieValues(url: URL, header: string | null): Generator<string, void> {
+  if (header === null) return;
   const name = nameOf(url);
-  return [name, ...ASIDE.map((slot) => name + slot)].flatMap((one) => valuesOf(header, one));
+  yield* valuesOf(header, name);
+  for (const slot of ASIDE) yield* valuesOf(header, name + slot);
 }
 
 /**
@@ -82,11 +84,14 @@ function nameOf(url: URL, cookie: { readonly secure: string; readonly local: str
 }
 
 function valuesOf(header: string | null, name: string): readonly string[] {
-  return (header ?? "")
-    .split(";")
-    .map((pair) => pair.trim())
-    .filter((pair) => pair.startsWith(`${name}=`))
-    .map((pair) => pair.slice(name.length + 1).replace(/^"(.*)"$/, "$1"));
+  const values: string[] = [];
+  for (const pair of (header ?? "").split(";")) {
+    const own = pair.trim();
+    if (own.startsWith(name) && own.charAt(name.length) === "=") {
+      values.push(own.slice(name.length + 1).replace(/^"(.*)"$/, "$1"));
+    }
+  }
+  return values;
 }
 
 function attributes(url: URL, name: string, token: string, maxAgeSeconds = MAX_AGE_SECONDS): string {

@@ -44,12 +44,38 @@ export function looksLikeToken(text: string): boolean {
   return SHAPE.test(text);
 }
 
-/** `undefined` for anything that none of the keys signed. */
+/**
+ * `undefined` for anything that none of the keys signed. Remembers the genuine ones: whether a token still counts is its
+ * envelope's to say, each time, so remembering keeps none alive.
+ */
 export function readToken(keys: Keyring, text: string): Token | undefined {
+  const genuine = remembered(keys);
+  const known = genuine.get(text);
+  if (known !== undefined) return known;
   const parts = genuineParts(keys, SHAPE, text);
   if (parts === undefined) return undefined;
   const [envelopeId, generation, secret] = parts;
-  return { envelopeId, generation: numberFromBase62(generation), secret };
+  const token = { envelopeId, generation: numberFromBase62(generation), secret };
+  const [oldest] = genuine.size < TOKENS_REMEMBERED ? [] : genuine.keys();
+  if (oldest !== undefined) genuine.delete(oldest);
+  genuine.set(text, token);
+  return token;
+}
+
+/** Per isolate; a token takes about 500 bytes. */
+const TOKENS_REMEMBERED = 4_096;
+
+const tokens = new WeakMap<Keyring, Map<string, Token>>();
+const credentials = new WeakMap<Token, Credential>();
+
+/** By keyring, so that a secret that was taken out of service takes its tokens with it. */
+function remembered(keys: Keyring): Map<string, Token> {
+  let known = tokens.get(keys);
+  if (known === undefined) {
+    known = new Map();
+    tokens.set(keys, known);
+  }
+  return known;
 }
 
 /** The parts between prefix and check, if the check is right. */
@@ -64,7 +90,12 @@ function genuineParts(keys: Keyring, shape: RegExp, text: string): readonly [str
 
 /** What the envelope may know of a token. */
 export function credentialOf(token: Token): Credential {
-  return { generation: token.generation, hash: digest(token.envelopeId + token.secret, 32) };
+  let credential = credentials.get(token);
+  if (credential === undefined) {
+    credential = { generation: token.generation, hash: digest(token.envelopeId + token.secret, 32) };
+    credentials.set(token, credential);
+  }
+  return credential;
 }
 
 /**

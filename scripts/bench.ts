@@ -1,0 +1,99 @@
+/**
+ * The figures of docs/performance.md, with the floors they are divided by, in one run.
+ *
+ *   npm run bench -- --rounds 7 --seconds 3 --json
+ *   npm run bench -- --quick      a minute, to see that it works: its figures mean nothing
+ *
+ * Raw workerd on a real disk, not `wrangler dev`. Nothing here passes or fails: a busy machine is no fault of the code's. What
+ * it does not show: the network, Cloudflare's replicated storage, and what other tenants do.
+ */
+import { statfsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { parseArgs } from "node:util";
+import { counts } from "./bench/counts.ts";
+import { CLIENT } from "./bench/load.ts";
+import { type Speeds, speeds } from "./bench/run.ts";
+import { sizes } from "./bench/sizes.ts";
+import { thisMachine } from "./lib/machine.ts";
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "7" },
+    seconds: { type: "string", default: "3" },
+    envelopes: { type: "string", default: "1000" },
+    entries: { type: "string", default: "1000000" },
+    quick: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+  },
+});
+const quick = values.quick;
+const input = {
+  rounds: quick ? 1 : wholeNumber("rounds", values.rounds),
+  seconds: quick ? 1 : wholeNumber("seconds", values.seconds),
+  envelopes: quick ? 20 : wholeNumber("envelopes", values.envelopes),
+  entries: quick ? 10_000 : wholeNumber("entries", values.entries),
+  say: (text: string) => console.error(text),
+};
+
+const TMPFS = 0x01021994;
+if (statfsSync(tmpdir()).type === TMPFS) {
+  console.error(`${tmpdir()} is memory, not a disk: set TMPDIR to a folder on one`);
+  process.exit(2);
+}
+
+const { results, ratios, start_ms } = await speeds(input);
+const billed = quick ? {} : await counts(input.say);
+const bundle = await sizes();
+
+if (values.json) {
+  const { node, workerd, ...machine } = thisMachine();
+  const report = {
+    machine: { ...machine, load: CLIENT },
+    versions: { node, workerd },
+    rounds: input.rounds,
+    results: mapped(results, ({ rps, p50_ms, p99_ms }) => ({
+      rps: Math.round(rps),
+      p50_ms: round(p50_ms),
+      p99_ms: round(p99_ms),
+    })),
+    ratios: mapped(ratios, ({ median }) => round(median)),
+    spreads: mapped(ratios, ({ low, high }) => [round(low), round(high)]),
+    counts: mapped({ ...billed, ...bundle, workerd_start_ms: start_ms }, round),
+  };
+  console.log(JSON.stringify(report, null, 2));
+} else print({ results, ratios, start_ms });
+
+function print({ results, ratios, start_ms }: Speeds): void {
+  const { cpu, cores, memory_gb, system, node, workerd } = thisMachine();
+  console.log(
+    `${cpu}, ${cores} cores, ${memory_gb} GB, ${system}; node ${node}, workerd ${workerd}; load by ${CLIENT}`,
+  );
+  if (CLIENT === "node") console.log("wrk is not installed: the client in Node may be what is measured.");
+  console.log(`${input.rounds} rounds of ${input.seconds} s each; workerd up in ${start_ms.toFixed(0)} ms\n`);
+  for (const [name, { rps, p50_ms, p99_ms }] of Object.entries(results)) {
+    console.log(
+      `${name.padEnd(44)} ${String(Math.round(rps)).padStart(7)} rps ${p50_ms.toFixed(2).padStart(8)} ms ${p99_ms.toFixed(1).padStart(8)} ms (99 %)`,
+    );
+  }
+  console.log();
+  for (const [name, { median, low, high }] of Object.entries(ratios)) {
+    console.log(`${name.padEnd(44)} ${median.toFixed(2).padStart(7)}   (${low.toFixed(2)} to ${high.toFixed(2)})`);
+  }
+  console.log();
+  for (const [name, count] of Object.entries({ ...billed, ...bundle })) {
+    console.log(`${name.padEnd(60)} ${String(round(count)).padStart(10)}`);
+  }
+}
+
+function mapped<In, Out>(record: Readonly<Record<string, In>>, change: (one: In) => Out): Record<string, Out> {
+  return Object.fromEntries(Object.entries(record).map(([name, one]) => [name, change(one)]));
+}
+
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
+
+function wholeNumber(name: string, text: string): number {
+  if (!/^[1-9][0-9]{0,7}$/.test(text)) throw new TypeError(`--${name} must be a whole number above zero`);
+  return Number(text);
+}

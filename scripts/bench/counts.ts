@@ -1,0 +1,138 @@
+/** What charges are billed for, counted by SQLite's own counters in a run that is not timed, and what that is at list prices. */
+
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { temporaryFolder } from "../lib/folders.ts";
+import { newHolder } from "../lib/holder.ts";
+import { readJson, send } from "../lib/http.ts";
+import { prepare, type Stand, startStand } from "./stand.ts";
+
+export interface Billed {
+  readonly rows_written: number;
+  readonly rows_read: number;
+  readonly alarms_set: number;
+  readonly requests: number;
+}
+
+interface Told {
+  readonly envelope: Billed;
+  readonly aggregate: Billed;
+}
+
+/** Cloudflare's list prices, US dollars, November 2026, above what a plan includes: https://developers.cloudflare.com/workers/platform/pricing/ and …/durable-objects/platform/pricing/ */
+export const PRICES = {
+  worker_request: 0.3e-6,
+  worker_cpu_ms: 0.02e-6,
+  object_request: 0.15e-6,
+  /** 128 MB for a second. */
+  object_second: 12.5e-6 * 0.128,
+  row_written: 1e-6,
+  row_read: 0.001e-6,
+} as const;
+
+export async function counts(say: (text: string) => void): Promise<Readonly<Record<string, number>>> {
+  const folder = temporaryFolder("bench-counts");
+  const bundled = prepare(folder.path, { BENCH_COUNT: "1" });
+  const stand = await startStand(bundled, join(folder.path, "storage"));
+  try {
+    const { cookie } = await newHolder(stand.product);
+    const headers = { Cookie: cookie };
+    const id = String(readJson(await send(stand.product, "/id", { headers }))["id"]);
+    await send(stand.product, `/stage/fund?id=${id}`);
+    const take = async (): Promise<Told> =>
+      readJson(await send(stand.product, `/stage/counts?id=${id}`)) as unknown as Told;
+    const charge = async (extra: Readonly<Record<string, string>> = {}): Promise<void> => {
+      const answer = await send(stand.product, "/charge", { headers: { ...headers, ...extra } });
+      if (answer.status !== 200) throw new Error(`A charge answered ${answer.status}`);
+    };
+    await charge();
+    await quiet(stand, headers, take);
+
+    say("counting one charge, and one with a key");
+    await charge();
+    const plain = (await take()).envelope.rows_written;
+    await quiet(stand, headers, take);
+    await charge({ "Idempotency-Key": "counted" });
+    const keyed = (await take()).envelope.rows_written;
+    await quiet(stand, headers, take);
+
+    say("counting 10 charges per second, for a minute");
+    const slow = await paced({ charge, take, per_second: 10, seconds: 60 });
+    await quiet(stand, headers, take);
+    say("counting a hot envelope, 500 charges per second");
+    const hot = await paced({ charge, take, per_second: 500, seconds: 20 });
+
+    return {
+      rows_written_per_charge: plain,
+      rows_written_per_keyed_charge: keyed,
+      mirror_and_alarm_rows_per_charge_at_10_per_second: rows(slow) - plain,
+      object_requests_per_charge: requests(slow),
+      rows_written_per_hot_charge: rows(hot),
+      object_requests_per_hot_charge: requests(hot),
+      list_price_per_million_charges_usd: priceOf(hot) * 1e6,
+      list_price_per_million_charges_at_10_per_second_usd: priceOf(slow) * 1e6,
+    };
+  } finally {
+    await stand.kill();
+    folder.remove();
+  }
+}
+
+interface PerCharge {
+  readonly envelope: Billed;
+  readonly aggregate: Billed;
+  readonly charges: number;
+}
+
+const rows = ({ envelope, aggregate, charges }: PerCharge): number =>
+  (envelope.rows_written + envelope.alarms_set + aggregate.rows_written + aggregate.alarms_set) / charges;
+
+const requests = ({ envelope, aggregate, charges }: PerCharge): number =>
+  (envelope.requests + aggregate.requests) / charges;
+
+/** Milliseconds an object is kept awake by a charge when it is busy all the time, and of CPU in the Worker. Both on the high side of what was seen. */
+const OBJECT_MS = 1;
+const WORKER_CPU_MS = 1;
+
+/** Dollars of one charge with everything it causes: Worker, object, rows in both databases, its share of the mirror. */
+function priceOf(counted: PerCharge): number {
+  const { envelope, aggregate, charges } = counted;
+  const read = (envelope.rows_read + aggregate.rows_read) / charges;
+  return (
+    PRICES.worker_request +
+    WORKER_CPU_MS * PRICES.worker_cpu_ms +
+    requests(counted) * PRICES.object_request +
+    (OBJECT_MS / 1000) * PRICES.object_second +
+    rows(counted) * PRICES.row_written +
+    read * PRICES.row_read
+  );
+}
+
+async function paced(input: {
+  readonly charge: () => Promise<void>;
+  readonly take: () => Promise<Told>;
+  readonly per_second: number;
+  readonly seconds: number;
+}): Promise<PerCharge> {
+  await input.take();
+  const charges = input.per_second * input.seconds;
+  const under_way: Promise<void>[] = [];
+  const began_ms = performance.now();
+  for (let made = 0; made < charges; made++) {
+    const due_ms = began_ms + (made / input.per_second) * 1000;
+    if (due_ms > performance.now()) await sleep(due_ms - performance.now());
+    under_way.push(input.charge());
+  }
+  await Promise.all(under_way);
+  // The mirror of the last charges belongs to them.
+  await sleep(MIRRORED_MS);
+  return { ...(await input.take()), charges };
+}
+
+const MIRRORED_MS = 12_000;
+
+/** Until nothing is written any more. */
+async function quiet(_stand: Stand, _headers: unknown, take: () => Promise<Told>): Promise<void> {
+  await sleep(MIRRORED_MS);
+  await take();
+}

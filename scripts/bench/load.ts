@@ -1,0 +1,105 @@
+/**
+ * The load: wrk where it is installed, because it spends a tenth of what the server spends; else a client in Node, of which
+ * the report says so, since it may be the bottleneck. Any answer that is not a 2xx, and any broken connection, ends the run.
+ */
+import { execFile, spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+export interface Load {
+  readonly url: string;
+  readonly connections: number;
+  readonly seconds: number;
+  /** One of them is sent with each request, in turn. */
+  readonly headers: readonly Readonly<Record<string, string>>[];
+}
+
+export interface Measured {
+  readonly rps: number;
+  readonly p50_ms: number;
+  readonly p99_ms: number;
+}
+
+export type Client = "wrk" | "node";
+
+export const CLIENT: Client = spawnSync("wrk", ["-v"], { stdio: "ignore" }).error === undefined ? "wrk" : "node";
+
+export function measure(load: Load, folder: string): Promise<Measured> {
+  return CLIENT === "wrk" ? withWrk(load, folder) : withNode(load);
+}
+
+const run = promisify(execFile);
+
+async function withWrk({ url, connections, seconds, headers }: Load, folder: string): Promise<Measured> {
+  const script = join(folder, "wrk.lua");
+  const tables = headers.map(
+    (one) =>
+      `{${Object.entries(one)
+        .map(([name, value]) => `[${JSON.stringify(name)}]=${JSON.stringify(value)}`)
+        .join(",")}}`,
+  );
+  // Requests are formatted once: with a thousand headers, doing it for each would cost the client more than the server.
+  writeFileSync(
+    script,
+    `local headers = {${tables.join(",\n")}}
+local requests, turn = {}, 0
+init = function()
+  for i, one in ipairs(headers) do requests[i] = wrk.format("GET", nil, one) end
+end
+request = function()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+done = function(summary, latency)
+  local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
+  io.write(string.format("RESULT %d %d %d %d %d\\n", summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), bad))
+end
+`,
+  );
+  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s", "-s", script, url];
+  const { stdout } = await run("wrk", args);
+  const [, requests, duration_us, p50_us, p99_us, bad] = /RESULT (\d+) (\d+) (\d+) (\d+) (\d+)/.exec(stdout) ?? [];
+  if (requests === undefined) throw new Error(`wrk said:\n${stdout}`);
+  if (bad !== "0") throw new Error(`${bad} of ${requests} requests to ${url} failed`);
+  return {
+    rps: (Number(requests) / Number(duration_us)) * 1e6,
+    p50_ms: Number(p50_us) / 1000,
+    p99_ms: Number(p99_us) / 1000,
+  };
+}
+
+async function withNode({ url, connections, seconds, headers }: Load): Promise<Measured> {
+  const agent = new Agent({ keepAlive: true, maxSockets: connections });
+  const times_ms: number[] = [];
+  const began_ms = performance.now();
+  let turn = 0;
+  const work = async (): Promise<void> => {
+    while (performance.now() - began_ms < seconds * 1000) {
+      const sent_ms = performance.now();
+      await get(url, headers[turn++ % headers.length] ?? {}, agent);
+      times_ms.push(performance.now() - sent_ms);
+    }
+  };
+  await Promise.all(Array.from({ length: connections }, work));
+  const lasted_ms = performance.now() - began_ms;
+  agent.destroy();
+  times_ms.sort((one, other) => one - other);
+  const at = (share: number): number => times_ms[Math.floor(times_ms.length * share)] ?? Number.NaN;
+  return { rps: (times_ms.length / lasted_ms) * 1000, p50_ms: at(0.5), p99_ms: at(0.99) };
+}
+
+function get(url: string, headers: Readonly<Record<string, string>>, agent: Agent): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const sending = request(url, { headers, agent }, (answer) => {
+      const { statusCode = 0 } = answer;
+      answer.resume().on("end", () => {
+        if (statusCode >= 200 && statusCode < 300) resolve();
+        else reject(new Error(`${url} answered ${statusCode}`));
+      });
+    });
+    sending.on("error", reject);
+    sending.end();
+  });
+}

@@ -1,0 +1,201 @@
+/**
+ * One run: floors and product side by side in one process, by turns, so that what slows the machine slows both. Each round's
+ * ratio is taken within the round; what is reported is the median over rounds, with the lowest and highest.
+ */
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { temporaryFolder } from "../lib/folders.ts";
+import { newHolder } from "../lib/holder.ts";
+import { readJson, send } from "../lib/http.ts";
+import { type Measured, measure } from "./load.ts";
+import { prepare, type Stand, startStand } from "./stand.ts";
+
+export interface BenchInput {
+  readonly rounds: number;
+  readonly seconds: number;
+  /** How many envelopes the load is spread over. */
+  readonly envelopes: number;
+  /** Length of the long ledger. */
+  readonly entries: number;
+  readonly say: (text: string) => void;
+}
+
+export interface Spread {
+  readonly median: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface Speeds {
+  readonly results: Readonly<Record<string, Measured>>;
+  readonly ratios: Readonly<Record<string, Spread>>;
+  readonly start_ms: number;
+}
+
+interface Holder {
+  readonly id: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** What is divided by what. `latency`: of the medians; `rps`: of requests per second. */
+const PAIRS = {
+  charge_latency_vs_floor: { kind: "latency", of: "charge_1", by: "floor_row_1" },
+  hot_envelope_vs_floor: { kind: "rps", of: "charge_128_hot", by: "floor_row_128_hot" },
+  spread_vs_floor: { kind: "rps", of: "charge_128_spread", by: "floor_row_128_spread" },
+  free_vs_bare: { kind: "rps", of: "free", by: "bare" },
+  charge_at_1e6_entries_vs_1e3: { kind: "latency", of: "charge_1_long", by: "charge_1_short" },
+  /** Not a promise: what the usual way costs (ask for the balance, then update it and file an event under a unique id). */
+  naive_latency_vs_floor: { kind: "latency", of: "naive_1", by: "floor_row_1" },
+  /** The same thing twice: how far from 1 it is, is how far any of the others may be wrong. */
+  control_floor_vs_itself: { kind: "latency", of: "floor_row_1_again", by: "floor_row_1" },
+} as const;
+
+export async function speeds(input: BenchInput): Promise<Speeds> {
+  const folder = temporaryFolder("bench");
+  const bundled = prepare(folder.path);
+  const stand = await startStand(bundled, join(folder.path, "storage"));
+  try {
+    input.say(`workerd up in ${stand.start_ms.toFixed(0)} ms; making ${input.envelopes + 3} envelopes`);
+    const [single, hot, short, long, ...many] = await makeHolders(stand, input.envelopes + 4);
+    if (!single || !hot || !short || !long) throw new Error("No holders");
+    await fill(stand, short, 1_000);
+    await fill(stand, long, input.entries);
+    const names = many.map((_, index) => ({ "X-Name": `floor-${index}` }));
+    const product = (path: string, connections: number, holders: readonly Holder[]) => () =>
+      measure(
+        { url: stand.product + path, connections, seconds: input.seconds, headers: holders.map((one) => one.headers) },
+        folder.path,
+      );
+    const floor =
+      (path: string, connections: number, headers: readonly Readonly<Record<string, string>>[] = [{}]) =>
+      () =>
+        measure({ url: stand.floor + path, connections, seconds: input.seconds, headers }, folder.path);
+    // Neighbours in this list are divided by each other, so they run one right after the other.
+    const steps: Readonly<Record<string, () => Promise<Measured>>> = {
+      bare: floor("/bare", 32),
+      free: product("/free", 32, [single]),
+      naive_1: floor("/naive", 1),
+      floor_row_1: floor("/row", 1),
+      charge_1: product("/charge", 1, [single]),
+      floor_row_1_again: floor("/row", 1),
+      charge_1_short: product("/charge", 1, [short]),
+      charge_1_long: product("/charge", 1, [long]),
+      floor_row_128_hot: floor("/row", 128),
+      charge_128_hot: product("/charge", 128, [hot]),
+      floor_row_128_spread: floor("/row", 128, names),
+      charge_128_spread: product("/charge", 128, many),
+    };
+    const rounds: Record<string, Measured>[] = [];
+    // The first round warms up and is thrown away: code is compiled, objects are awake.
+    for (let round = 0; round <= input.rounds; round++) {
+      const order = Object.entries(steps);
+      if (round % 2 === 1) order.reverse();
+      const seen: Record<string, Measured> = {};
+      for (const [name, step] of order) seen[name] = await step();
+      if (round > 0) rounds.push(seen);
+      input.say(round === 0 ? "warmed up" : `round ${round} of ${input.rounds}`);
+    }
+    const wakes = await wake(stand, input.rounds, { short, long });
+    return {
+      results: Object.fromEntries(Object.keys(steps).map((name) => [name, medianOf(rounds.map((one) => one[name]))])),
+      ratios: {
+        ...Object.fromEntries(Object.entries(PAIRS).map(([name, pair]) => [name, ratioOf(rounds, pair)])),
+        wake_at_1e6_entries_vs_1e3: spreadOf(wakes),
+      },
+      start_ms: stand.start_ms,
+    };
+  } finally {
+    await stand.kill();
+    folder.remove();
+  }
+}
+
+async function makeHolders(stand: Stand, count: number): Promise<readonly Holder[]> {
+  const holders: Holder[] = [];
+  while (holders.length < count) {
+    const some = Array.from({ length: Math.min(50, count - holders.length) }, async () => {
+      const { cookie } = await newHolder(stand.product);
+      const headers = { Cookie: cookie };
+      const id = String(readJson(await send(stand.product, "/id", { headers }))["id"]);
+      await must(stand, `/stage/fund?id=${id}`);
+      return { id, headers };
+    });
+    holders.push(...(await Promise.all(some)));
+  }
+  return holders;
+}
+
+/** Gives an envelope a long life, and waits until its mirror has caught up with it. */
+async function fill(stand: Stand, { id, headers }: Holder, entries: number): Promise<void> {
+  for (let left = entries; left > 0; left -= 50_000) {
+    await must(stand, `/stage/fill?id=${id}&entries=${Math.min(left, 50_000)}`);
+  }
+  const answer = await send(stand.product, "/charge", { headers });
+  if (answer.status !== 200) throw new Error(`A filled envelope answered ${answer.status}: ${answer.body}`);
+  for (let waited_ms = 0; ; waited_ms += POLL_MS) {
+    const { behind } = readJson(await send(stand.product, `/stage/behind?id=${id}`));
+    if (Number(behind) < 100) return;
+    if (waited_ms > CATCH_UP_MS_MAX) throw new Error(`The mirror is still ${behind} entries behind`);
+    await sleep(POLL_MS);
+  }
+}
+
+const POLL_MS = 500;
+const CATCH_UP_MS_MAX = 600_000;
+
+/** Time from asleep to charged, of a long ledger over that of a short one, taken by turns. */
+async function wake(
+  stand: Stand,
+  rounds: number,
+  { short, long }: { readonly short: Holder; readonly long: Holder },
+): Promise<readonly number[]> {
+  const timed = async ({ id, headers }: Holder): Promise<number> => {
+    await must(stand, `/stage/sleep?id=${id}`);
+    const began_ms = performance.now();
+    const answer = await send(stand.product, "/charge", { headers });
+    if (answer.status !== 200) throw new Error(`Waking answered ${answer.status}: ${answer.body}`);
+    return performance.now() - began_ms;
+  };
+  const ratios: number[] = [];
+  for (let round = 0; round < rounds * 5; round++) {
+    const by = await timed(short);
+    ratios.push((await timed(long)) / by);
+  }
+  return ratios;
+}
+
+async function must(stand: Stand, path: string): Promise<void> {
+  const answer = await send(stand.product, path, { timeout_ms: 600_000 });
+  if (answer.status !== 200) throw new Error(`${path} answered ${answer.status}: ${answer.body}`);
+}
+
+function ratioOf(
+  rounds: readonly Readonly<Record<string, Measured>>[],
+  pair: (typeof PAIRS)[keyof typeof PAIRS],
+): Spread {
+  return spreadOf(
+    rounds.map((round) => {
+      const [of, by] = [round[pair.of], round[pair.by]];
+      if (of === undefined || by === undefined) throw new Error(`${pair.of} or ${pair.by} was not measured`);
+      return pair.kind === "rps" ? of.rps / by.rps : of.p50_ms / by.p50_ms;
+    }),
+  );
+}
+
+export function spreadOf(values: readonly number[]): Spread {
+  const sorted = [...values].sort((one, other) => one - other);
+  const [low = Number.NaN] = sorted;
+  return { median: middle(sorted), low, high: sorted.at(-1) ?? Number.NaN };
+}
+
+function medianOf(measured: readonly (Measured | undefined)[]): Measured {
+  const of = (pick: (one: Measured) => number): number =>
+    middle(measured.flatMap((one) => (one === undefined ? [] : [pick(one)])).sort((one, other) => one - other));
+  return { rps: of(({ rps }) => rps), p50_ms: of(({ p50_ms }) => p50_ms), p99_ms: of(({ p99_ms }) => p99_ms) };
+}
+
+function middle(sorted: readonly number[]): number {
+  const half = sorted.length / 2;
+  const [low, high] = [sorted[Math.ceil(half) - 1], sorted[Math.floor(half)]];
+  return low === undefined || high === undefined ? Number.NaN : (low + high) / 2;
+}

@@ -1,0 +1,86 @@
+import { describe, expect, it } from "vitest";
+import { GroupCommit } from "../../../src/envelope/group-commit.js";
+
+/** A disk that lands when it is told to. */
+function disk() {
+  const flights: { land: () => void; crash: (reason: unknown) => void }[] = [];
+  const sync = () =>
+    new Promise<void>((resolve, reject) => {
+      flights.push({ land: resolve, crash: reject });
+    });
+  const settled = () => new Promise((resolve) => setTimeout(resolve));
+  return { flights, sync, settled };
+}
+
+describe("group commit", () => {
+  it("does at once what arrives while nothing is on its way to disk", async () => {
+    const { flights, sync } = disk();
+    const group = new GroupCommit(sync);
+    const done: number[] = [];
+    void group.run(() => done.push(1));
+    expect(done).toEqual([1]);
+    expect(flights).toHaveLength(1);
+  });
+
+  it("does together, in their order and in one turn, what arrives while a commit is on its way", async () => {
+    const { flights, sync, settled } = disk();
+    const group = new GroupCommit(sync);
+    const turns: string[] = [];
+    void group.run(() => turns.push("first"));
+    const rest = [1, 2, 3].map((number) => group.run(() => turns.push(`rest ${number}`)));
+    await settled();
+    expect(turns).toEqual(["first"]);
+    flights[0]?.land();
+    void Promise.resolve()
+      .then(() => Promise.resolve())
+      .then(() => turns.push("next turn"));
+    expect(await Promise.all(rest)).toEqual([2, 3, 4]);
+    expect(turns.slice(0, 4)).toEqual(["first", "rest 1", "rest 2", "rest 3"]);
+    expect(flights).toHaveLength(2);
+  });
+
+  it("is idle again once a commit lands and nobody waited", async () => {
+    const { flights, sync, settled } = disk();
+    const group = new GroupCommit(sync);
+    void group.run(() => 1);
+    flights[0]?.land();
+    await settled();
+    let done = false;
+    void group.run(() => {
+      done = true;
+    });
+    expect(done).toBe(true);
+    expect(flights).toHaveLength(2);
+  });
+
+  it("fails alone who throws, in a group and on their own", async () => {
+    const { flights, sync } = disk();
+    const group = new GroupCommit(sync);
+    await expect(
+      group.run(() => {
+        throw new Error("first");
+      }),
+    ).rejects.toThrow("first");
+    void group.run(() => 1);
+    const bad = group.run(() => {
+      throw new Error("bad");
+    });
+    const good = group.run(() => "good");
+    flights.at(-1)?.land();
+    await expect(bad).rejects.toThrow("bad");
+    expect(await good).toBe("good");
+  });
+
+  it("rejects those who wait when the commit fails, without doing their work", async () => {
+    const { flights, sync } = disk();
+    const group = new GroupCommit(sync);
+    void group.run(() => 1);
+    let done = false;
+    const waiting = group.run(() => {
+      done = true;
+    });
+    flights[0]?.crash(new Error("disk full"));
+    await expect(waiting).rejects.toThrow("disk full");
+    expect(done).toBe(false);
+  });
+});
