@@ -59,6 +59,11 @@ export interface EnvelopeOptions<Env = unknown> {
   readonly trustUpstreamPrice?: boolean | undefined;
   /** Write an entry for a charge of zero. Default `false`. */
   readonly recordZero?: boolean | undefined;
+  /**
+   * Whether a caller who could not pay is asked for the money before the handler runs, when they ask for the same (method and
+   * URL) again within ten seconds. `false` where the same URL may be dear now and free in a moment. Default `true`.
+   */
+  readonly refuseEarly?: boolean | undefined;
   /** Renames a path of ours, or turns it off with `false`. */
   readonly paths?: Partial<Paths> | undefined;
   /** Origins whose pages may read `GET /me` with credentials. Default none. */
@@ -96,6 +101,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly onInvalidPrice: "refuse" | "serve";
   readonly trustUpstreamPrice: boolean;
   readonly recordZero: boolean;
+  readonly refuseEarly: boolean;
   readonly loginByPayment: boolean;
   readonly paths: Paths;
   readonly corsOrigins: ReadonlySet<string>;
@@ -124,6 +130,7 @@ const KNOWN = {
   onInvalidPrice: true,
   trustUpstreamPrice: true,
   recordZero: true,
+  refuseEarly: true,
   loginByPayment: true,
   paths: true,
   cors: true,
@@ -159,6 +166,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     onInvalidPrice: oneOf("options.onInvalidPrice", options.onInvalidPrice ?? "refuse", ["refuse", "serve"]),
     trustUpstreamPrice: boolean("options.trustUpstreamPrice", options.trustUpstreamPrice ?? true),
     recordZero: boolean("options.recordZero", options.recordZero ?? false),
+    refuseEarly: boolean("options.refuseEarly", options.refuseEarly ?? true),
     loginByPayment: resolveLogin(options),
     paths: resolvePaths(options.paths ?? {}),
     corsOrigins: resolveOrigins(options.cors),

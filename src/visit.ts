@@ -3,7 +3,7 @@
  * asks nothing of it computes nothing, calls no object and gets no cookie.
  */
 import { attempt } from "./attempt.js";
-import type { ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
+import type { ChargeInput, ChargeOutcome, EnvelopeState, Refusal, StateOutcome } from "./contract.js";
 import { METADATA_MAX, REASON_MAX } from "./contract.js";
 import { isSameOrigin } from "./csrf.js";
 import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
@@ -269,13 +269,18 @@ export class Visit<Env> {
     return new VisitContext(this as Visit<unknown>);
   }
 
-  async state(): Promise<StateResult> {
-    this.personal = true;
-    const state = await this.ask(async (caller) => {
+  /** What the envelope says of itself: one round trip; none for a caller without credentials. */
+  async standing(): Promise<StateOutcome> {
+    return this.ask(async (caller): Promise<StateOutcome> => {
       if (caller.kind === "fresh") return EMPTY_STATE;
       const { credential } = this.asked(caller);
       return attempt(() => envelopeStub(this.env, caller.envelopeId).state({ credential }));
     });
+  }
+
+  async state(): Promise<StateResult> {
+    this.personal = true;
+    const state = await this.standing();
     if (state.outcome === "unauthorized") throw new UnauthorizedError("This token was replaced by a newer one");
     const { outcome, superseded, ...rest } = state;
     return {

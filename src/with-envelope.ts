@@ -15,6 +15,7 @@ import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, wit
 import { newOperation } from "./secrets.js";
 import { ConfigurationError } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
+import { refusedPrice, rememberRefusal } from "./turned-away.js";
 import { chargeOfNothing, type EnvelopeContext, refusalOfNothing, UnauthorizedError, Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
@@ -107,6 +108,9 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
   if (visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
   const request = withoutRequestPrice(visit.request);
   const extended = Object.assign(ctx, { envelope: visit.context() });
+  const unpaid = refusedBefore(visit);
+  const broke = unpaid && (await turnAway(visit, unpaid));
+  if (broke !== undefined) return finish(visit, allowCors(visit, broke));
   const held = options.price === undefined ? NOTHING_HELD : await hold(visit, request, ctx);
   if ("refuse" in held) return finish(visit, allowCors(visit, held.refuse));
   try {
@@ -116,6 +120,35 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
     ctx.waitUntil(release(visit, held));
     throw error;
   }
+}
+
+/** What the same caller could not pay for the same thing a moment ago. */
+function refusedBefore<Env>(visit: Visit<Env>): Micros | undefined {
+  // A key that was charged opens the door again, whatever is left.
+  if (!visit.options.refuseEarly || visit.request.headers.has(HEADER.idempotencyKey)) return undefined;
+  return refusedPrice(
+    () => askedFor(visit),
+    () => (visit.caller.kind === "rejected" ? "" : visit.known.envelopeId),
+    visit.startedAt_ms,
+  );
+}
+
+/** Refuses, before the handler works for it, what is still not to be paid. */
+async function turnAway<Env>(visit: Visit<Env>, price: Micros): Promise<Response | undefined> {
+  const { request } = visit;
+  const state = await visit.standing().catch(() => undefined);
+  if (state?.outcome !== "ok") return undefined;
+  // What a body asks for may cost less this time; but not less than nothing.
+  const least = request.method === "GET" || request.method === "HEAD" ? price : (1 as Micros);
+  if (state.available_micros >= least) return undefined;
+  const { balance_micros, available_micros } = state;
+  const shortfall_micros = Math.max(0, price - available_micros) as Micros;
+  const refusal = { reason: "insufficient_balance", price_micros: price, shortfall_micros } as const;
+  return answerNo(visit, { outcome: "refused", refusal, balance_micros, available_micros });
+}
+
+function askedFor<Env>({ request }: Visit<Env>): string {
+  return `${request.method} ${request.url}`;
 }
 
 async function settleAndReply<Env>(
@@ -290,6 +323,7 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
   try {
     const outcome = await charging;
     if (outcome.outcome !== "charged" && outcome.outcome !== "replayed") {
+      noteRefusal(visit, outcome);
       return inPlaceOf(response, outcome.outcome === "malformed_key" ? malformedKey() : answerNo(visit, outcome));
     }
     return withOwnHeaders(response, (headers) => {
@@ -307,6 +341,13 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
     visit.options.onIncident({ kind: "outage", path: visit.pathname, served, cause: error.cause });
     return served ? withHeaders(withoutPrice(response), keepPrivate) : inPlaceOf(response, outageProblem());
   }
+}
+
+function noteRefusal<Env>(visit: Visit<Env>, outcome: Charged): void {
+  if (outcome.outcome !== "refused" || outcome.refusal.reason !== "insufficient_balance") return;
+  // Of a caller without credentials nothing is known, not even that they were here before.
+  if (!visit.options.refuseEarly || visit.known.kind === "fresh") return;
+  rememberRefusal(askedFor(visit), visit.known.envelopeId, outcome.refusal.price_micros, visit.startedAt_ms);
 }
 
 /** Answers a "no" of the envelope. A caller with no credential, or a cookie that was replaced, leaves with a fresh identity. */

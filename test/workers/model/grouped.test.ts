@@ -36,7 +36,7 @@ const step: fc.Arbitrary<readonly [string, Step]> = fc.oneof(
         ([amount_micros, key, op]) =>
           [
             `hold ${amount_micros} ${key ?? ""}`,
-            (envelope) =>
+            (envelope: EnvelopeApi) =>
               envelope.hold({ op, key, currency: "usd", amount_micros: micros(amount_micros), ttl_ms: 60_000 }),
           ] as const,
       ),
@@ -55,7 +55,9 @@ const step: fc.Arbitrary<readonly [string, Step]> = fc.oneof(
   },
   {
     weight: 1,
-    arbitrary: hold_id.map((hold_id) => [`release ${hold_id}`, (envelope) => envelope.release({ hold_id })] as const),
+    arbitrary: hold_id.map(
+      (hold_id) => [`release ${hold_id}`, (envelope: EnvelopeApi) => envelope.release({ hold_id })] as const,
+    ),
   },
 );
 
