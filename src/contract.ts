@@ -80,6 +80,14 @@ export interface ChargeInput extends Asked, Operation {
   readonly metadata?: string | undefined;
 }
 
+/** Asks whether a price could be paid now, without taking it. A "no" is what a charge would have been told, and does what it would have done. */
+export interface AffordInput extends Asked {
+  readonly amount_micros: Micros;
+}
+
+export type AffordOutcome = Balances &
+  ({ readonly outcome: "affordable" } | { readonly outcome: "refused"; readonly refusal: Refusal });
+
 export interface HoldInput extends Asked, Operation {
   readonly amount_micros: Micros;
   readonly ttl_ms: number;
@@ -412,6 +420,7 @@ export type SetAutoTopUpInput =
 /** The remote face of an `Envelope` object. Each call is one billed request and at most one transaction. */
 export interface EnvelopeApi {
   charge(input: ChargeInput): Promise<ChargeOutcome>;
+  afford(input: AffordInput): Promise<AffordOutcome>;
   hold(input: HoldInput): Promise<HoldOutcome>;
   settle(input: SettleInput): Promise<SettleOutcome>;
   /** By its number, or by the operation that took it. */

@@ -3,7 +3,7 @@
  * asks nothing of it computes nothing, calls no object and gets no cookie.
  */
 import { attempt } from "./attempt.js";
-import type { ChargeInput, ChargeOutcome, EnvelopeState, Refusal, StateOutcome } from "./contract.js";
+import type { AffordOutcome, ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
 import { METADATA_MAX, REASON_MAX } from "./contract.js";
 import { isSameOrigin } from "./csrf.js";
 import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
@@ -269,18 +269,21 @@ export class Visit<Env> {
     return new VisitContext(this as Visit<unknown>);
   }
 
-  /** What the envelope says of itself: one round trip; none for a caller without credentials. */
-  async standing(): Promise<StateOutcome> {
-    return this.ask(async (caller): Promise<StateOutcome> => {
-      if (caller.kind === "fresh") return EMPTY_STATE;
-      const { credential } = this.asked(caller);
-      return attempt(() => envelopeStub(this.env, caller.envelopeId).state({ credential }));
+  /** Whether the caller could pay this now: one round trip, and nothing is taken. */
+  async afford(amount_micros: Micros): Promise<AffordOutcome> {
+    return this.ask(async (caller): Promise<AffordOutcome> => {
+      const asked = withoutAbsent({ amount_micros, ...this.asked(caller) });
+      return attempt(() => envelopeStub(this.env, caller.envelopeId).afford(asked));
     });
   }
 
   async state(): Promise<StateResult> {
     this.personal = true;
-    const state = await this.standing();
+    const state = await this.ask(async (caller) => {
+      if (caller.kind === "fresh") return EMPTY_STATE;
+      const { credential } = this.asked(caller);
+      return attempt(() => envelopeStub(this.env, caller.envelopeId).state({ credential }));
+    });
     if (state.outcome === "unauthorized") throw new UnauthorizedError("This token was replaced by a newer one");
     const { outcome, superseded, ...rest } = state;
     return {

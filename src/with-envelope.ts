@@ -136,15 +136,16 @@ function refusedBefore<Env>(visit: Visit<Env>): Micros | undefined {
 /** Refuses, before the handler works for it, what is still not to be paid. */
 async function turnAway<Env>(visit: Visit<Env>, price: Micros): Promise<Response | undefined> {
   const { request } = visit;
-  const state = await visit.standing().catch(() => undefined);
-  if (state?.outcome !== "ok") return undefined;
   // What a body asks for may cost less this time; but not less than nothing.
   const least = request.method === "GET" || request.method === "HEAD" ? price : (1 as Micros);
-  if (state.available_micros >= least) return undefined;
-  const { balance_micros, available_micros } = state;
-  const shortfall_micros = Math.max(0, price - available_micros) as Micros;
-  const refusal = { reason: "insufficient_balance", price_micros: price, shortfall_micros } as const;
-  return answerNo(visit, { outcome: "refused", refusal, balance_micros, available_micros });
+  // Should the envelope not be reached, the charge after the handler will say so.
+  const outcome = await visit.afford(least).catch(() => undefined);
+  if (outcome?.outcome !== "refused") return undefined;
+  const shortfall_micros = Math.max(0, price - outcome.available_micros) as Micros;
+  return answerNo(visit, {
+    ...outcome,
+    refusal: { ...outcome.refusal, price_micros: price, shortfall_micros },
+  });
 }
 
 function askedFor<Env>({ request }: Visit<Env>): string {

@@ -7,6 +7,8 @@ import { DurableObject } from "cloudflare:workers";
 import type {
   AdmitInput,
   AdmitOutcome,
+  AffordInput,
+  AffordOutcome,
   Asked,
   AutoTopUpState,
   BearInput,
@@ -56,9 +58,18 @@ import { decideTopUp } from "./auto-topup.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
 import { GroupCommit } from "./group-commit.js";
 import { decideHold, decideRelease, decideSettle } from "./holds.js";
-import { balances, type Draft, decideCharge, decideGrant, decideRefund, refusal, taken } from "./ledger.js";
+import {
+  balances,
+  type Draft,
+  decideCharge,
+  decideGrant,
+  decideRefund,
+  refusal,
+  refuseSpending,
+  taken,
+} from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
-import { nextAttemptMs, RETRY_MAX_MS, type Shipping, shipEntries } from "./outbox.js";
+import { gatheringMs, nextAttemptMs, RETRY_MAX_MS, type Shipping, shipEntries } from "./outbox.js";
 import { decidePayment } from "./payments.js";
 import { Refusals } from "./refusals.js";
 import { Store } from "./store.js";
@@ -67,9 +78,6 @@ import { TopUps } from "./topups.js";
 
 /** How long a token stays valid once its successor was used: enough for requests under way in other tabs. */
 const CREDENTIAL_GRACE_MS = 15 * 60_000;
-
-/** Entries wait this long for company before they are mirrored: one alarm and one cursor row serve the whole batch. */
-const MIRROR_DELAY_MS = 1_000;
 
 /** Refusals that no entry takes along are told this much later. */
 const REFUSALS_DELAY_MS = 60_000;
@@ -82,6 +90,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   /** When the alarm goes off. Unknown on waking, so that the first write arms it again: a lost alarm delays work, never stops it. */
   #alarmAt: number | undefined;
   #failedShipments = 0;
+  #shippedAt_ms = 0;
+  #gathering_ms = 0;
+  #gathers = false;
   /** Before this, no write asks an aggregate that is down. */
   #mirrorNotBefore = 0;
   /** Wakes the alarm that is running. */
@@ -136,6 +147,19 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const entry = this.#append(decision.write, now);
     this.#desk.topUpIfLow(input, undefined, now);
     return { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...balances(this.#store.account(now)) };
+  }
+
+  async afford(input: AffordInput): Promise<AffordOutcome> {
+    const now = this.#now();
+    const account = this.#store.account(now);
+    const refused = this.#mayAct(input, now)
+      ? refuseSpending(account, input.amount_micros)
+      : refusal(account, "credential_revoked", input.amount_micros);
+    if (refused === undefined) return { outcome: "affordable", ...balances(account) };
+    this.#countRefusal(refused.reason);
+    if (refused.reason === "credential_revoked") return { outcome: "refused", refusal: refused, ...NOTHING };
+    this.#desk.topUpIfLow(input, input.amount_micros, now);
+    return { outcome: "refused", refusal: refused, ...balances(account) };
   }
 
   async hold(input: HoldInput): Promise<HoldOutcome> {
@@ -415,6 +439,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   override async alarm(): Promise<void> {
     // Whatever is written while it runs is looked after at its end.
     this.#alarmAt = 0;
+    this.#gathers = false;
     // Rung for a card while the mirror waits for an aggregate that is down. For nothing else: the mirror's own time may be
     // unknown, or of a clock that was set back, and an alarm that does nothing would be rung for ever.
     const waits_ms = this.#desk.isDue() ? this.#mirrorWaits() : 0;
@@ -424,7 +449,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     this.#alarmAt = undefined;
     this.#poke = undefined;
     const delays = [mirrored, sent].map((one) => (one.status === "fulfilled" ? one.value : undefined));
-    if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= MIRROR_DELAY_MS;
+    if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= this.#gather();
     if (this.#shipping.refusals.any) delays[0] ??= REFUSALS_DELAY_MS;
     const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
     if (soonest !== undefined) this.#armAlarm(soonest);
@@ -492,6 +517,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       const more = await shipEntries(this.#store, aggregateStub(this.env, this.#name()), this.#name(), this.#shipping);
       this.#failedShipments = 0;
       this.#mirrorNotBefore = 0;
+      this.#shippedAt_ms = this.#now();
       return more ? 0 : undefined;
     } catch (error) {
       // Caught, because the platform gives an alarm up after six failures; users are served all the same.
@@ -635,7 +661,14 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   #armMirror(): void {
-    this.#armAlarm(Math.max(MIRROR_DELAY_MS, this.#mirrorWaits()));
+    this.#armAlarm(Math.max(this.#gather(), this.#mirrorWaits()));
+  }
+
+  /** Decided with the first entry after a shipment, for all that join it. */
+  #gather(): number {
+    if (!this.#gathers) this.#gathering_ms = gatheringMs(this.#gathering_ms, this.#now() - this.#shippedAt_ms);
+    this.#gathers = true;
+    return this.#gathering_ms;
   }
 
   #armTopUp(): void {

@@ -14,6 +14,17 @@ export function nextAttemptMs(failures: number, jitter: number): number {
   return Math.round(delay * (0.5 + jitter / 2));
 }
 
+const GATHERING_FIRST_MS = 1_000;
+const GATHERING_MAX_MS = 5_000;
+
+/**
+ * How long entries wait for company, so that one alarm and one cursor row serve all of them: a second after an idle time,
+ * and up to five while an envelope is busy. `last_ms`: how long they waited the last time; `idle_ms`: since then.
+ */
+export function gatheringMs(last_ms: number, idle_ms: number): number {
+  return idle_ms < 0 || idle_ms > 2 * last_ms ? GATHERING_FIRST_MS : Math.min(GATHERING_MAX_MS, 2 * last_ms);
+}
+
 /** What an envelope remembers between shipments, in memory. */
 export interface Shipping {
   readonly refusals: Refusals;
