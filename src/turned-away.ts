@@ -29,9 +29,13 @@ export function rememberRefusal(asked: string, envelopeId: string, price_micros:
   callers.set(envelopeId, { price_micros, until_ms: now_ms + REMEMBERED_MS });
 }
 
+/** False for nearly all the time, and then nothing need be found out about a request. */
+export function anyRefused(): boolean {
+  return size > 0;
+}
+
 /** The price that this caller was refused for; `undefined` for nearly all. Asks who the caller is only where somebody was refused the same. */
 export function refusedPrice(asked: () => string, envelopeId: () => string, now_ms: number): Micros | undefined {
-  if (size === 0) return undefined;
   const callers = refused.get(asked());
   if (callers === undefined) return undefined;
   const known = callers.get(envelopeId());

@@ -15,7 +15,7 @@ import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, wit
 import { newOperation } from "./secrets.js";
 import { ConfigurationError } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
-import { refusedPrice, rememberRefusal } from "./turned-away.js";
+import { anyRefused, refusedPrice, rememberRefusal } from "./turned-away.js";
 import { chargeOfNothing, type EnvelopeContext, refusalOfNothing, UnauthorizedError, Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
@@ -105,9 +105,10 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
   const { options, env } = visit;
   if (options.identify !== undefined) await visit.identify();
   // Read beside the handler, not after it: by then the body is gone. Before the request is copied, which takes its body.
-  if (visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
+  if (visit.request.method !== "GET" && visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
   const request = withoutRequestPrice(visit.request);
-  const extended = Object.assign(ctx, { envelope: visit.context() });
+  const extended = ctx as ExecutionContext & { envelope: EnvelopeContext };
+  extended.envelope = visit.context();
   const unpaid = refusedBefore(visit);
   const broke = unpaid && (await turnAway(visit, unpaid));
   if (broke !== undefined) return finish(visit, allowCors(visit, broke));
@@ -124,6 +125,7 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
 
 /** What the same caller could not pay for the same thing a moment ago. */
 function refusedBefore<Env>(visit: Visit<Env>): Micros | undefined {
+  if (!anyRefused()) return undefined;
   // A key that was charged opens the door again, whatever is left.
   if (!visit.options.refuseEarly || visit.request.headers.has(HEADER.idempotencyKey)) return undefined;
   return refusedPrice(
