@@ -134,7 +134,7 @@ export type ReleaseOutcome = Balances &
     | { readonly outcome: "unknown" }
   );
 
-export interface RefundInput extends Operation {
+export interface RefundInput extends Operation, Audited {
   /** The charge, by its number or by the key it was made with. */
   readonly charge: { readonly seq: number } | { readonly key: string };
   /** Makes the refund happen once. */
@@ -153,7 +153,7 @@ export type RefundOutcome = Balances &
   );
 
 /** Money that was given, not paid. */
-export interface GrantInput extends Operation {
+export interface GrantInput extends Operation, Audited {
   readonly amount_micros: Micros;
   readonly currency: string;
   /** Makes the grant happen once. */
@@ -216,7 +216,7 @@ export interface Reversal {
 }
 
 /** One word from Stripe about one payment. Any order, number and repetition of the same words ends the same. */
-export interface PaymentReport {
+export interface PaymentReport extends Audited {
   /** The PaymentIntent's id, or the Checkout Session's where there is none. */
   readonly payment_id: string;
   /** The deployment's currency. */
@@ -301,11 +301,20 @@ export interface Entry {
   readonly metadata: string | null;
 }
 
-export interface EntriesInput {
-  /** Entries with a greater number than this, oldest first; 0 for the beginning. */
-  readonly after: number;
+export type EntriesInput = {
   /** 1 to `ENTRIES_PAGE_MAX`. */
   readonly limit: number;
+} & (
+  | {
+      /** Entries with a greater number than this, oldest first; 0 for the beginning. */
+      readonly after: number;
+    }
+  | Before
+);
+
+/** A page of numbered lines, newest first: those with a smaller number than this; all when `null`. */
+export interface Before {
+  readonly before: number | null;
 }
 
 export interface RotateInput {
@@ -440,7 +449,19 @@ export interface EnvelopeApi {
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
   /** A frozen envelope takes money in and lets none out. */
-  freeze(input: { readonly frozen: boolean; readonly currency: string }): Promise<{ readonly frozen: boolean }>;
+  freeze(input: FreezeInput): Promise<FreezeOutcome>;
+  /** A new credential in the place of all others, which are refused from this moment on. */
+  reissue(input: ReissueInput): Promise<ReissueOutcome>;
+  /** Stores the owner's wish to send a payment back before Stripe is asked. */
+  beginStripeRefund(input: StripeRefundInput): Promise<BeginStripeRefundOutcome>;
+  /** What Stripe answered. */
+  noteStripeRefund(input: StripeRefundNote): Promise<void>;
+  /** Payments on file, newest first. */
+  payments(input: PaymentsInput): Promise<readonly PaymentLine[]>;
+  /** What owners did here, newest first. */
+  audit(input: Before & { readonly limit: number }): Promise<readonly AuditLine[]>;
+  /** One statement that reads. Whatever it does is rolled back. */
+  query(input: ReadQuery): Promise<QueryOutcome>;
   /** How a payment that was made into this envelope stands for login by payment, and whether the caller holds the envelope. Notes the card; decides nothing. */
   returned(input: ReturnedInput): Promise<ReturnedOutcome>;
   /** The holder keeps the card of a payment made into this envelope, so that it can open it again. */
@@ -895,7 +916,130 @@ export interface AuditLine {
 
 /** Sent with what an owner does to an envelope: written down in the same transaction. */
 export interface Audited {
-  readonly by?: { readonly actor: string; readonly reason: string | null } | undefined;
+  readonly by?: Author | undefined;
+}
+
+export interface Author {
+  readonly actor: string;
+  readonly reason: string | null;
+}
+
+export interface FreezeInput extends Audited {
+  readonly frozen: boolean;
+  readonly currency: string;
+  /** Makes it happen once: asked again, it answers as it did then and changes nothing. */
+  readonly key?: string | undefined;
+}
+
+/** How the owner's switch stands. */
+export interface FreezeOutcome {
+  readonly frozen: boolean;
+  /** Where the caller said who they are: the envelope right afterwards. An open dispute freezes it whatever the switch says. */
+  readonly after?: { readonly frozen: boolean; readonly balance_micros: Micros };
+}
+
+export interface ReissueInput {
+  /** Base62 SHA-256 of the new token's secret part. */
+  readonly hash: string;
+  readonly currency: string;
+  /** Makes it happen once. The secret is not kept, so asking again cannot be answered the same. */
+  readonly key: string;
+  readonly by: Author;
+}
+
+export type ReissueOutcome =
+  | { readonly outcome: "reissued"; readonly generation: number }
+  /** This key was used before: nothing was changed now. */
+  | { readonly outcome: "replayed" };
+
+export interface StripeRefundInput {
+  /** Makes it happen once. */
+  readonly key: string;
+  readonly payment_id: string;
+  /** Minor units; all that is left of the payment when absent. */
+  readonly amount: number | undefined;
+  readonly by: Author;
+}
+
+/** A refund that we asked Stripe for. */
+export interface StripeRefund {
+  readonly payment_id: string;
+  /** Minor units. */
+  readonly amount: number;
+  /** `null` until Stripe has answered. */
+  readonly refund_id: string | null;
+  /** Stripe's word; `rejected` when it would not take the request. */
+  readonly status: string | null;
+  readonly code: string | null;
+  readonly livemode: boolean;
+}
+
+export type BeginStripeRefundOutcome =
+  | {
+      readonly outcome: "begun" | "found";
+      readonly refund: StripeRefund;
+      /** Stripe's idempotency key. */
+      readonly attempt: string;
+    }
+  /** The key was used for another refund. */
+  | { readonly outcome: "conflict" }
+  /** Stripe never answered, and may have forgotten the key by now: asking again could send the money twice. */
+  | { readonly outcome: "expired" }
+  | { readonly outcome: "unknown" }
+  /** More than is left, in minor units. */
+  | { readonly outcome: "refused"; readonly refundable: number };
+
+export interface StripeRefundNote {
+  readonly attempt: string;
+  readonly refund_id: string | null;
+  readonly status: string;
+  readonly code: string | null;
+}
+
+export interface PaymentsInput {
+  /** The last payment of the page before; `null` for the newest. */
+  readonly before: { readonly at_ms: number; readonly payment_id: string } | null;
+  readonly limit: number;
+}
+
+/** A payment as it is on file. */
+export interface PaymentLine {
+  readonly payment_id: string;
+  readonly state: PaymentState;
+  readonly credit_micros: Micros;
+  readonly reversed_micros: Micros;
+  readonly currency: string;
+  readonly amount_total: number;
+  readonly livemode: boolean;
+  readonly at_ms: number;
+}
+
+/** The remote face of the object that guards the owner's door: tries to open it, and who is in. */
+export interface OwnerApi {
+  /** Counts a wrong try, and answers whether this one may go on. A locked address is told nothing about its secret. */
+  tryDoor(input: DoorTry): Promise<DoorOutcome>;
+  openSession(input: OwnerSession): Promise<void>;
+  /** Whose the session is; `null` when it ended. */
+  session(input: { readonly hash: string }): Promise<{ readonly actor: string } | null>;
+  closeSession(input: { readonly hash: string }): Promise<void>;
+}
+
+export interface DoorTry {
+  /** Keyed hash of an address, or of the network that one caller has all of. */
+  readonly address: string;
+  /** What was presented is right. */
+  readonly right: boolean;
+}
+
+export type DoorOutcome =
+  | { readonly outcome: "open" | "refused" }
+  | { readonly outcome: "locked"; readonly retry_after_ms: number };
+
+export interface OwnerSession {
+  /** Keyed hash of its token. */
+  readonly hash: string;
+  readonly actor: string;
+  readonly expires_at_ms: number;
 }
 
 /** Longest metadata accepted, in characters: an entry must stay far below the 2 MB a row may take. */

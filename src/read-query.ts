@@ -1,57 +1,169 @@
-/** One statement of the owner's, to be read with: whatever it does is rolled back, and it is told no more than it may carry. */
+/**
+ * The owner's look into a database: one statement that reads. Two walls, each enough for what it is there for. The text is admitted
+ * only when its tokens are one statement that begins as a reading one does and holds no word that writes or sets (SQLite's
+ * `PRAGMA` is why: some settings outlive a roll-back). And whatever runs is rolled back, always, in the turn that ran it.
+ */
 import type { QueryOutcome, ReadQuery } from "./contract.js";
 
-const ROWS_MAX = 1_000;
-/** Settings outlive a roll-back, and one of them switches the checks off that keep amounts whole. */
-const FORBIDDEN = /\b(pragma|attach|detach|vacuum|begin|commit|rollback|savepoint|release)\b/i;
-const READS = /^\s*(select|with|values|explain)\b/i;
+export const QUERY_ROWS_MAX = 1_000;
+const QUERY_MS_MAX = 2_000;
+const QUERY_CHARS_MAX = 16_384;
+/** An answer crosses to the Worker in one message, of at most 32 MiB. */
+const ANSWER_CHARS_MAX = 4_194_304;
+const BINDINGS_MAX = 100;
 
-class RolledBack extends Error {
+const BEGINS = new Set(["SELECT", "WITH", "VALUES", "EXPLAIN"]);
+/** Refused wherever they stand outside quotes, also where they could only be a name: a name can be quoted. */
+const REFUSED = new Set(
+  (
+    "ALTER ANALYZE ATTACH BEGIN COMMIT CREATE DELETE DETACH DROP INSERT PRAGMA REINDEX RELEASE ROLLBACK SAVEPOINT " +
+    "UPDATE VACUUM"
+  ).split(" "),
+);
+
+type Token =
+  /** `name`: bare, so that it may be a keyword. `quoted`: a string or a name in quotes; SQLite takes either for a name in places. */
+  { readonly kind: "name" | "quoted"; readonly text: string } | { readonly kind: "sign"; readonly text: string };
+
+/** Why a statement is not admitted; `undefined` when it is. Pure. */
+export function refuseStatement(statement: string): string | undefined {
+  if (statement.length > QUERY_CHARS_MAX) return `A statement is at most ${QUERY_CHARS_MAX} characters`;
+  const tokens = tokenize(statement);
+  if (typeof tokens === "string") return tokens;
+  const end = tokens.findIndex(({ kind, text }) => kind === "sign" && text === ";");
+  const one = end === -1 ? tokens : tokens.slice(0, end);
+  if (end !== -1 && tokens.slice(end).some(({ kind, text }) => kind !== "sign" || text !== ";"))
+    return "Exactly one statement is needed";
+  const [first] = one;
+  if (first?.kind !== "name" || !BEGINS.has(first.text.toUpperCase())) {
+    return "A statement must begin with SELECT, WITH, VALUES or EXPLAIN";
+  }
+  for (const [index, { kind, text }] of one.entries()) {
+    if (kind === "sign") continue;
+    if (/^pragma_/i.test(text)) return "pragma functions are not admitted";
+    if (kind === "quoted") continue;
+    const word = text.toUpperCase();
+    // replace(x, y, z) is a function; REPLACE INTO is not.
+    const next = one[index + 1];
+    const calls = next?.kind === "sign" && next.text === "(";
+    const writes = REFUSED.has(word) || (word === "REPLACE" && !calls);
+    if (writes) return `${word} is not admitted: only statements that read are`;
+  }
+  return undefined;
+}
+
+const SPACE = /[ \t\n\f\r]+/y;
+const LINE_COMMENT = /--[^\n]*/y;
+const BLOCK_COMMENT = /\/\*[\s\S]*?(\*\/|$)/y;
+const QUOTED = /'((?:[^']|'')*)'|"((?:[^"]|"")*)"|`((?:[^`]|``)*)`|\[([^\]]*)\]/y;
+const NUMBER = /[0-9][0-9A-Za-z_.]*/y;
+/** As SQLite has it: `$` within a name, and all that is not ASCII. */
+const NAME = /[A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*/y;
+const PARAMETER = /\?[0-9]*/y;
+const SIGN = /[-+*/%=<>!&|~(),.;]/y;
+
+/** The tokens of a statement; a text where there is none. What SQLite could read otherwise than we do is refused, not guessed at. */
+function tokenize(statement: string): readonly Token[] | string {
+  const tokens: Token[] = [];
+  for (let at = 0; at < statement.length; ) {
+    const take = (pattern: RegExp): RegExpExecArray | null => {
+      pattern.lastIndex = at;
+      return pattern.exec(statement);
+    };
+    const blank = take(SPACE) ?? take(LINE_COMMENT) ?? take(BLOCK_COMMENT);
+    const quoted = blank === null ? take(QUOTED) : null;
+    const name = blank === null && quoted === null ? take(NAME) : null;
+    const other = blank ?? quoted ?? name ?? take(NUMBER) ?? take(PARAMETER) ?? take(SIGN);
+    // NUL ends a statement for SQLite; `:`, `@`, `#` and `$` begin parameters that may swallow quotes and semicolons.
+    if (other === null) return `A character at ${at + 1} is not admitted outside quotes`;
+    if (other[0].includes("\0")) return "NUL is not admitted";
+    at += other[0].length;
+    if (blank !== null) continue;
+    if (quoted !== null) {
+      const [, single, double, tick, bracket] = quoted;
+      tokens.push({ kind: "quoted", text: unescaped(single, double, tick) ?? bracket ?? "" });
+    } else tokens.push({ kind: name === null ? "sign" : "name", text: other[0] });
+  }
+  return tokens;
+}
+
+function unescaped(
+  single: string | undefined,
+  double: string | undefined,
+  tick: string | undefined,
+): string | undefined {
+  return single?.replaceAll("''", "'") ?? double?.replaceAll('""', '"') ?? tick?.replaceAll("``", "`");
+}
+
+/** `undefined` unless it is a list of strings, finite numbers and nulls. */
+export function readBindings(value: unknown): readonly (string | number | null)[] | undefined {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value) || value.length > BINDINGS_MAX) return undefined;
+  const fits = value.every((one) => one === null || typeof one === "string" || Number.isFinite(one));
+  return fits ? (value as (string | number | null)[]) : undefined;
+}
+
+/** Carries the answer out of the transaction that it undoes. */
+class Undone {
   readonly outcome: QueryOutcome;
   constructor(outcome: QueryOutcome) {
-    super("A read is rolled back");
     this.outcome = outcome;
   }
 }
 
-export function readQuery(storage: DurableObjectStorage, { statement, bindings = [] }: ReadQuery): QueryOutcome {
-  const text = statement.replace(/;\s*$/, "");
-  // A `;` inside a text is refused too: telling the two apart would take a parser.
-  if (!READS.test(text) || text.includes(";") || FORBIDDEN.test(text)) {
-    return {
-      outcome: "invalid",
-      detail: "One statement that reads, please: SELECT, WITH, VALUES or EXPLAIN, without a semicolon",
-    };
+/**
+ * Runs a statement and undoes it. The caps hold between rows: a statement that computes long before its first row is stopped by
+ * the platform only.
+ */
+export function readQuery(storage: DurableObjectStorage, query: ReadQuery): QueryOutcome {
+  const refused = refuseStatement(query.statement);
+  if (refused !== undefined) return { outcome: "invalid", detail: refused };
+  const bindings = readBindings(query.bindings);
+  if (bindings === undefined) {
+    return { outcome: "invalid", detail: `bindings must be at most ${BINDINGS_MAX} strings, numbers and nulls` };
   }
   try {
-    storage.transactionSync(() => {
-      throw new RolledBack(run(storage.sql, text, bindings));
+    return storage.transactionSync((): QueryOutcome => {
+      throw new Undone(collect(storage, query.statement, bindings));
     });
   } catch (error) {
-    if (error instanceof RolledBack) return error.outcome;
-    return { outcome: "invalid", detail: error instanceof Error ? error.message : String(error) };
+    if (error instanceof Undone) return error.outcome;
+    // SQLite's own words: about the statement, which the owner wrote.
+    return {
+      outcome: "invalid",
+      detail: error instanceof Error ? error.message.slice(0, 500) : "The statement failed",
+    };
   }
-  return { outcome: "invalid", detail: "Nothing was read" };
 }
 
-function run(sql: SqlStorage, text: string, bindings: readonly (string | number | null)[]): QueryOutcome {
-  const began_ms = Date.now();
-  const cursor = sql.exec(text, ...bindings);
-  const rows: (readonly (string | number | null)[])[] = [];
-  let truncated = false;
+function collect(
+  storage: DurableObjectStorage,
+  statement: string,
+  bindings: readonly (string | number | null)[],
+): QueryOutcome {
+  const begun_ms = Date.now();
+  const cursor = storage.sql.exec(statement, ...bindings);
+  const columns = cursor.columnNames;
+  const rows: (string | number | null)[][] = [];
+  let [chars, truncated] = [0, false];
   for (const row of cursor.raw()) {
-    if (rows.length === ROWS_MAX) {
+    if (rows.length >= QUERY_ROWS_MAX || chars > ANSWER_CHARS_MAX || Date.now() - begun_ms > QUERY_MS_MAX) {
       truncated = true;
       break;
     }
-    rows.push(row.map((value) => (value instanceof ArrayBuffer ? `(${value.byteLength} bytes)` : value)));
+    const plain = Array.from(row, (value) => plainValue(value as SqlStorageValue));
+    chars += plain.reduce<number>((sum, value) => sum + (typeof value === "string" ? value.length : 8), 0);
+    rows.push(plain);
   }
-  return {
-    outcome: "rows",
-    columns: cursor.columnNames,
-    rows,
-    truncated,
-    rows_read: cursor.rowsRead,
-    duration_ms: Date.now() - began_ms,
-  };
+  if (cursor.rowsWritten > 0) return { outcome: "invalid", detail: "The statement writes: it was undone" };
+  // One row alone may be more than a message takes.
+  if (chars > 2 * ANSWER_CHARS_MAX) return { outcome: "invalid", detail: "The answer is too long" };
+  const duration_ms = Date.now() - begun_ms;
+  return { outcome: "rows", columns, rows, truncated, rows_read: cursor.rowsRead, duration_ms };
+}
+
+function plainValue(value: SqlStorageValue): string | number | null {
+  if (!(value instanceof ArrayBuffer)) return value;
+  const bytes = new Uint8Array(value, 0, Math.min(value.byteLength, 4_096));
+  return `x'${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}'`;
 }

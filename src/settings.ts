@@ -30,6 +30,8 @@ export interface Keys {
   readonly card: Keyring;
   /** Derives the limited session that accepting an offer leads to. */
   readonly login: Keyring;
+  /** Signs the owner's sessions, and hashes the addresses that tried the owner's door. Derived from nothing of the owner's. */
+  readonly door: Keyring;
 }
 
 const SECRET_CHARS_MIN = 32;
@@ -74,6 +76,7 @@ export function keysOf(env: unknown): Keys {
         ticket: ring("ticket"),
         card: ring("card"),
         login: ring("login"),
+        door: ring("door"),
       },
     };
   }
@@ -144,6 +147,25 @@ export function adminSecret(env: unknown): string | undefined {
   if (secret === variable(env, "ENVELOPE_SECRET"))
     throw new ConfigurationError(name, "must not be the same as ENVELOPE_SECRET");
   return secret;
+}
+
+export interface AccessSettings {
+  /** `https://<team>.cloudflareaccess.com`: who issues the tokens, and where its keys are. */
+  readonly team: string;
+  readonly audience: string;
+}
+
+/** Cloudflare Access as another way in for the owner; `undefined` where it is not set up. Half a set-up is a fault, never an open door. */
+export function accessSettings(env: unknown): AccessSettings | undefined {
+  const [team, audience] = [variable(env, "ENVELOPE_ACCESS_TEAM"), variable(env, "ENVELOPE_ACCESS_AUD")];
+  if (team === "" && audience === "") return undefined;
+  if (!/^https:\/\/[a-z0-9-]+\.cloudflareaccess\.com$/.test(team)) {
+    throw new ConfigurationError("ENVELOPE_ACCESS_TEAM", "is not https://<team>.cloudflareaccess.com");
+  }
+  if (!/^[0-9a-zA-Z-]{16,128}$/.test(audience)) {
+    throw new ConfigurationError("ENVELOPE_ACCESS_AUD", "is not an Access application's audience tag");
+  }
+  return { team, audience };
 }
 
 export type TestCheckout = "off" | "on" | ConfigurationError;

@@ -3,7 +3,7 @@
  * for one attempt: after an object resets, its old stubs stay broken.
  */
 import * as workers from "cloudflare:workers";
-import type { AggregateApi, DirectoryApi, EnvelopeApi } from "./contract.js";
+import type { AggregateApi, DirectoryApi, EnvelopeApi, OwnerApi } from "./contract.js";
 import { digest, numberFromBase62 } from "./secrets.js";
 import { aggregateShardCount, ConfigurationError } from "./settings.js";
 
@@ -60,6 +60,13 @@ export function directoryStub(env: unknown, key: string): DirectoryApi {
 
 export function directoryShard(env: unknown, shard: number): DirectoryApi {
   return namespaceOf<DirectoryApi>(env, "EnvelopeDirectory").getByName(`directory-${shard}`);
+}
+
+/** The object that guards the owner's door is one of the directory's class, so that no deployment has to add a class for it. */
+export const OWNER_OBJECT = "owner";
+
+export function ownerStub(env: unknown): OwnerApi {
+  return namespaceOf<OwnerApi>(env, "EnvelopeDirectory").getByName(OWNER_OBJECT);
 }
 
 /**

@@ -3,7 +3,7 @@
  * is interrupted anywhere stays listed, and is finished by making it again.
  */
 import { attempt } from "./attempt.js";
-import type { PaymentFacts, Reversal, UnclaimedPayment } from "./contract.js";
+import type { Author, PaymentFacts, Reversal, UnclaimedPayment } from "./contract.js";
 import { currencyOf, type Price, parsePrice } from "./money.js";
 import { reportPayment } from "./report.js";
 import { DIRECTORY_SHARDS, directoryShard, directoryStub, envelopeStub } from "./stubs.js";
@@ -22,6 +22,8 @@ export interface Assignment {
   readonly envelopeId: string;
   /** What it is worth, in minor units. Needed only where Stripe's amounts could not be understood, as in a foreign currency. */
   readonly amount?: Price;
+  /** Who decided it, for the envelope's audit. */
+  readonly by?: Author;
 }
 
 export type AssignmentResult =
@@ -48,7 +50,8 @@ export async function assignPayment(env: unknown, assignment: Assignment, curren
   if (assigned.outcome === "taken") return { outcome: "taken", envelopeId: assigned.payment.assigned_to };
   const { reversals, paid } = await takeOver(env, payment_id, assigned, currency);
   if (paid !== undefined) return { outcome: "taken", envelopeId: paid };
-  return book(env, { payment_id, envelope_id, currency, assignment: assigned.assignment }, facts, reversals);
+  const at = { payment_id, envelope_id, currency, assignment: assigned.assignment, by: assignment.by };
+  return book(env, at, facts, reversals);
 }
 
 /** What former claimants heard of the payment; the one that was credited after all, if there is one. */
@@ -79,15 +82,16 @@ async function book(
     readonly envelope_id: string;
     readonly currency: string;
     readonly assignment: number;
+    readonly by: Author | undefined;
   },
   payment: PaymentFacts,
   early: readonly Reversal[],
 ): Promise<AssignmentResult> {
-  const { payment_id, envelope_id, currency, assignment } = at;
+  const { payment_id, envelope_id, currency, assignment, by } = at;
   const claim = await attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id }));
   // Assigned anew in the meantime: the later assignment asks everybody before it, this one too.
   if (claim.envelope_id !== envelope_id) return { outcome: "taken", envelopeId: claim.envelope_id };
-  const outcome = await reportPayment(env, envelope_id, { payment_id, currency, payment, assignment });
+  const outcome = await reportPayment(env, envelope_id, { payment_id, currency, payment, assignment, by });
   if (outcome.outcome === "uncreditable" || outcome.outcome === "disowned") {
     return {
       outcome: "invalid",

@@ -34,6 +34,9 @@ export const PAY_COOKIE = { secure: "__Host-we_pay", local: "we_pay_dev" } as co
 /** A limited session beside the browser's own token, which stays where it is. */
 export const LIMITED_COOKIE = { secure: "__Host-we_limited", local: "we_limited_dev" } as const;
 
+/** The owner's session in the panel. */
+export const ADMIN_COOKIE = { secure: "__Host-we_admin", local: "we_admin_dev" } as const;
+
 export interface Paths {
   readonly me: string | false;
   readonly rotateToken: string | false;

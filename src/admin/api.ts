@@ -33,6 +33,8 @@ export interface SessionAnswer {
   /** A key for Stripe's API is configured, so money can be refunded through Stripe. */
   readonly stripe: boolean;
   readonly livemode: boolean | null;
+  /** Signed in as `admin-readonly`: changes are refused. */
+  readonly readOnly: boolean;
 }
 
 /** `GET /api/overview` */

@@ -11,27 +11,37 @@ import type {
   ClaimOutcome,
   DirectoryApi,
   DirectoryPage,
+  DoorOutcome,
+  DoorTry,
   NewUnclaimedPayment,
+  OwnerApi,
+  OwnerSession,
   ParkedReport,
   PaymentReport,
   SettledPayment,
   UnclaimedPayment,
 } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
-import { DIRECTORY_MIGRATIONS } from "./schema.js";
+import { OWNER_OBJECT } from "../stubs.js";
+import { OwnerStore } from "./owner.js";
+import { DIRECTORY_MIGRATIONS, OWNER_MIGRATIONS } from "./schema.js";
 
 /** News of a payment that nobody claimed in this time is of a payment that is not ours: the account sells other things too. */
 const PARKED_FOR_MS = 90 * 24 * 3_600_000;
 
 const PAGE_MAX = 1_000;
 
-export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
+export class EnvelopeDirectory extends DurableObject implements DirectoryApi, OwnerApi {
   readonly #sql: SqlStorage;
+  /** Used in the one object of this class that is no shard: it guards the owner's door. */
+  readonly #owner: OwnerStore;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     this.#sql = ctx.storage.sql;
-    if (hasSchema(ctx.storage)) migrate(ctx.storage, DIRECTORY_MIGRATIONS, Date.now());
+    this.#owner = new OwnerStore(ctx.storage);
+    const migrations = ctx.id.name === OWNER_OBJECT ? OWNER_MIGRATIONS : DIRECTORY_MIGRATIONS;
+    if (hasSchema(ctx.storage)) migrate(ctx.storage, migrations, Date.now());
   }
 
   async claim(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<ClaimOutcome> {
@@ -216,6 +226,22 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi {
       .toArray()
       .map((row) => row["envelope_id"] as string);
     return { envelopes, cursor: envelopes.length === limit ? (envelopes.at(-1) ?? null) : null };
+  }
+
+  async tryDoor(input: DoorTry): Promise<DoorOutcome> {
+    return this.#owner.tryDoor(input, Date.now());
+  }
+
+  async openSession(input: OwnerSession): Promise<void> {
+    this.#owner.openSession(input, Date.now());
+  }
+
+  async session(input: { readonly hash: string }): Promise<{ readonly actor: string } | null> {
+    return this.#owner.session(input.hash, Date.now());
+  }
+
+  async closeSession(input: { readonly hash: string }): Promise<void> {
+    this.#owner.closeSession(input.hash);
   }
 
   #row(payment_id: string): Record<string, SqlStorageValue> | undefined {

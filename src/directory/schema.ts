@@ -46,3 +46,23 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
   INSERT INTO envelope (envelope_id) SELECT DISTINCT envelope_id FROM claim;
   `,
 ];
+
+/** Of the object that guards the owner's door, which has none of the tables above. */
+export const OWNER_MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE door_try (
+    address TEXT PRIMARY KEY,
+    wrong INTEGER NOT NULL,
+    locked_until_ms INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX door_try_at ON door_try (at_ms);
+
+  CREATE TABLE owner_session (
+    hash TEXT PRIMARY KEY,
+    actor TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
+];

@@ -10,8 +10,12 @@ import type {
   AffordInput,
   AffordOutcome,
   Asked,
+  Audited,
+  AuditLine,
   AutoTopUpState,
   BearInput,
+  Before,
+  BeginStripeRefundOutcome,
   BeginTopUpInput,
   BeginTopUpOutcome,
   ChargeInput,
@@ -21,6 +25,8 @@ import type {
   EntriesInput,
   Entry,
   EnvelopeApi,
+  FreezeInput,
+  FreezeOutcome,
   GrantInput,
   GrantOutcome,
   HoldInput,
@@ -30,12 +36,18 @@ import type {
   LimitedCredential,
   LoginOutcome,
   NoteTopUpInput,
+  PaymentLine,
   PaymentOutcome,
   PaymentReport,
   PaymentState,
+  PaymentsInput,
+  QueryOutcome,
+  ReadQuery,
   RefundInput,
   RefundOutcome,
   RefusalReason,
+  ReissueInput,
+  ReissueOutcome,
   ReleaseOutcome,
   ReturnedInput,
   ReturnedOutcome,
@@ -47,11 +59,14 @@ import type {
   ShutInput,
   ShutOutcome,
   StateOutcome,
+  StripeRefundInput,
+  StripeRefundNote,
   TopUp,
   Undo,
 } from "../contract.js";
 import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
+import { readQuery } from "../read-query.js";
 import { randomBase62 } from "../secrets.js";
 import { aggregateStub, directoryStub } from "../stubs.js";
 import { decideTopUp } from "./auto-topup.js";
@@ -70,6 +85,7 @@ import {
 } from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
 import { gatheringMs, nextAttemptMs, RETRY_MAX_MS, type Shipping, shipEntries } from "./outbox.js";
+import { type AuditedAction, OwnersBook, refundableOf, STRIPE_KEY_MS } from "./owners.js";
 import { decidePayment } from "./payments.js";
 import { Refusals } from "./refusals.js";
 import { Store } from "./store.js";
@@ -87,6 +103,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #topups: TopUps;
   readonly #desk: TopUpDesk;
   readonly #group: GroupCommit;
+  readonly #owners: OwnersBook;
   /** When the alarm goes off. Unknown on waking, so that the first write arms it again: a lost alarm delays work, never stops it. */
   #alarmAt: number | undefined;
   #failedShipments = 0;
@@ -116,6 +133,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       armAlarm: () => this.#armTopUp(),
     });
     this.#group = new GroupCommit(() => ctx.storage.sync());
+    this.#owners = new OwnersBook(ctx.storage.sql);
   }
 
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
@@ -244,7 +262,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const prior = this.#store.priorByKey(input.key);
     const decision = decideRefund(this.#store.account(now), this.#store.refundable(input.charge), prior, input);
     if ("outcome" in decision) return decision.outcome;
-    const entry = this.#append(decision.write, now);
+    const { balance_micros } = this.#store.head;
+    const entry = this.#transaction(() => {
+      const written = this.#store.append(decision.write, now);
+      this.#audit(input, { action: "refund", before: { balance_micros }, after: this.#after(written) }, now);
+      return written;
+    });
     return { outcome: "refunded", ...entry, ...balances(this.#store.account(now)) };
   }
 
@@ -252,9 +275,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const now = this.#now();
     const decision = decideGrant(this.#store.account(now), this.#store.priorByKey(input.key), input);
     if ("outcome" in decision) return decision.outcome;
+    const { balance_micros } = this.#store.head;
     const entry = this.#transaction(() => {
       this.#store.create(this.#name(), input.currency, now);
-      return this.#store.append(decision.write, now);
+      const written = this.#store.append(decision.write, now);
+      this.#audit(input, { action: "grant", before: { balance_micros }, after: this.#after(written) }, now);
+      return written;
     });
     return { outcome: "granted", ...entry, ...balances(this.#store.account(now)) };
   }
@@ -294,6 +320,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       if (reversal !== undefined && !known.reversals.some((one) => one.reversal_id === reversal.reversal_id)) {
         this.#desk.stop(payment_id, reversal.kind, now);
       }
+      if (credit !== undefined) this.#auditAssignment(report, credit, now);
       return written;
     });
     if (this.#store.account(now).frozen !== frozen) this.#tellFrozen();
@@ -362,7 +389,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async entries(input: EntriesInput): Promise<readonly Entry[]> {
-    return this.#store.entries(input.after, Math.max(1, Math.min(input.limit, ENTRIES_PAGE_MAX)));
+    const limit = pageLimit(input.limit);
+    return "before" in input ? this.#store.newest(input.before, limit) : this.#store.entries(input.after, limit);
   }
 
   async rotate(input: RotateInput): Promise<RotateOutcome> {
@@ -379,15 +407,104 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return { outcome: "rotated" };
   }
 
-  async freeze(input: { readonly frozen: boolean; readonly currency: string }): Promise<{ readonly frozen: boolean }> {
-    if (this.#store.head.frozen === input.frozen) return { frozen: input.frozen };
+  async freeze(input: FreezeInput): Promise<FreezeOutcome> {
     const now = this.#now();
-    this.#store.transaction(() => {
-      this.#store.create(this.#name(), input.currency, now);
-      this.#store.setFrozen(input.frozen, now);
+    const { frozen, currency, by, key } = input;
+    const done = this.#done(key) as FreezeOutcome["after"];
+    if (done !== undefined) return { frozen, after: done };
+    if (this.#store.head.frozen === frozen && by === undefined) return { frozen };
+    const stands = () => {
+      const { frozen: stopped, balance_micros } = this.#store.account(now);
+      return { frozen: stopped, balance_micros };
+    };
+    const before = stands();
+    const after = this.#store.transaction(() => {
+      this.#store.create(this.#name(), currency, now);
+      this.#store.setFrozen(frozen, now);
+      this.#audit(input, { action: frozen ? "freeze" : "unfreeze", before, after: stands(), key }, now);
+      return stands();
     });
     this.#tellFrozen();
-    return { frozen: input.frozen };
+    return by === undefined ? { frozen } : { frozen, after };
+  }
+
+  async reissue(input: ReissueInput): Promise<ReissueOutcome> {
+    const now = this.#now();
+    const { hash, currency, key } = input;
+    if (this.#done(key) !== undefined) return { outcome: "replayed" };
+    const generation = 1 + this.#store.credentials.reduce((most, one) => Math.max(most, one.generation), 0);
+    const before = { generations: this.#store.credentials.map((one) => one.generation) };
+    this.#store.transaction(() => {
+      this.#store.create(this.#name(), currency, now);
+      this.#store.replaceCredentials({ generation, hash }, now);
+      this.#store.closeLogins(now);
+      this.#audit(input, { action: "rotate", before, after: { generation }, key }, now);
+    });
+    return { outcome: "reissued", generation };
+  }
+
+  async beginStripeRefund(input: StripeRefundInput): Promise<BeginStripeRefundOutcome> {
+    const now = this.#now();
+    const { key, payment_id, by } = input;
+    const file = this.#store.paymentFile(payment_id);
+    const prior = this.#store.exists ? this.#owners.refundByKey(key) : undefined;
+    if (prior !== undefined) {
+      const { attempt, asked_all, refund, at_ms } = prior;
+      const same = refund.payment_id === payment_id && (asked_all ? undefined : refund.amount) === input.amount;
+      if (!same) return { outcome: "conflict" };
+      const unanswered = refund.refund_id === null && refund.status === null;
+      return unanswered && now - at_ms > STRIPE_KEY_MS ? { outcome: "expired" } : { outcome: "found", refund, attempt };
+    }
+    if (file.payment === undefined) return { outcome: "unknown" };
+    const refundable = refundableOf(file, this.#owners.refundsOf(payment_id));
+    const amount = input.amount ?? refundable;
+    if (!(amount > 0) || amount > refundable) return { outcome: "refused", refundable };
+    const attempt = randomBase62(22);
+    const { livemode } = file.payment;
+    const refund = { payment_id, amount, livemode, refund_id: null, status: null, code: null };
+    this.#store.transaction(() => {
+      this.#owners.beginRefund({ attempt, key, asked_all: input.amount === undefined, refund }, now);
+      this.#audit({ by }, { action: "stripe-refund", before: { refundable }, after: { payment_id, amount } }, now);
+    });
+    return { outcome: "begun", refund, attempt };
+  }
+
+  async noteStripeRefund({ attempt, refund_id, status, code }: StripeRefundNote): Promise<void> {
+    if (this.#store.exists) this.#owners.noteRefund(attempt, refund_id, status, code);
+  }
+
+  async payments(input: PaymentsInput): Promise<readonly PaymentLine[]> {
+    return this.#store.exists ? this.#owners.payments(input.before, pageLimit(input.limit)) : [];
+  }
+
+  async audit(input: Before & { readonly limit: number }): Promise<readonly AuditLine[]> {
+    return this.#store.exists ? this.#owners.lines(input.before, pageLimit(input.limit)) : [];
+  }
+
+  async query(input: ReadQuery): Promise<QueryOutcome> {
+    return readQuery(this.ctx.storage, input);
+  }
+
+  /** What an owner did, in the transaction that does it. What the app itself does by code of its own has no author. */
+  #audit({ by }: Audited, action: AuditedAction, now: number): void {
+    if (by !== undefined) this.#owners.audit(by, action, now);
+  }
+
+  #auditAssignment({ by, payment_id }: PaymentReport, credit: { readonly seq: number }, now: number): void {
+    const { balance_micros } = this.#store.head;
+    this.#audit(
+      { by },
+      { action: "assign", before: null, after: { payment_id, seq: credit.seq, balance_micros } },
+      now,
+    );
+  }
+
+  #after(entry: { readonly seq: number; readonly amount_micros: Micros }): unknown {
+    return { ...entry, balance_micros: this.#store.head.balance_micros };
+  }
+
+  #done(key: string | undefined): unknown {
+    return this.#store.exists ? this.#owners.done(key) : undefined;
   }
 
   async beginTopUp(input: BeginTopUpInput): Promise<BeginTopUpOutcome> {
@@ -415,7 +532,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async topUps(input: { readonly limit: number }): Promise<readonly TopUp[]> {
-    return this.#store.exists ? this.#topups.list(Math.max(1, Math.min(input.limit, ENTRIES_PAGE_MAX))) : [];
+    return this.#store.exists ? this.#topups.list(pageLimit(input.limit)) : [];
   }
 
   async setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null> {
@@ -696,3 +813,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 }
 
 const NOTHING = { balance_micros: ZERO, available_micros: ZERO } as const;
+
+function pageLimit(limit: number): number {
+  return Math.max(1, Math.min(limit, ENTRIES_PAGE_MAX));
+}

@@ -180,4 +180,38 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
   ALTER TABLE payment ADD COLUMN paid_currency TEXT;
   ALTER TABLE reversal ADD COLUMN currency TEXT;
   `,
+  `
+  CREATE TABLE audit (
+    audit_id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    reason TEXT,
+    before TEXT,
+    after TEXT,
+    hash TEXT NOT NULL,
+    key TEXT
+  ) STRICT;
+  CREATE UNIQUE INDEX audit_key ON audit (key) WHERE key IS NOT NULL;
+  CREATE TRIGGER audit_follows BEFORE INSERT ON audit
+  WHEN NEW.audit_id <> coalesce((SELECT max(audit_id) FROM audit), 0) + 1
+  BEGIN SELECT RAISE(ABORT, 'audit line does not follow the one before it'); END;
+  CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit lines are never changed'); END;
+  CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit lines are never deleted'); END;
+
+  CREATE TABLE stripe_refund (
+    attempt TEXT PRIMARY KEY,
+    key TEXT NOT NULL,
+    payment_id TEXT NOT NULL,
+    amount INTEGER NOT NULL ${safe("amount")} CHECK (amount > 0),
+    asked_all INTEGER NOT NULL,
+    livemode INTEGER NOT NULL,
+    refund_id TEXT,
+    status TEXT,
+    code TEXT,
+    at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE UNIQUE INDEX stripe_refund_key ON stripe_refund (key);
+  CREATE INDEX stripe_refund_payment ON stripe_refund (payment_id);
+  `,
 ];

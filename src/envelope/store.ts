@@ -261,6 +261,18 @@ export class Store {
     return { ...sums, seq, balance_micros, head_seq: this.#head.seq } as LedgerSums;
   }
 
+  newest(before: number | null, limit: number): readonly Entry[] {
+    if (!this.exists) return [];
+    return this.#sql
+      .exec(
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata
+         FROM entry WHERE seq < ? ORDER BY seq DESC LIMIT ?`,
+        before ?? Number.MAX_SAFE_INTEGER,
+        limit,
+      )
+      .toArray() as unknown as Entry[];
+  }
+
   hold(hold_id: number): Hold | undefined {
     const open = this.#holds.get(hold_id);
     if (open !== undefined || !this.exists) return open;
@@ -412,6 +424,12 @@ export class Store {
       used_at_ms,
     );
     this.#loadCredentials();
+  }
+
+  /** From now on this credential counts, and no other. */
+  replaceCredentials(credential: Credential, now_ms: number): void {
+    this.#sql.exec("DELETE FROM credential");
+    this.fileCredential(credential, now_ms, now_ms);
   }
 
   /** A successor is used for the first time: those before it expire after `grace_ms`. */

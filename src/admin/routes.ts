@@ -1,0 +1,70 @@
+/** The owner's JSON API: which path is answered by what. Loaded with the first request of an owner's. */
+import type { IttyRouterType } from "itty-router";
+import { hasStripeKey, stripeMode } from "../settings.js";
+import { freeze, grant, refund, rotate, unfreeze } from "./actions.js";
+import { json, useMethods } from "./answers.js";
+import type { SessionAnswer } from "./api.js";
+import type { OwnersRequest } from "./asked.js";
+import { listAudit, listEntries, listPayments, showEnvelope } from "./envelopes.js";
+import {
+  listEnvelopes,
+  listEvents,
+  prove,
+  rebuild,
+  showCohorts,
+  showHealth,
+  showOverview,
+  showRefusals,
+  showSeries,
+  showSpend,
+} from "./figures.js";
+import { assign, listUnclaimed } from "./unclaimed.js";
+
+export type Params = Readonly<Record<string, string>>;
+type Route = (request: OwnersRequest, params: Params) => Response | Promise<Response>;
+
+const ROUTES: readonly (readonly [method: "get" | "post", path: string, route: Route])[] = [
+  ["get", "/api/session", showSession],
+  ["get", "/api/unclaimed", listUnclaimed],
+  ["post", "/api/unclaimed/:payment/assign", assign],
+  ["get", "/api/overview", showOverview],
+  ["get", "/api/series", showSeries],
+  ["get", "/api/spend", showSpend],
+  ["get", "/api/refusals", showRefusals],
+  ["get", "/api/cohorts", showCohorts],
+  ["get", "/api/events", listEvents],
+  ["get", "/api/health", showHealth],
+  ["post", "/api/proof", prove],
+  ["post", "/api/rebuild", rebuild],
+  ["get", "/api/envelopes", listEnvelopes],
+  ["get", "/api/envelopes/:id", showEnvelope],
+  ["get", "/api/envelopes/:id/entries", listEntries],
+  ["get", "/api/envelopes/:id/payments", listPayments],
+  ["get", "/api/envelopes/:id/audit", listAudit],
+  ["post", "/api/envelopes/:id/grants", grant],
+  ["post", "/api/envelopes/:id/refunds", refund],
+  ["post", "/api/envelopes/:id/freeze", freeze],
+  ["post", "/api/envelopes/:id/unfreeze", unfreeze],
+  ["post", "/api/envelopes/:id/rotate", rotate],
+];
+
+export function addOwnersRoutes(router: IttyRouterType, request: OwnersRequest): void {
+  const methods = new Map<string, string[]>();
+  for (const [method, path, route] of ROUTES) {
+    router[method](request.base + path, ({ params }) => route(request, params));
+    methods.set(path, [...(methods.get(path) ?? []), method.toUpperCase()]);
+  }
+  for (const [path, allowed] of methods) router.all(request.base + path, () => useMethods(allowed.join(", ")));
+}
+
+function showSession({ owner, currency, env }: OwnersRequest): Response {
+  const mode = stripeMode(env);
+  return json({
+    actor: owner.actor,
+    currency: currency.code,
+    exponent: currency.exponent,
+    stripe: hasStripeKey(env),
+    livemode: mode === undefined ? null : mode === "live",
+    readOnly: owner.readOnly,
+  } satisfies SessionAnswer);
+}

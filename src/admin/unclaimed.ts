@@ -1,0 +1,55 @@
+/** Payments that are in no envelope yet, and the owner's decision about each. */
+import type { Price } from "../money.js";
+import { plainProblem } from "../refusal.js";
+import { assignPayment, unclaimedPayments } from "../unclaimed.js";
+import { invalid, json, notFound, readJson, readReason } from "./answers.js";
+import type { UnclaimedAnswer } from "./api.js";
+import type { OwnersRequest } from "./asked.js";
+import type { Params } from "./routes.js";
+import { targetOf } from "./target.js";
+
+export async function listUnclaimed({ env }: OwnersRequest): Promise<Response> {
+  return json({ unclaimed: await unclaimedPayments(env) } satisfies UnclaimedAnswer);
+}
+
+/** Once per payment by itself, so that it needs no key. */
+export async function assign(asked: OwnersRequest, { payment = "" }: Params): Promise<Response> {
+  const { env, request, currency, owner } = asked;
+  const body = await readJson(request);
+  const { envelopeId, amount, amount_micros } = body ?? {};
+  if (body === undefined || typeof envelopeId !== "string") {
+    return invalid('The body must be JSON such as {"envelopeId":"…"}');
+  }
+  const target = targetOf(asked, envelopeId);
+  if (target === undefined) return invalid("envelopeId must be an envelope's id or a genuine client_reference_id");
+  const reason = body["reason"] === undefined ? null : readReason(body["reason"]);
+  if (reason instanceof Response) return reason;
+  const worth = amount_micros === undefined ? amount : { micros: amount_micros };
+  const paymentId = decoded(payment);
+  if (paymentId === undefined) return notFound();
+  const assignment = {
+    paymentId,
+    envelopeId: target.id,
+    by: { actor: owner.actor, reason },
+    ...(worth === undefined ? {} : { amount: worth as Price }),
+  };
+  const result = await assignPayment(env, assignment, currency.code);
+  switch (result.outcome) {
+    case "credited":
+      return json(result);
+    case "taken":
+      return plainProblem(409, "taken", "Already assigned", "This payment is in an envelope already.");
+    case "unknown":
+      return notFound();
+    case "invalid":
+      return invalid(result.detail);
+  }
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,161 @@
+/** What owners did to one envelope: the audit, and refunds that Stripe was asked for. Rows only; the rules are in audit.ts and below. */
+import { sealOf } from "../audit.js";
+import type { AuditLine, Author, PaymentFacts, PaymentLine, Reversal, StripeRefund } from "../contract.js";
+
+export interface AuditedAction {
+  readonly action: string;
+  readonly before: unknown;
+  readonly after: unknown;
+  /** Makes the action happen once. */
+  readonly key?: string | undefined;
+}
+
+export interface StoredRefund {
+  readonly attempt: string;
+  readonly asked_all: boolean;
+  readonly at_ms: number;
+  readonly refund: StripeRefund;
+}
+
+const LINE = "audit_id, at_ms, actor, action, reason, before, after, hash";
+
+export class OwnersBook {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** In the transaction of what it tells of. */
+  audit(by: Author, { action, before, after, key }: AuditedAction, now_ms: number): void {
+    const [last] = this.#sql.exec(`SELECT ${LINE} FROM audit ORDER BY audit_id DESC LIMIT 1`).toArray();
+    const previous = last as unknown as AuditLine | undefined;
+    const line = {
+      audit_id: (previous?.audit_id ?? 0) + 1,
+      at_ms: Math.max(now_ms, previous?.at_ms ?? 0),
+      actor: by.actor,
+      action,
+      reason: by.reason,
+      before: before === null ? null : JSON.stringify(before),
+      after: after === null ? null : JSON.stringify(after),
+    };
+    this.#sql.exec(
+      `INSERT INTO audit (${LINE}, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      line.audit_id,
+      line.at_ms,
+      line.actor,
+      line.action,
+      line.reason,
+      line.before,
+      line.after,
+      sealOf(previous?.hash, line),
+      key ?? null,
+    );
+  }
+
+  /** What was so after the action that this key was used for. */
+  done(key: string | undefined): unknown {
+    if (key === undefined) return undefined;
+    const [row] = this.#sql.exec("SELECT after FROM audit WHERE key = ?", key).toArray();
+    return row === undefined ? undefined : JSON.parse(String(row["after"]));
+  }
+
+  lines(before: number | null, limit: number): readonly AuditLine[] {
+    return this.#sql
+      .exec(
+        `SELECT ${LINE} FROM audit WHERE audit_id < ? ORDER BY audit_id DESC LIMIT ?`,
+        before ?? Number.MAX_SAFE_INTEGER,
+        limit,
+      )
+      .toArray() as unknown as AuditLine[];
+  }
+
+  payments(
+    before: { readonly at_ms: number; readonly payment_id: string } | null,
+    limit: number,
+  ): readonly PaymentLine[] {
+    return this.#sql
+      .exec(
+        `SELECT payment_id, state, credit_micros, reversed_micros, currency, amount_total, livemode, at_ms FROM payment
+         WHERE (at_ms, payment_id) < (?, ?) ORDER BY at_ms DESC, payment_id DESC LIMIT ?`,
+        before?.at_ms ?? Number.MAX_SAFE_INTEGER,
+        before?.payment_id ?? "",
+        limit,
+      )
+      .toArray()
+      .map((row) => ({ ...row, livemode: row["livemode"] === 1 })) as unknown as PaymentLine[];
+  }
+
+  refundByKey(key: string): StoredRefund | undefined {
+    const [row] = this.#sql.exec("SELECT * FROM stripe_refund WHERE key = ?", key).toArray();
+    return row && toRefund(row);
+  }
+
+  refundsOf(payment_id: string): readonly StripeRefund[] {
+    return this.#sql
+      .exec("SELECT * FROM stripe_refund WHERE payment_id = ?", payment_id)
+      .toArray()
+      .map((row) => toRefund(row).refund);
+  }
+
+  beginRefund(
+    one: { readonly attempt: string; readonly key: string; readonly asked_all: boolean; readonly refund: StripeRefund },
+    now_ms: number,
+  ): void {
+    const { payment_id, amount, livemode } = one.refund;
+    this.#sql.exec(
+      "INSERT INTO stripe_refund (attempt, key, payment_id, amount, asked_all, livemode, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      one.attempt,
+      one.key,
+      payment_id,
+      amount,
+      one.asked_all ? 1 : 0,
+      livemode ? 1 : 0,
+      now_ms,
+    );
+  }
+
+  /** What Stripe answered. An answer that names a refund is never overwritten by one that does not. */
+  noteRefund(attempt: string, refund_id: string | null, status: string, code: string | null): void {
+    this.#sql.exec(
+      "UPDATE stripe_refund SET refund_id = ?2, status = ?3, code = ?4 WHERE attempt = ?1 AND (refund_id IS NULL OR ?2 IS NOT NULL)",
+      attempt,
+      refund_id,
+      status,
+      code,
+    );
+  }
+}
+
+function toRefund(row: Record<string, SqlStorageValue>): StoredRefund {
+  const { attempt, key, asked_all, at_ms, ...refund } = row;
+  return {
+    attempt: attempt as string,
+    asked_all: asked_all === 1,
+    at_ms: at_ms as number,
+    refund: { ...refund, livemode: row["livemode"] === 1 } as unknown as StripeRefund,
+  };
+}
+
+/** What can still be sent back of a payment, in minor units: what Stripe told us of is gone, and what we asked for counts before Stripe tells. Pure. */
+export function refundableOf(
+  { payment, reversals }: { readonly payment?: PaymentFacts | undefined; readonly reversals: readonly Reversal[] },
+  asked: readonly StripeRefund[],
+): number {
+  if (payment?.state !== "paid" || reversals.some(({ whole, rank }) => whole && rank !== 3)) return 0;
+  const told = reversals.filter(({ kind, rank }) => kind === "refund" && rank !== 3);
+  const named = told.reduce((sum, { amount }) => sum + amount, 0);
+  // A charge's own running total, which may be ahead of the refunds that we heard of one by one.
+  const total = reversals.reduce((most, { kind, amount }) => (kind === "check" ? Math.max(most, amount) : most), 0);
+  const known = new Set(reversals.filter(({ kind }) => kind === "refund").map(({ reversal_id }) => reversal_id));
+  const open = asked
+    .filter(({ refund_id, status }) => !FAILED.has(status ?? "") && !(refund_id !== null && known.has(refund_id)))
+    .reduce((sum, { amount }) => sum + amount, 0);
+  return Math.max(0, payment.amount_total - Math.max(named + open, total));
+}
+
+/** Nothing left, or came back. */
+const FAILED = new Set(["rejected", "failed", "canceled"]);
+
+/** Stripe keeps idempotency keys for a day. */
+export const STRIPE_KEY_MS = 23 * 3_600_000;
