@@ -6,6 +6,7 @@ import { json, useMethods } from "./answers.js";
 import type { SessionAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import { listAudit, listEntries, listPayments, showEnvelope } from "./envelopes.js";
+import { exportEnvelope, exportList } from "./export.js";
 import {
   listEnvelopes,
   listEvents,
@@ -18,6 +19,9 @@ import {
   showSeries,
   showSpend,
 } from "./figures.js";
+import { showMetrics } from "./metrics.js";
+import { query, queryRaw } from "./query.js";
+import { refundThroughStripe } from "./stripe-refunds.js";
 import { assign, listUnclaimed } from "./unclaimed.js";
 
 export type Params = Readonly<Record<string, string>>;
@@ -46,6 +50,13 @@ const ROUTES: readonly (readonly [method: "get" | "post", path: string, route: R
   ["post", "/api/envelopes/:id/freeze", freeze],
   ["post", "/api/envelopes/:id/unfreeze", unfreeze],
   ["post", "/api/envelopes/:id/rotate", rotate],
+  ["post", "/api/envelopes/:id/stripe-refunds", refundThroughStripe],
+  ["get", "/api/envelopes/:id/entries.:format", exportEnvelope],
+  ["get", "/api/export/:file", exportList],
+  ["get", "/metrics", showMetrics],
+  // Last: a name is whatever no path before it is.
+  ["post", "/:name", query],
+  ["post", "/:name/query/raw", queryRaw],
 ];
 
 export function addOwnersRoutes(router: IttyRouterType, request: OwnersRequest): void {
@@ -54,6 +65,9 @@ export function addOwnersRoutes(router: IttyRouterType, request: OwnersRequest):
     router[method](request.base + path, ({ params }) => route(request, params));
     methods.set(path, [...(methods.get(path) ?? []), method.toUpperCase()]);
   }
+  // Only where there is something: a name that is none is told apart from nothing by nothing.
+  methods.delete("/:name");
+  methods.delete("/:name/query/raw");
   for (const [path, allowed] of methods) router.all(request.base + path, () => useMethods(allowed.join(", ")));
 }
 

@@ -431,7 +431,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   async reissue(input: ReissueInput): Promise<ReissueOutcome> {
     const now = this.#now();
     const { hash, currency, key } = input;
-    if (this.#done(key) !== undefined) return { outcome: "replayed" };
+    if (this.#done(key) !== undefined) {
+      // The very same secret: its answer was lost on the way, and whoever asks still has it.
+      const same = this.#store.credentials.find((one) => one.hash === hash);
+      return same === undefined ? { outcome: "replayed" } : { outcome: "reissued", generation: same.generation };
+    }
     const generation = 1 + this.#store.credentials.reduce((most, one) => Math.max(most, one.generation), 0);
     const before = { generations: this.#store.credentials.map((one) => one.generation) };
     this.#store.transaction(() => {

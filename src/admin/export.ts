@@ -1,0 +1,142 @@
+/** Exports: page after page of what the lists show, as it is asked for, so that no export is ever held as a whole. */
+import { attempt } from "../attempt.js";
+import { envelopeStub } from "../stubs.js";
+import { unclaimedPayments } from "../unclaimed.js";
+import { notFound } from "./answers.js";
+import type { ExportName } from "./api.js";
+import type { OwnersRequest } from "./asked.js";
+import { type Cell, csvLine } from "./csv.js";
+import { existing } from "./envelopes.js";
+import { ask, envelopesPage, noRange, readStretch } from "./figures.js";
+import type { Params } from "./routes.js";
+
+const PAGE = 500;
+
+type Row = Readonly<Record<string, unknown>>;
+
+const COLUMNS = {
+  entries: "envelope_id seq at at_ms kind amount_micros balance_micros payment_id ref_seq hold_id reason",
+  envelopes:
+    "envelope_id currency balance_micros credited_micros granted_micros spent_micros refunded_micros reversed_micros frozen first_at_ms last_at_ms applied_seq head_seq",
+  unclaimed: "payment_id at at_ms reason client_reference_id currency amount_total livemode event_id assigned_to",
+  envelope: "seq at at_ms kind amount_micros balance_micros key payment_id ref_seq hold_id reason metadata",
+} as const satisfies Record<ExportName | "envelope", string>;
+
+/** `…/export/<name>.csv` or `.jsonl` */
+export async function exportList(asked: OwnersRequest, { file = "" }: Params): Promise<Response> {
+  const { env, url } = asked;
+  const [, name, format] = /^(entries|envelopes|unclaimed)\.(csv|jsonl)$/.exec(file) ?? [];
+  switch (name) {
+    case "entries": {
+      const stretch = readStretch(url);
+      if (stretch === undefined) return noRange();
+      const { from_ms, to_ms } = stretch;
+      return stream(
+        file,
+        format,
+        "entries",
+        pages(async (cursor?: string) => {
+          const page = await ask(env, (shard) => shard.events({ from_ms, to_ms, cursor, limit: PAGE }));
+          return { rows: page.events, next: page.cursor ?? undefined };
+        }),
+      );
+    }
+    case "envelopes":
+      return stream(
+        file,
+        format,
+        "envelopes",
+        pages(async (after?: { readonly value: number; readonly envelope_id: string }) => {
+          const page = await envelopesPage(env, { order: "recent", prefix: "", after, limit: PAGE });
+          const last = page.envelopes.at(-1);
+          const next = page.next === null || last === undefined ? undefined : last;
+          return { rows: page.envelopes, next: next && { value: next.last_at_ms, envelope_id: next.envelope_id } };
+        }),
+      );
+    case "unclaimed":
+      return stream(
+        file,
+        format,
+        "unclaimed",
+        pages(async () => ({ rows: await unclaimedPayments(env), next: undefined })),
+      );
+    default:
+      return notFound();
+  }
+}
+
+/** `…/envelopes/:id/entries.csv` or `.jsonl`: the whole ledger, oldest first, from the envelope itself. */
+export async function exportEnvelope(asked: OwnersRequest, { id: name, format }: Params): Promise<Response> {
+  if (format !== "csv" && format !== "jsonl") return notFound();
+  const found = await existing(asked, name);
+  if (found === undefined) return notFound();
+  const file = `entries-${found.id}.${format}`;
+  return stream(
+    file,
+    format,
+    "envelope",
+    pages<number>(async (after = 0) => {
+      const rows = await attempt(() => envelopeStub(asked.env, found.id).entries({ after, limit: PAGE }));
+      return { rows, next: rows.length < PAGE ? undefined : rows.at(-1)?.seq };
+    }),
+  );
+}
+
+async function* pages<Cursor>(
+  page: (cursor?: Cursor) => Promise<{ readonly rows: readonly object[]; readonly next: Cursor | undefined }>,
+): AsyncGenerator<readonly object[]> {
+  let next: Cursor | undefined;
+  do {
+    const answered = await page(next);
+    yield answered.rows;
+    next = answered.next;
+  } while (next !== undefined);
+}
+
+/** A page is fetched when the one before it was taken. A failure breaks the transfer off: half an export must not pass for a whole one. */
+async function stream(
+  file: string,
+  format: string | undefined,
+  columns: keyof typeof COLUMNS,
+  rows: AsyncGenerator<readonly object[]>,
+): Promise<Response> {
+  const names = COLUMNS[columns].split(" ");
+  const write = format === "csv" ? (row: Row) => csvLine(names.map((name) => cellOf(row, name))) : jsonLine;
+  const encoder = new TextEncoder();
+  // Asked for before anything is answered, so that what cannot be had at all is a problem and not a broken file.
+  let page: IteratorResult<readonly object[]> | undefined = await rows.next();
+  let head = format === "csv" ? csvLine(names) : "";
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      page ??= await rows.next();
+      const text = head + (page.done ? "" : page.value.map((row) => write(row as Row)).join(""));
+      if (text !== "") controller.enqueue(encoder.encode(text));
+      if (page.done) controller.close();
+      head = "";
+      page = undefined;
+    },
+    async cancel() {
+      await rows.return(undefined);
+    },
+  });
+  const type = format === "csv" ? "text/csv; charset=utf-8; header=present" : "application/jsonl; charset=utf-8";
+  return new Response(body, {
+    headers: {
+      "Content-Type": type,
+      "Content-Disposition": `attachment; filename="${file}"`,
+      "Cache-Control": "no-store",
+      "X-Content-Type-Options": "nosniff",
+    },
+  });
+}
+
+function jsonLine(row: Row): string {
+  return `${JSON.stringify(row)}\n`;
+}
+
+/** `at` is for people: the same time as `at_ms`. */
+function cellOf(row: Row, name: string): Cell {
+  if (name === "at") return typeof row["at_ms"] === "number" ? new Date(row["at_ms"]).toISOString() : null;
+  const value = row[name];
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : (value as Cell);
+}
