@@ -23,13 +23,23 @@ const REFUSED = new Set(
 
 type Token =
   /** `name`: bare, so that it may be a keyword. `quoted`: a string or a name in quotes; SQLite takes either for a name in places. */
-  { readonly kind: "name" | "quoted"; readonly text: string } | { readonly kind: "sign"; readonly text: string };
+  { readonly kind: "name" | "quoted" | "sign"; readonly text: string; readonly at: number };
 
-/** Why a statement is not admitted; `undefined` when it is. Pure. */
-export function refuseStatement(statement: string): string | undefined {
-  if (statement.length > QUERY_CHARS_MAX) return `A statement is at most ${QUERY_CHARS_MAX} characters`;
+/** Pure. What is admitted ends before its semicolon, so that SQLite is given no second statement whatever we made of the text. */
+export function admitStatement(statement: string): { readonly statement: string } | { readonly refused: string } {
+  if (statement.length > QUERY_CHARS_MAX) {
+    return { refused: `A statement is at most ${QUERY_CHARS_MAX} characters` };
+  }
   const tokens = tokenize(statement);
-  if (typeof tokens === "string") return tokens;
+  if (typeof tokens === "string") return { refused: tokens };
+  const refused = refuse(tokens);
+  if (refused !== undefined) return { refused };
+  const end = tokens.find(({ kind, text }) => kind === "sign" && text === ";");
+  return { statement: end === undefined ? statement : statement.slice(0, end.at) };
+}
+
+/** Why they are not one statement that reads; `undefined` when they are. */
+function refuse(tokens: readonly Token[]): string | undefined {
   const end = tokens.findIndex(({ kind, text }) => kind === "sign" && text === ";");
   const one = end === -1 ? tokens : tokens.slice(0, end);
   if (end !== -1 && tokens.slice(end).some(({ kind, text }) => kind !== "sign" || text !== ";"))
@@ -77,12 +87,13 @@ function tokenize(statement: string): readonly Token[] | string {
     // NUL ends a statement for SQLite; `:`, `@`, `#` and `$` begin parameters that may swallow quotes and semicolons.
     if (other === null) return `A character at ${at + 1} is not admitted outside quotes`;
     if (other[0].includes("\0")) return "NUL is not admitted";
+    const begin = at;
     at += other[0].length;
     if (blank !== null) continue;
     if (quoted !== null) {
       const [, single, double, tick, bracket] = quoted;
-      tokens.push({ kind: "quoted", text: unescaped(single, double, tick) ?? bracket ?? "" });
-    } else tokens.push({ kind: name === null ? "sign" : "name", text: other[0] });
+      tokens.push({ kind: "quoted", text: unescaped(single, double, tick) ?? bracket ?? "", at: begin });
+    } else tokens.push({ kind: name === null ? "sign" : "name", text: other[0], at: begin });
   }
   return tokens;
 }
@@ -116,15 +127,15 @@ class Undone {
  * the platform only.
  */
 export function readQuery(storage: DurableObjectStorage, query: ReadQuery): QueryOutcome {
-  const refused = refuseStatement(query.statement);
-  if (refused !== undefined) return { outcome: "invalid", detail: refused };
+  const admission = admitStatement(query.statement);
+  if ("refused" in admission) return { outcome: "invalid", detail: admission.refused };
   const bindings = readBindings(query.bindings);
   if (bindings === undefined) {
     return { outcome: "invalid", detail: `bindings must be at most ${BINDINGS_MAX} strings, numbers and nulls` };
   }
   try {
     return storage.transactionSync((): QueryOutcome => {
-      throw new Undone(collect(storage, query.statement, bindings));
+      throw new Undone(collect(storage, admission.statement, bindings));
     });
   } catch (error) {
     if (error instanceof Undone) return error.outcome;
