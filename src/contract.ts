@@ -986,6 +986,8 @@ export type BeginStripeRefundOutcome =
   /** Stripe never answered, and may have forgotten the key by now: asking again could send the money twice. */
   | { readonly outcome: "expired" }
   | { readonly outcome: "unknown" }
+  /** It was paid in another currency than the envelope's: only all of it can be sent back. */
+  | { readonly outcome: "foreign" }
   /** More than is left, in minor units. */
   | { readonly outcome: "refused"; readonly refundable: number };
 

@@ -43,6 +43,8 @@ export async function refundThroughStripe(asked: OwnersRequest, { id: name }: Pa
       return plainProblem(409, "outcome-unknown", "Outcome unknown", EXPIRED);
     case "unknown":
       return plainProblem(422, "not-possible", "Not possible", "This envelope has no such payment.");
+    case "foreign":
+      return plainProblem(422, "not-possible", "Not possible", FOREIGN);
     case "refused": {
       const left = `Of this payment, ${begun.refundable * currency.microsPerMinorUnit} micros can still be sent back.`;
       return plainProblem(422, "not-possible", "Not possible", `${left} Nothing was.`);
@@ -52,6 +54,9 @@ export async function refundThroughStripe(asked: OwnersRequest, { id: name }: Pa
       return finish(asked, found.id, begun);
   }
 }
+
+const FOREIGN =
+  "This payment was made in another currency than the envelope's: leave out amount_micros to send all of it back.";
 
 const EXPIRED =
   "Stripe never answered this request, and may have forgotten its key by now. Look at the payment in Stripe's dashboard before a new one is made.";

@@ -460,6 +460,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       return unanswered && now - at_ms > STRIPE_KEY_MS ? { outcome: "expired" } : { outcome: "found", refund, attempt };
     }
     if (file.payment === undefined) return { outcome: "unknown" };
+    const { currency, paid_currency } = file.payment;
+    // Part of it, in another currency than it was paid in, is an amount that nobody named.
+    if (input.amount !== undefined && (paid_currency ?? currency) !== currency) return { outcome: "foreign" };
     const refundable = refundableOf(file, this.#owners.refundsOf(payment_id));
     const amount = input.amount ?? refundable;
     if (!(amount > 0) || amount > refundable) return { outcome: "refused", refundable };

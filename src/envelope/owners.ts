@@ -2,6 +2,8 @@
 import { sealOf } from "../audit.js";
 import type { AuditLine, Author, PaymentFacts, PaymentLine, Reversal, StripeRefund } from "../contract.js";
 
+import { isWhole } from "./payments.js";
+
 export interface AuditedAction {
   readonly action: string;
   readonly before: unknown;
@@ -142,8 +144,9 @@ export function refundableOf(
   { payment, reversals }: { readonly payment?: PaymentFacts | undefined; readonly reversals: readonly Reversal[] },
   asked: readonly StripeRefund[],
 ): number {
-  if (payment?.state !== "paid" || reversals.some(({ whole, rank }) => whole && rank !== 3)) return 0;
-  const told = reversals.filter(({ kind, rank }) => kind === "refund" && rank !== 3);
+  const told = reversals.filter(({ kind, rank }) => kind === "refund" && rank !== REFUND_FAILED);
+  // A refund in a currency that is not the payment's own: how much is left of it nobody can tell.
+  if (payment?.state !== "paid" || told.some((one) => isWhole(one, payment))) return 0;
   const named = told.reduce((sum, { amount }) => sum + amount, 0);
   // A charge's own running total, which may be ahead of the refunds that we heard of one by one.
   const total = reversals.reduce((most, { kind, amount }) => (kind === "check" ? Math.max(most, amount) : most), 0);
@@ -153,6 +156,8 @@ export function refundableOf(
     .reduce((sum, { amount }) => sum + amount, 0);
   return Math.max(0, payment.amount_total - Math.max(named + open, total));
 }
+
+const REFUND_FAILED = 3;
 
 /** Nothing left, or came back. */
 const FAILED = new Set(["rejected", "failed", "canceled"]);

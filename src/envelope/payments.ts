@@ -59,7 +59,7 @@ function isTaken({ kind, rank }: Reversal): boolean {
 }
 
 /** A part of the payment is known only where both amounts are in one currency: a bank may dispute in the card's own. */
-function isWhole({ currency, whole }: Reversal, payment: PaymentFacts): boolean {
+export function isWhole({ currency, whole }: Reversal, payment: PaymentFacts): boolean {
   return currency == null ? whole : currency !== (payment.paid_currency ?? payment.currency);
 }
 

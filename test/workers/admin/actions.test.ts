@@ -6,15 +6,15 @@ import { verifyAudit } from "../../../src/audit.js";
 import type { AuditLine } from "../../../src/contract.js";
 import { Envelope } from "../../../src/index.js";
 import { type Caller, nextId, type Problem } from "../support.js";
-import { StripeDouble } from "../topup/stripe-double.js";
+import { FaultyStripe } from "../topup/faults.js";
 import { type Browser, signedIn, siteOf } from "./support.js";
 
 const site = siteOf();
 let owner: Browser;
-let stripe: StripeDouble;
+let stripe: FaultyStripe;
 beforeEach(async () => {
   owner = await signedIn(site);
-  stripe = new StripeDouble();
+  stripe = new FaultyStripe();
   stripe.install();
 });
 afterEach(() => {
@@ -356,12 +356,15 @@ describe("refunds through Stripe", () => {
 
   it("a refusal of Stripe's is told by its code, and frees what it had set aside", async () => {
     const { payer, payment_id } = await paid(500);
-    const books = stripe.account.booksOf(payment_id);
-    books.collected = 0;
-    const [status, problem] = await answer<Problem>(act(payer.id, "stripe-refunds", { payment_id }));
-    expect([status, problem["detail"]]).toEqual([422, "Stripe does not take this refund: resource_missing."]);
-    books.collected = 500;
+    const elsewhere = stripe.account.refund(payment_id, 500);
+    const [status, problem] = await answer<Problem>(act(payer.id, "stripe-refunds", { payment_id }, "k"));
+    expect([status, problem["detail"]]).toEqual([422, "Stripe does not take this refund: charge_already_refunded."]);
+    expect((await act(payer.id, "stripe-refunds", { payment_id }, "k")).status).toBe(422);
+    stripe.account.moveRefund(elsewhere, "failed");
     expect((await act(payer.id, "stripe-refunds", { payment_id })).status).toBe(202);
+    expect(refunds()).toHaveLength(2);
+    await deliver();
+    expect(await micros(payer)).toBe(0);
   });
 
   it("refuses what is not this envelope's, what no coin can be sent for, and what has no key", async () => {
