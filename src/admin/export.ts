@@ -108,12 +108,15 @@ async function stream(
   let head = format === "csv" ? csvLine(names) : "";
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      page ??= await rows.next();
-      const text = head + (page.done ? "" : page.value.map((row) => write(row as Row)).join(""));
-      if (text !== "") controller.enqueue(encoder.encode(text));
-      if (page.done) controller.close();
-      head = "";
-      page = undefined;
+      // A stream that was given nothing is not asked again, so an empty page is not the end of a turn.
+      for (let [text, done] = ["", false]; text === "" && !done; page = undefined) {
+        page ??= await rows.next();
+        done = page.done === true;
+        text = head + (page.done ? "" : page.value.map((row) => write(row as Row)).join(""));
+        head = "";
+        if (text !== "") controller.enqueue(encoder.encode(text));
+        if (done) controller.close();
+      }
     },
     async cancel() {
       await rows.return(undefined);
