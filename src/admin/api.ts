@@ -23,6 +23,7 @@ import type {
   UnclaimedPayment,
 } from "../contract.js";
 import type { Micros } from "../money.js";
+import type { DropOutcome } from "../reports.js";
 
 /** `GET /api/session` */
 export interface SessionAnswer {
@@ -200,6 +201,9 @@ export interface PageBody {
   readonly cursor: string | null;
   readonly reason?: string;
 }
+
+/** `POST /api/former-shards/drop` with a reason: copies of an earlier number of shards, once those of today have as much. */
+export type DropAnswer = DropOutcome;
 
 export type ProofAnswer = ProofPage;
 export type RebuildAnswer = RebuildPage;

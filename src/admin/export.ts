@@ -1,5 +1,6 @@
 /** Exports: page after page of what the lists show, as it is asked for, so that no export is ever held as a whole. */
 import { attempt } from "../attempt.js";
+import { envelopesPage, eventsPage } from "../reports.js";
 import { envelopeStub } from "../stubs.js";
 import { unclaimedPayments } from "../unclaimed.js";
 import { notFound } from "./answers.js";
@@ -7,7 +8,7 @@ import type { ExportName } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import { type Cell, csvLine } from "./csv.js";
 import { existing } from "./envelopes.js";
-import { ask, envelopesPage, noRange, readStretch } from "./figures.js";
+import { noRange, readStretch } from "./figures.js";
 import type { Params } from "./routes.js";
 
 const PAGE = 500;
@@ -36,7 +37,7 @@ export async function exportList(asked: OwnersRequest, { file = "" }: Params): P
         format,
         "entries",
         pages(async (cursor?: string) => {
-          const page = await ask(env, (shard) => shard.events({ from_ms, to_ms, cursor, limit: PAGE }));
+          const page = await eventsPage(env, { from_ms, to_ms, cursor, limit: PAGE });
           return { rows: page.events, next: page.cursor ?? undefined };
         }),
       );
@@ -47,10 +48,8 @@ export async function exportList(asked: OwnersRequest, { file = "" }: Params): P
         format,
         "envelopes",
         pages(async (after?: { readonly value: number; readonly envelope_id: string }) => {
-          const page = await envelopesPage(env, { order: "recent", prefix: "", after, limit: PAGE });
-          const last = page.envelopes.at(-1);
-          const next = page.next === null || last === undefined ? undefined : last;
-          return { rows: page.envelopes, next: next && { value: next.last_at_ms, envelope_id: next.envelope_id } };
+          const page = await envelopesPage(env, { order: "recent", after, limit: PAGE });
+          return { rows: page.envelopes, next: page.after ?? undefined };
         }),
       );
     case "unclaimed":

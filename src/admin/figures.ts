@@ -1,11 +1,27 @@
 /** Figures over all envelopes, from the aggregate's copies: never asked for a decision about money. */
 import { attempt } from "../attempt.js";
-import type { AggregateApi, EnvelopeOrder, EnvelopeSummary, Overview } from "../contract.js";
-import { aggregateShards, aggregateStub, directoryStub } from "../stubs.js";
+import type { EnvelopeOrder, EnvelopeSummary, Overview } from "../contract.js";
+import {
+  cohortsOf,
+  dropFormerShards,
+  envelopesPage,
+  eventsPage,
+  healthOf,
+  overviewOf,
+  provePage,
+  rebuildPage,
+  refusalsOf,
+  seriesOf,
+  spendOf,
+  summaryOf,
+} from "../reports.js";
+import { aggregateShardCount } from "../settings.js";
+import { directoryStub } from "../stubs.js";
 import { unclaimedPayments } from "../unclaimed.js";
 import { invalid, json, readJson, readLimit, readReason } from "./answers.js";
 import type {
   CohortsAnswer,
+  DropAnswer,
   EnvelopesAnswer,
   EventsAnswer,
   HealthAnswer,
@@ -17,52 +33,43 @@ import type {
   SpendAnswer,
 } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
-import { everyPoint, type Stretch, stretchOf } from "./range.js";
+import { type Stretch, stretchOf } from "./range.js";
 import { targetOf } from "./target.js";
 
 const SPEND_ROWS_MAX = 200;
-const PROOF_ENVELOPES = 50;
+/** Envelopes that one step of a proof or rebuild asks: well within what one request may call. */
+const STEP_ENVELOPES = 50;
 
 /** What the aggregate knows of one envelope; `null` where nothing arrived yet. */
 export async function envelopeSummary(env: unknown, envelope_id: string): Promise<EnvelopeSummary | null> {
   // What the envelope itself says is shown also while the copies cannot be asked.
-  return attempt(() => aggregateStub(env, envelope_id).envelope({ envelope_id })).catch(() => null);
+  return summaryOf(env, envelope_id).catch(() => null);
 }
 
-/** There is one shard for now. */
-export function ask<Answer>(env: unknown, call: (shard: AggregateApi) => Promise<Answer>): Promise<Answer> {
-  return attempt(() => {
-    const [shard] = aggregateShards(env);
-    if (shard === undefined) throw new Error("Cannot happen: there is always a shard");
-    return call(shard);
-  });
-}
-
-export async function overviewOf(
+export async function figuresOf(
   env: unknown,
 ): Promise<Overview & { readonly unclaimed: number; readonly shards: number }> {
-  const [overview, unclaimed] = await Promise.all([ask(env, (shard) => shard.overview()), unclaimedPayments(env)]);
-  return { ...overview, unclaimed: unclaimed.length, shards: aggregateShards(env).length };
+  const [overview, unclaimed] = await Promise.all([overviewOf(env), unclaimedPayments(env)]);
+  return { ...overview, unclaimed: unclaimed.length, shards: aggregateShardCount(env) };
 }
 
 export async function showOverview({ env, currency }: OwnersRequest): Promise<Response> {
-  const overview = await overviewOf(env);
-  return json({ ...overview, currency: currency.code, as_of_ms: Date.now() } satisfies OverviewAnswer);
+  const figures = await figuresOf(env);
+  return json({ ...figures, currency: currency.code, as_of_ms: Date.now() } satisfies OverviewAnswer);
 }
 
 export async function showSeries({ env, url }: OwnersRequest): Promise<Response> {
   const stretch = readStretch(url);
   if (stretch === undefined) return noRange();
-  const { range, step, from_ms, to_ms } = stretch;
-  const points = await ask(env, (shard) => shard.series({ step, from_ms, to_ms }));
-  return json({ range, step, points: everyPoint(points, stretch) } satisfies SeriesAnswer);
+  const { range, ...period } = stretch;
+  return json({ range, step: stretch.step, points: await seriesOf(env, period) } satisfies SeriesAnswer);
 }
 
 export async function showSpend({ env, url }: OwnersRequest): Promise<Response> {
   const stretch = readStretch(url);
   if (stretch === undefined) return noRange();
   const { range, from_ms, to_ms } = stretch;
-  const rows = await ask(env, (shard) => shard.spend({ from_ms, to_ms, limit: SPEND_ROWS_MAX }));
+  const rows = await spendOf(env, { from_ms, to_ms, limit: SPEND_ROWS_MAX });
   return json({ range, rows } satisfies SpendAnswer);
 }
 
@@ -70,63 +77,50 @@ export async function showRefusals({ env, url }: OwnersRequest): Promise<Respons
   const stretch = readStretch(url);
   if (stretch === undefined) return noRange();
   const { range, from_ms, to_ms } = stretch;
-  const rows = await ask(env, (shard) => shard.refusals({ from_ms, to_ms }));
-  return json({ range, rows } satisfies RefusalsAnswer);
+  return json({ range, rows: await refusalsOf(env, { from_ms, to_ms }) } satisfies RefusalsAnswer);
 }
 
 export async function showCohorts({ env }: OwnersRequest): Promise<Response> {
-  return json({ rows: await ask(env, (shard) => shard.cohorts()) } satisfies CohortsAnswer);
+  return json({ rows: await cohortsOf(env) } satisfies CohortsAnswer);
 }
 
 export async function showHealth({ env }: OwnersRequest): Promise<Response> {
-  return json({ shards: [await ask(env, (shard) => shard.health())] } satisfies HealthAnswer);
+  return json({ shards: await healthOf(env) } satisfies HealthAnswer);
 }
 
 export async function listEvents({ env, url }: OwnersRequest): Promise<Response> {
   const stretch = readStretch(url);
   const limit = readLimit(url);
-  if (stretch === undefined || limit === undefined) return noRange();
-  const { from_ms, to_ms } = stretch;
   const cursor = url.searchParams.get("cursor") ?? undefined;
-  const page = await ask(env, (shard) => shard.events({ from_ms, to_ms, cursor, limit }));
+  if (stretch === undefined || limit === undefined) return noRange();
+  if (cursor !== undefined && !isCursorOf(/^([0-9]+\.[0-9]+\.[0-9]+)?$/, cursor, aggregateShardCount(env))) {
+    return noCursor();
+  }
+  const { from_ms, to_ms } = stretch;
+  const page = await eventsPage(env, { from_ms, to_ms, cursor, limit });
   return json({ events: page.events, next: page.cursor } satisfies EventsAnswer);
 }
 
-const ORDERS: Readonly<Record<EnvelopeOrder, (one: EnvelopeSummary) => number>> = {
-  recent: ({ last_at_ms }) => last_at_ms,
-  spent: ({ spent_micros }) => spent_micros,
-  balance: ({ balance_micros }) => balance_micros,
-};
+const ORDERS: ReadonlySet<string> = new Set<EnvelopeOrder>(["recent", "spent", "balance"]);
 
 export async function listEnvelopes(asked: OwnersRequest): Promise<Response> {
   const { env, url } = asked;
   const order = url.searchParams.get("order") ?? "recent";
   const limit = readLimit(url);
-  const cursor = readEnvelopeCursor(url.searchParams.get("cursor"));
-  if (!Object.hasOwn(ORDERS, order) || limit === undefined || cursor === "malformed") {
+  const after = readEnvelopeCursor(url.searchParams.get("cursor"));
+  if (!ORDERS.has(order) || limit === undefined || after === "malformed") {
     return invalid("order must be recent, spent or balance; limit 1 to 500; cursor one that a page answered");
   }
   const prefix = await searched(asked, url.searchParams.get("search")?.trim() ?? "");
   if (prefix === undefined) return json({ envelopes: [], next: null } satisfies EnvelopesAnswer);
-  return json(await envelopesPage(env, { order: order as EnvelopeOrder, prefix, after: cursor, limit }));
-}
-
-export async function envelopesPage(
-  env: unknown,
-  input: {
-    readonly order: EnvelopeOrder;
-    readonly prefix: string;
-    readonly after: { readonly value: number; readonly envelope_id: string } | undefined;
-    readonly limit: number;
-  },
-): Promise<EnvelopesAnswer> {
-  const { order, after, limit } = input;
-  const prefix = input.prefix === "" ? undefined : input.prefix;
-  const found = await ask(env, (shard) => shard.envelopes({ order, prefix, after, limit: limit + 1 }));
-  const envelopes = found.slice(0, limit);
-  const last = envelopes.at(-1);
-  const more = found.length > limit && last !== undefined;
-  return { envelopes, next: more ? `${ORDERS[order](last)}.${last.envelope_id}` : null };
+  const page = await envelopesPage(env, {
+    order: order as EnvelopeOrder,
+    prefix: prefix === "" ? undefined : prefix,
+    after,
+    limit,
+  });
+  const next = page.after && `${page.after.value}.${page.after.envelope_id}`;
+  return json({ envelopes: page.envelopes, next } satisfies EnvelopesAnswer);
 }
 
 function readEnvelopeCursor(
@@ -148,26 +142,50 @@ async function searched(asked: OwnersRequest, search: string): Promise<string | 
 }
 
 export async function prove({ env, request }: OwnersRequest): Promise<Response> {
-  const cursor = readPage(await readJson(request));
-  if (cursor === undefined) return invalid('The body must be JSON such as {"cursor":null}');
-  const page = await ask(env, (shard) => shard.prove({ cursor, limit: PROOF_ENVELOPES }));
-  return json(page satisfies ProofAnswer);
+  const cursor = readStep(await readJson(request));
+  if (cursor === undefined) return noCursor();
+  return json((await attempt(() => provePage(env, { cursor, limit: STEP_ENVELOPES }))) satisfies ProofAnswer);
 }
 
 /** Changes copies only, and any number of times to the same: it needs no key. */
 export async function rebuild({ env, request }: OwnersRequest): Promise<Response> {
   const body = await readJson(request);
-  const cursor = readPage(body);
-  if (body === undefined || cursor === undefined) return invalid('The body must be JSON such as {"cursor":null}');
+  const cursor = readStep(body);
+  if (body === undefined || cursor === undefined) return noCursor();
   const reason = readReason(body["reason"]);
   if (reason instanceof Response) return reason;
-  const page = await ask(env, (shard) => shard.rebuild({ cursor, limit: PROOF_ENVELOPES }));
-  return json(page satisfies RebuildAnswer);
+  return json((await attempt(() => rebuildPage(env, { cursor, limit: STEP_ENVELOPES }))) satisfies RebuildAnswer);
 }
 
-function readPage(body: Readonly<Record<string, unknown>> | undefined): string | null | undefined {
+/** Copies only, and only once those of today have as much: done again, there is nothing to drop. */
+export async function dropFormer({ env, request }: OwnersRequest): Promise<Response> {
+  const body = await readJson(request);
+  if (body === undefined) return invalid("The body must be a JSON object, sent as application/json");
+  const reason = readReason(body["reason"]);
+  if (reason instanceof Response) return reason;
+  return json((await attempt(() => dropFormerShards(env))) satisfies DropAnswer);
+}
+
+/** The cursor of a proof or rebuild: `null` to begin; `undefined` for what no step answered. */
+function readStep(body: Readonly<Record<string, unknown>> | undefined): string | null | undefined {
   const cursor = body?.["cursor"];
-  return cursor === null || (typeof cursor === "string" && cursor.length <= 256) ? cursor : undefined;
+  if (cursor === null) return null;
+  // A rebuild goes over former shards and the directory as well: how far, it knows itself.
+  const fits = typeof cursor === "string" && isCursorOf(/^([0-9A-Za-z]{0,22}|\{.{0,8000}\})$/, cursor, 1_000);
+  return fits ? cursor : undefined;
+}
+
+/** `<shard>.<the shard's own>`, and its own is of this shape. */
+function isCursorOf(own: RegExp, cursor: string, shards: number): boolean {
+  const [, shard = "", rest = ""] = /^([0-9]{1,3})\.(.*)$/s.exec(cursor) ?? [];
+  if (shard === "" || Number(shard) >= shards || !own.test(rest)) return false;
+  if (!rest.startsWith("{")) return true;
+  try {
+    JSON.parse(rest);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function readStretch(url: URL): Stretch | undefined {
@@ -176,4 +194,8 @@ export function readStretch(url: URL): Stretch | undefined {
 
 export function noRange(): Response {
   return invalid("range must be 24h, 7d, 30d, 90d or 365d; limit 1 to 500");
+}
+
+function noCursor(): Response {
+  return invalid('cursor must be null to begin, and then what the last answer said: {"cursor":null}');
 }

@@ -1,7 +1,7 @@
 /** Figures for Prometheus, in its text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/). */
 import type { Overview } from "../contract.js";
 import type { OwnersRequest } from "./asked.js";
-import { overviewOf } from "./figures.js";
+import { figuresOf } from "./figures.js";
 
 interface Metric {
   readonly name: string;
@@ -37,7 +37,7 @@ function counter(name: string, help: string, value: Metric["value"]): Metric {
 }
 
 export async function showMetrics({ env, currency }: OwnersRequest): Promise<Response> {
-  const overview = await overviewOf(env);
+  const overview = await figuresOf(env);
   const lines = METRICS.flatMap(({ name, type, help, value }) => {
     const labels = name.includes("_micros") ? `{currency="${currency.code}"}` : "";
     return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, `${name}${labels} ${value(overview)}`];

@@ -6,12 +6,12 @@
 import { attempt } from "../attempt.js";
 import type { QueryOutcome, ReadQuery } from "../contract.js";
 import { readBindings } from "../read-query.js";
-import { envelopeStub } from "../stubs.js";
+import { aggregateShardCount } from "../settings.js";
+import { aggregateShard, envelopeStub } from "../stubs.js";
 import { type Body, invalid, json, notFound, readJson } from "./answers.js";
 import type { QueryResult } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import { existing } from "./envelopes.js";
-import { ask } from "./figures.js";
 import type { Params } from "./routes.js";
 
 const STATEMENTS_MAX = 20;
@@ -60,9 +60,17 @@ async function answer(
 
 /** `undefined` for what is no envelope: asking makes none. */
 async function runnerOf(asked: OwnersRequest, name: string | undefined): Promise<Runner | undefined> {
-  if (name === AGGREGATE) return (statement) => ask(asked.env, (shard) => shard.query(statement));
+  if (name === AGGREGATE) return aggregateRunner(asked);
   const found = await existing(asked, name);
   return found && ((statement) => attempt(() => envelopeStub(asked.env, found.id).query(statement)));
+}
+
+/** `?shard=` where there are several: each is a database of its own. */
+function aggregateRunner({ env, url }: OwnersRequest): Runner | undefined {
+  const shards = aggregateShardCount(env);
+  const shard = url.searchParams.get("shard") ?? "0";
+  if (!/^[0-9]{1,3}$/.test(shard) || Number(shard) >= shards) return undefined;
+  return (statement) => attempt(() => aggregateShard(env, Number(shard), shards).query(statement));
 }
 
 function readTyped(body: Body): Wanted | undefined {

@@ -8,6 +8,7 @@ import type { OwnersRequest } from "./asked.js";
 import { listAudit, listEntries, listPayments, showEnvelope } from "./envelopes.js";
 import { exportEnvelope, exportList } from "./export.js";
 import {
+  dropFormer,
   listEnvelopes,
   listEvents,
   prove,
@@ -40,6 +41,7 @@ const ROUTES: readonly (readonly [method: "get" | "post", path: string, route: R
   ["get", "/api/health", showHealth],
   ["post", "/api/proof", prove],
   ["post", "/api/rebuild", rebuild],
+  ["post", "/api/former-shards/drop", dropFormer],
   ["get", "/api/envelopes", listEnvelopes],
   ["get", "/api/envelopes/:id", showEnvelope],
   ["get", "/api/envelopes/:id/entries", listEntries],
