@@ -1,8 +1,11 @@
 /** Public names. Nothing else is API. */
 export { EnvelopeAggregate } from "./aggregate/aggregate.js";
 export { EnvelopeUnreachableError } from "./attempt.js";
+export { verifyAudit } from "./audit.js";
 export type { AutoTopUpOptions } from "./auto-topup-options.js";
 export type {
+  AuditLine,
+  Author,
   AutoTopUpState,
   AutoTopUpStop,
   Balances,

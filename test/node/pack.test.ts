@@ -125,7 +125,7 @@ describe("the tarball", () => {
       string,
       object
     >;
-    expect(Object.keys(dependencies ?? {})).toEqual(["@noble/hashes", "itty-router", "stripe"]);
+    expect(Object.keys(dependencies ?? {})).toEqual(["@noble/hashes", "itty-router", "jose", "stripe"]);
   });
 });
 
