@@ -66,8 +66,10 @@ export async function counts(say: (text: string) => void): Promise<Readonly<Reco
       rows_written_per_charge: plain,
       rows_written_per_keyed_charge: keyed,
       mirror_and_alarm_rows_per_charge_at_10_per_second: rows(slow) - plain,
+      rows_read_per_charge_at_10_per_second: rowsRead(slow),
       object_requests_per_charge: requests(slow),
       rows_written_per_hot_charge: rows(hot),
+      rows_read_per_hot_charge: rowsRead(hot),
       object_requests_per_hot_charge: requests(hot),
       list_price_per_million_charges_usd: priceOf(hot) * 1e6,
       list_price_per_million_charges_at_10_per_second_usd: priceOf(slow) * 1e6,
@@ -87,24 +89,25 @@ interface PerCharge {
 const rows = ({ envelope, aggregate, charges }: PerCharge): number =>
   (envelope.rows_written + envelope.alarms_set + aggregate.rows_written + aggregate.alarms_set) / charges;
 
+const rowsRead = ({ envelope, aggregate, charges }: PerCharge): number =>
+  (envelope.rows_read + aggregate.rows_read) / charges;
+
 const requests = ({ envelope, aggregate, charges }: PerCharge): number =>
   (envelope.requests + aggregate.requests) / charges;
 
 /** Milliseconds an object is kept awake by a charge when it is busy all the time, and of CPU in the Worker. Both on the high side of what was seen. */
-const OBJECT_MS = 1;
-const WORKER_CPU_MS = 1;
+export const OBJECT_MS = 1;
+export const WORKER_CPU_MS = 1;
 
 /** Dollars of one charge with everything it causes: Worker, object, rows in both databases, its share of the mirror. */
 function priceOf(counted: PerCharge): number {
-  const { envelope, aggregate, charges } = counted;
-  const read = (envelope.rows_read + aggregate.rows_read) / charges;
   return (
     PRICES.worker_request +
     WORKER_CPU_MS * PRICES.worker_cpu_ms +
     requests(counted) * PRICES.object_request +
     (OBJECT_MS / 1000) * PRICES.object_second +
     rows(counted) * PRICES.row_written +
-    read * PRICES.row_read
+    rowsRead(counted) * PRICES.row_read
   );
 }
 
