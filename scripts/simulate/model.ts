@@ -44,6 +44,8 @@ export interface Month {
   readonly batches: number;
   readonly peak_batches_per_second: number;
   readonly shards: number;
+  /** Of the busiest envelope, at the end of the month: its own ledger, and what its one shard keeps of it. */
+  readonly largest: { readonly ledger_gb: number; readonly mirrored_gb: number };
   readonly lag_p50_ms: number;
   readonly lag_p99_ms: number;
   readonly usage: Usage;
@@ -150,6 +152,7 @@ export function monthOf({ profile, envelopes, sampled, measured, bytes, assumpti
     batches,
     peak_batches_per_second,
     shards,
+    largest: largestOf(profile, envelopes, bytes, assumptions),
     lag_p50_ms: quantile(lags_ms, 0.5),
     lag_p99_ms: quantile(lags_ms, 0.99),
     usage,
@@ -190,6 +193,20 @@ function storedGb(
   };
 }
 
+/** No number of shards helps an envelope that is too large for one: it is mirrored to one of them. */
+function largestOf(
+  { classes }: Profile,
+  envelopes: number,
+  bytes: StorageBytes,
+  { month, raw_days }: Assumptions,
+): Month["largest"] {
+  const per_month = Math.max(...classes.map((one) => (one.envelopes(envelopes) > 0 ? one.charges_per_month : 0)));
+  return {
+    ledger_gb: (bytes.envelope + per_month * month * bytes.entry) / 1e9,
+    mirrored_gb: (bytes.summary + per_month * Math.min(month, raw_days / 30) * bytes.mirrored_entry) / 1e9,
+  };
+}
+
 /** An entry waits in its envelope and then at the shard. */
 function lagsOf(
   parts: readonly { readonly charges: number; readonly found: Sampled }[],
@@ -209,7 +226,7 @@ function lagsOf(
 
 const LAGS = 20_000;
 
-/** `reference` figures of a metering API: a share of what is billed through it, and how many events a second it takes. docs/scale.md has the sources. */
+/** Figures of a metering API: a share of what is billed through it, and how many events a second it takes. docs/scale.md has the sources. */
 export const API_EVENTS_PER_SECOND = 10_000;
 export const API_LATENCY_MS = 20;
 

@@ -1,6 +1,7 @@
 /** Bytes that envelopes and their mirror take: the package's own tables, filled and measured by SQLite itself. */
 import { DatabaseSync } from "node:sqlite";
 import { AGGREGATE_MIGRATIONS } from "../../src/aggregate/schema.ts";
+import { DIRECTORY_MIGRATIONS } from "../../src/directory/schema.ts";
 import { ENVELOPE_MIGRATIONS } from "../../src/envelope/schema.ts";
 
 export interface StorageBytes {
@@ -11,6 +12,8 @@ export interface StorageBytes {
   readonly summary: number;
   /** Of an entry as the aggregate keeps it, until it is pruned; 0 where it keeps sums only. */
   readonly mirrored_entry: number;
+  /** Of a payment, at the directory. */
+  readonly claim: number;
 }
 
 const ENTRIES = 20_000;
@@ -48,7 +51,20 @@ export function measureStorage(): StorageBytes {
   const summaries = bytesOf(aggregate);
   const mirrored_entry = keepsEntries(aggregate) ? mirroredEntry(aggregate, summaries) : 0;
   aggregate.close();
-  return { envelope: empty, entry, summary: (summaries - nothing) / SUMMARIES, mirrored_entry };
+  return { envelope: empty, entry, summary: (summaries - nothing) / SUMMARIES, mirrored_entry, claim: claim() };
+}
+
+function claim(): number {
+  const directory = created(DIRECTORY_MIGRATIONS);
+  const before = bytesOf(directory);
+  directory.exec(
+    `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${SUMMARIES})
+     INSERT INTO claim (payment_id, envelope_id, at_ms)
+     SELECT 'pi_' || hex(randomblob(12)), 'env_' || hex(randomblob(10)), ${NOW_MS} + i FROM n`,
+  );
+  const bytes = (bytesOf(directory) - before) / SUMMARIES;
+  directory.close();
+  return bytes;
 }
 
 function created(migrations: readonly string[]): DatabaseSync {
