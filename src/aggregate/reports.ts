@@ -63,15 +63,15 @@ export function series(
   for (let at_ms = begin; at_ms < end; at_ms += size) {
     const { entries, ...row } = found.get(at_ms) ?? NO_POINT;
     const refusals = refused.get(at_ms)?.["refusals"] ?? 0;
-    points.push({ ...row, at_ms, refusals, active: step === "hour" ? null : row["active"] } as unknown as SeriesPoint);
+    points.push({ ...row, at_ms, refusals, active: step === "day" ? row["active"] : null } as unknown as SeriesPoint);
   }
   return points;
 }
 
 function periods(sql: SqlStorage, step: "hour" | "day", begin: number, end: number): Map<number, Row> {
+  const active = "coalesce((SELECT envelopes FROM active WHERE period = 'day' AND active.at_ms = day.at_ms), 0)";
   const rows = sql.exec(
-    `SELECT ${step}.*, coalesce((SELECT envelopes FROM active WHERE period = 'day' AND active.at_ms = ${step}.at_ms), 0) AS active
-     FROM ${step} WHERE at_ms >= ? AND at_ms < ?`,
+    `SELECT *, ${step === "day" ? active : "NULL"} AS active FROM ${step} WHERE at_ms >= ? AND at_ms < ?`,
     begin,
     end,
   );

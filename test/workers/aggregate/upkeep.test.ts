@@ -7,14 +7,17 @@ import type { EnvelopeApi } from "../../../src/contract.js";
 import { EnvelopeAggregate } from "../../../src/index.js";
 import { hasSchema, migrate } from "../../../src/migrate.js";
 import {
+  cohortsOf,
   dropFormerShards,
   envelopesPage,
   eventsPage,
   healthOf,
   overviewOf,
   rebuildPage,
+  refusalsOf,
   seriesOf,
   spendOf,
+  summaryOf,
 } from "../../../src/reports.js";
 import { aggregateShardOf, aggregateShards, aggregateStub, DIRECTORY_SHARDS } from "../../../src/stubs.js";
 import { micros } from "../rules/values.js";
@@ -286,6 +289,7 @@ describe("shards", () => {
       // Refusals are not in any ledger: they stay with the shard that counted them.
       series: (await seriesOf(env, { ...period, step: "hour" })).map(({ refusals, ...point }) => point),
       spend: await spendOf(env, { ...period, limit: 10 }),
+      cohorts: await cohortsOf(env),
       envelopes: (await everyEnvelope()).map(({ envelope_id, spent_micros }) => [envelope_id, spent_micros]),
       events: (await everyEvent()).length,
     });
@@ -297,16 +301,23 @@ describe("shards", () => {
     expect((await dropFormerShards(env)).outcome, "nothing is there yet").toBe("short");
     await rebuild();
     expect(await all()).toEqual(before);
+    for (const { envelope_id } of (await everyEnvelope()).slice(0, 3)) {
+      expect(await summaryOf(env, envelope_id)).toMatchObject({ envelope_id });
+    }
+    await apiOf(await granted(0)).charge({ op: "no", currency: "usd", amount_micros: micros(1_000_000) });
+    await shipAll();
+    expect(await refusalsOf(env, period)).toEqual([{ limit: "balance", refusals: 1 }]);
+    const grown = await all();
     expect((await healthOf(env)).filter(({ envelopes }) => envelopes > 0).length).toBeGreaterThan(1);
     await expectMirrored();
     expect(await dropFormerShards(env)).toEqual({ outcome: "dropped", shards: 1 });
     expect(await shardOf("aggregate-0").overview()).toMatchObject({ envelopes: 0, entries: 0 });
-    expect(await all()).toEqual(before);
+    expect(await all()).toEqual(grown);
 
     inUse("1", "5");
     await evictAllDurableObjects();
     await rebuild();
-    expect(await all()).toEqual(before);
+    expect(await all()).toEqual(grown);
     await expectMirrored();
   });
 

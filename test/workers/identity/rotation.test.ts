@@ -1,10 +1,12 @@
 /** T58 T60 T61 T62: a credential can be replaced, a secret can be rotated, and money never moves. */
 import { abortAllDurableObjects } from "cloudflare:test";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { readToken, type Token, writeToken } from "../../../src/identity/token.js";
 import { envelopeOf } from "../../../src/index.js";
 import { keysOf } from "../../../src/settings.js";
-import { type Me, Site, tokenOf } from "../support.js";
+import { expectMirrored, type Me, Site, tokenOf } from "../support.js";
+
+afterAll(expectMirrored);
 
 const site = new Site();
 const SECRET = "test-root-secret-0123456789-abcdefghij";

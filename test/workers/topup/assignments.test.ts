@@ -1,9 +1,11 @@
 /** T31 T37 T39: an owner's assignment against everything that can come between its steps: deliveries, refunds, other assignments. */
 import { env } from "cloudflare:workers";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { assignPayment, Envelope, unclaimedPayments } from "../../../src/index.js";
 import { directoryStub } from "../../../src/stubs.js";
-import { type Caller, completed, nextId, refund, Site } from "../support.js";
+import { type Caller, completed, expectMirrored, nextId, refund, Site } from "../support.js";
+
+afterAll(expectMirrored);
 
 const site = new Site();
 const euros = new Site({ currency: "eur" });

@@ -1,7 +1,9 @@
 /** The pages a payer sees, and the test checkout: it puts money in through the real webhook, and only on this machine. */
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import type { Incident } from "../../../src/index.js";
-import { type Me, Site, WEBHOOK_SECRETS } from "../support.js";
+import { expectMirrored, type Me, Site, WEBHOOK_SECRETS } from "../support.js";
+
+afterAll(expectMirrored);
 
 const LOCAL = "http://localhost:8787";
 const TESTING = { ENVELOPE_TEST_CHECKOUT: "true", STRIPE_PAYMENT_LINK: "" };

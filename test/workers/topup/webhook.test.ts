@@ -1,7 +1,7 @@
 /** T27 to T47: what Stripe's webhook does with money, with duplicates and with junk. */
 import { abortAllDurableObjects } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import {
   Envelope,
   EnvelopeDirectory,
@@ -12,7 +12,19 @@ import {
 } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
 import { envelopeStub } from "../../../src/stubs.js";
-import { completed, nextId, type Problem, refund, Site, sessionEvent, sign, WEBHOOK_SECRETS } from "../support.js";
+import {
+  completed,
+  expectMirrored,
+  nextId,
+  type Problem,
+  refund,
+  Site,
+  sessionEvent,
+  sign,
+  WEBHOOK_SECRETS,
+} from "../support.js";
+
+afterAll(expectMirrored);
 
 const site = new Site();
 afterEach(() => vi.restoreAllMocks());

@@ -1,7 +1,9 @@
 /** T8 T11 T12: requests priced beforehand: money is held before the handler runs, and settled, or given back, after it. */
-import { describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { Envelope, type EnvelopeOptions, type Incident } from "../../../src/index.js";
-import { type Problem, Site } from "../support.js";
+import { expectMirrored, type Problem, Site } from "../support.js";
+
+afterAll(expectMirrored);
 
 const quoteOf = (request: Request) => new URL(request.url).searchParams.get("quote") ?? undefined;
 const ran = vi.fn();
