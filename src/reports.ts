@@ -29,6 +29,7 @@ import {
   aggregateStub,
   DIRECTORY_SHARDS,
   directoryShard,
+  envelopeStub,
 } from "./stubs.js";
 
 const SHARDS_AT_ONCE = 16;
@@ -120,15 +121,30 @@ export function healthOf(env: unknown): Promise<readonly ShardHealth[]> {
   return ofShards(env, (shard) => shard.health());
 }
 
-/** One step of a proof over all shards: `cursor: null` begins it, and ends it when it is answered. */
+/**
+ * One step of a proof: `cursor: null` begins it, and ends it when it is answered. First each shard proves its copies and sums, then
+ * the directory is asked for envelopes that no shard has a copy of: those are behind.
+ */
 export async function provePage(
   env: unknown,
   input: { readonly cursor: string | null; readonly limit: number },
 ): Promise<ProofPage> {
   const shards = aggregateShardCount(env);
-  const { shard, cursor } = cursorOf(input.cursor, shards);
-  const page = await aggregateShard(env, shard, shards).prove({ cursor, limit: input.limit });
-  return { ...page, cursor: nextCursor(shard, page.cursor, shards) };
+  const all = shards + DIRECTORY_SHARDS;
+  const { shard: step, cursor } = cursorOf(input.cursor, all);
+  if (step < shards) {
+    const page = await aggregateShard(env, step, shards).prove({ cursor, limit: input.limit });
+    return { ...page, cursor: nextCursor(step, page.cursor, all) };
+  }
+  const listed = await directoryShard(env, step - shards).envelopes({ cursor, limit: input.limit });
+  const missing = await inParallel(listed.envelopes, SHARDS_AT_ONCE, (id) => isMissing(env, id));
+  const behind = missing.filter((one) => one).length;
+  return { envelopes: 0, entries: 0, behind, differences: [], cursor: nextCursor(step, listed.cursor, all) };
+}
+
+async function isMissing(env: unknown, envelope_id: string): Promise<boolean> {
+  if ((await summaryOf(env, envelope_id)) !== null) return false;
+  return (await attempt(() => envelopeStub(env, envelope_id).sums({ up_to: 0 }))).head_seq > 0;
 }
 
 /**

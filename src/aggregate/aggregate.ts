@@ -242,6 +242,8 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
   /** Un-awaited on purpose: in the turn of the write, both become durable together. */
   #armAlarm(at_ms: number): void {
     if (this.#alarmAt !== undefined && this.#alarmAt <= at_ms) return;
+    // Dropped meanwhile.
+    if (this.#alarmAt === undefined && !this.#exists) return;
     // Not known any more, after waking: what is waiting may be due before this.
     const due = this.#alarmAt === undefined ? (nextPullMs(this.#sql) ?? at_ms) : at_ms;
     this.#alarmAt = Math.max(Math.min(due, at_ms), Date.now());

@@ -622,10 +622,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   #countRefusal(reason: RefusalReason): void {
     if (!this.#store.exists) return;
     this.#shipping.refusals.count(reason);
-    if (this.#tellsRefusals || this.#alarmAt === 0) return;
-    this.#tellsRefusals = true;
     const delay_ms = Math.max(REFUSALS_DELAY_MS, this.#mirrorWaits());
     const at_ms = this.#now() + delay_ms;
+    if (this.#tellsRefusals || (this.#alarmAt !== undefined && this.#alarmAt <= at_ms)) return;
+    this.#tellsRefusals = true;
     // Asked first, because after waking an earlier alarm may be set that is not known here.
     const arm = async () => {
       const set = await this.ctx.storage.getAlarm();

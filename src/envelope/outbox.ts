@@ -3,6 +3,7 @@ import type { AggregateApi } from "../contract.js";
 import type { Refusals } from "./refusals.js";
 import type { Store } from "./store.js";
 
+/** With the longest reasons, escaped, still below the 2 MB that the aggregate's row for it may take. */
 const BATCH_MAX = 500;
 const BATCHES_PER_RUN_MAX = 20;
 const RETRY_FIRST_MS = 1_000;

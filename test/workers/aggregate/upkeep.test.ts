@@ -123,6 +123,7 @@ describe("a rebuild", () => {
     const before = await aggregateStub(env, id).envelope({ envelope_id: id });
     await inside("aggregate-0", async (shard) => shard.drop());
     expect(await overviewOf(env)).toMatchObject({ envelopes: 0, entries: 0 });
+    expect((await proofOf(env)).behind, "those that the directory knows").toBeGreaterThan(0);
     expect(await rebuild()).toBeGreaterThan(0);
     expect(await aggregateStub(env, id).envelope({ envelope_id: id })).toEqual(before);
     expect((await proofOf(env)).differences).toEqual([]);
