@@ -345,8 +345,6 @@ export class Store {
       assignment,
       now_ms,
     );
-    this.#sql.exec("UPDATE reversal SET open = 0 WHERE payment_id = ?", payment_id);
-    this.#loadDisputes();
   }
 
   /** Files what a report changed. `credited_seq` is the entry of the payment's credit, when this report brought it. */
@@ -364,6 +362,7 @@ export class Store {
       file.reversed_micros,
     );
     if (file.reversal !== undefined) this.#fileReversal(payment_id, file.reversal);
+    this.#loadDisputes();
   }
 
   #filePaymentFacts(payment_id: string, facts: PaymentFacts, credited_seq: number | null, now_ms: number): void {
@@ -410,7 +409,6 @@ export class Store {
       reversal.told_at,
       reversal.status_rank,
     );
-    this.#loadDisputes();
   }
 
   /** Files a credential: in use from the beginning, or issued and still to be used. Takes the place of one that never was. */
@@ -616,9 +614,13 @@ export class Store {
     this.#loadDisputes();
   }
 
+  /** Only of payments that are credited here: a dispute of one that is not may be noted, to be handed over with it. */
   #loadDisputes(): void {
     const [row] = this.#sql
-      .exec("SELECT count(*) AS open_disputes, coalesce(max(freezes), 0) AS disputed FROM reversal WHERE open = 1")
+      .exec(
+        `SELECT count(*) AS open_disputes, coalesce(max(freezes), 0) AS disputed FROM reversal
+         WHERE open = 1 AND payment_id IN (SELECT payment_id FROM payment WHERE state = 'paid')`,
+      )
       .toArray();
     const open_disputes = (row?.["open_disputes"] as number | undefined) ?? 0;
     this.#head = { ...this.#head, open_disputes, disputed: row?.["disputed"] === 1 };

@@ -40,7 +40,7 @@ export class Payment {
   }
 
   get open(): readonly Reversal[] {
-    return this.disowned ? [] : this.reversals.filter(({ open }) => open);
+    return this.paid ? this.reversals.filter(({ open }) => open) : [];
   }
 
   /** What of the credit is away now. */

@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { assignPayment, Envelope, unclaimedPayments } from "../../../src/index.js";
 import { directoryStub } from "../../../src/stubs.js";
-import { type Caller, completed, expectMirrored, nextId, refund, Site } from "../support.js";
+import { type Caller, completed, expectMirrored, nextId, refund, reversalEvent, Site } from "../support.js";
 
 afterAll(expectMirrored);
 
@@ -95,6 +95,38 @@ describe("a refund that meets an assignment", () => {
     vi.useRealTimers();
     await assignPayment(env, { paymentId, envelopeId: caller.id });
     expect(await cents(caller)).toBe(0);
+  });
+});
+
+describe("a dispute that meets an assignment", () => {
+  /** A payment that its own envelope could not take, and that is disputed. */
+  async function disputed(): Promise<{ named: Caller; paymentId: string }> {
+    const named = await inEuros();
+    const paymentId = nextId("pi");
+    const fields = { client_reference_id: named.reference, payment_intent: paymentId, amount_total: 1000 };
+    expect(await site.outcomeOf(completed(fields))).toBe("unclaimed");
+    const dispute = { id: nextId("du"), payment_intent: paymentId, amount: 1000, status: "needs_response" };
+    await site.outcomeOf(reversalEvent("charge.dispute.created", dispute));
+    return { named, paymentId };
+  }
+  const isFrozen = async ({ envelope }: Caller): Promise<boolean> => (await envelope.state()).frozen;
+
+  it("T41 freezes the envelope that has the payment, and no other", async () => {
+    const { named, paymentId } = await disputed();
+    const [wrong, right] = [await inEuros(), await site.newcomer()];
+    expect(await isFrozen(named)).toBe(false);
+    expect(await assignPayment(env, { paymentId, envelopeId: wrong.id })).toMatchObject({ outcome: "invalid" });
+    expect(await assignPayment(env, { paymentId, envelopeId: right.id })).toEqual({ outcome: "credited" });
+    expect([await isFrozen(named), await isFrozen(wrong), await isFrozen(right)]).toEqual([false, false, true]);
+  });
+
+  it("T41 is still open where the assignment had to be made twice", async () => {
+    const { paymentId } = await disputed();
+    const right = await site.newcomer();
+    vi.spyOn(Envelope.prototype, "report").mockRejectedValueOnce(new Error("killed"));
+    await expect(assignPayment(env, { paymentId, envelopeId: right.id })).rejects.toThrow();
+    expect(await assignPayment(env, { paymentId, envelopeId: right.id })).toEqual({ outcome: "credited" });
+    expect(await isFrozen(right)).toBe(true);
   });
 });
 
