@@ -42,7 +42,9 @@ type Reader = (
   event: Json,
   object: Json,
   rules: CreditRules,
-) => Omit<Reversal, "reversal_id" | "told_at" | "currency" | "whole" | "freezes"> | undefined;
+) =>
+  | (Omit<Reversal, "reversal_id" | "told_at" | "currency" | "whole" | "freezes"> & { readonly told_at?: number })
+  | undefined;
 
 const refund: Reader = (_event, object) => {
   const rank = REFUND_RANK[String(object["status"])];
@@ -51,13 +53,20 @@ const refund: Reader = (_event, object) => {
   return { kind: "refund", rank, amount, open: false, status_rank: rank };
 };
 
+/**
+ * One that Stripe has yet to invent. Where its money went is told apart from it, and counts all the same; for the rest it is older
+ * than all else that is told, so that it neither freezes nor unfreezes.
+ */
+const UNKNOWN_STATUS = { rank: 0, open: false, told_at: 0 } as const;
+
 const dispute: Reader = (event, object) => {
-  const status = DISPUTE_STATUS[String(object["status"])];
+  const known = DISPUTE_STATUS[String(object["status"])];
   const amount = minor(object["amount"]);
-  if (status === undefined || amount === undefined) return undefined;
   const listed = Array.isArray(object["balance_transactions"]) ? object["balance_transactions"].length : 0;
   const rank = Math.max(DISPUTE_MOVES[String(event["type"])] ?? 0, listed);
-  return { kind: "dispute", rank, amount, open: status.open, status_rank: status.rank };
+  if (amount === undefined || (known === undefined && rank === 0)) return undefined;
+  const { rank: status_rank, open, ...more } = known ?? UNKNOWN_STATUS;
+  return { kind: "dispute", rank, amount, open, status_rank, ...more };
 };
 
 /** The earliest sign of fraud. Moves nothing; kept, because a card it names must not open doors. */
@@ -91,9 +100,9 @@ export function readReversal(event: Json, object: Json, rules: CreditRules): Mea
   if (rules.mode !== undefined && event["livemode"] !== (rules.mode === "live")) return IGNORE;
   const currency = object["currency"];
   const reversal: Reversal = {
+    told_at,
     ...read,
     reversal_id: String(object["id"]),
-    told_at,
     // What part of the payment it is, the envelope knows: an owner may have assigned one in another currency.
     currency: typeof currency === "string" ? currency.slice(0, 8) : null,
     whole: typeof currency === "string" && currency !== rules.currency.code,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Reversal } from "../../../src/contract.js";
+import { joinReversal } from "../../../src/envelope/payments.js";
 import { writeReference } from "../../../src/reference.js";
 import { keysOf } from "../../../src/settings.js";
 import { readEvent, readThin, snapshotOf } from "../../../src/topup/events.js";
@@ -60,6 +61,8 @@ const CASES: readonly (readonly [threat: string, type: string, object: Patch, ou
   ["T40", "charge.dispute.closed", { status: "lost", ...moves(1) }, "dispute 1 300 freezes"],
   ["T40", "charge.dispute.closed", { status: "won", ...moves(2) }, "dispute 2 300 freezes"],
   ["T40", "charge.dispute.updated", { status: "of tomorrow" }, "ignore"],
+  ["T40", "charge.dispute.updated", { status: "of tomorrow", ...moves(1) }, "dispute 1 300 freezes"],
+  ["T40", "charge.dispute.funds_withdrawn", { status: "of tomorrow" }, "dispute 1 300 freezes"],
   ["T34", "charge.dispute.funds_withdrawn", { status: "lost", currency: "eur" }, "dispute 1 300 whole freezes"],
   ["T40", "radar.early_fraud_warning.created", {}, "warning 0 0"],
   ["T39", "charge.refund.updated", { status: "succeeded" }, "ignore"],
@@ -100,6 +103,16 @@ describe("what a refund, a dispute or a warning means", () => {
     expect(read(meaningOf("charge.dispute.created", lost, {}, { account: "acct_1" }))).toBe("ignore");
     expect(read(meaningOf("charge.dispute.created", lost, {}, { created: "soon" }))).toBe("ignore");
   });
+});
+
+it("T41 a status that Stripe has yet to invent moves money, and neither freezes nor unfreezes", () => {
+  const of = (status: string) => {
+    const meaning = meaningOf("charge.dispute.funds_withdrawn", { status });
+    if (meaning.kind !== "reversal" || meaning.report.reversal === undefined) throw new Error("Not a reversal");
+    return meaning.report.reversal;
+  };
+  const [unknown, open] = [of("of tomorrow"), of("under_review")];
+  for (const joined of [joinReversal(unknown, open), joinReversal(open, unknown)]) expect(joined).toEqual(open);
 });
 
 describe("T32 a PaymentIntent", () => {
