@@ -51,6 +51,7 @@ import type {
   ReleaseOutcome,
   ReturnedInput,
   ReturnedOutcome,
+  Reversal,
   RotateInput,
   RotateOutcome,
   SetAutoTopUpInput,
@@ -86,7 +87,7 @@ import {
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
 import { gatheringMs, nextAttemptMs, RETRY_MAX_MS, type Shipping, shipEntries } from "./outbox.js";
 import { type AuditedAction, OwnersBook, refundableOf, STRIPE_KEY_MS } from "./owners.js";
-import { decidePayment } from "./payments.js";
+import { decidePayment, type PaymentFile } from "./payments.js";
 import { Refusals } from "./refusals.js";
 import { Store } from "./store.js";
 import { TopUpDesk } from "./topup-desk.js";
@@ -315,11 +316,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       const credit = written.find(({ kind }) => kind === "topup");
       this.#store.filePayment(payment_id, file, credit?.seq ?? null, now);
       this.#desk.tell(report, now);
-      const { reversal } = report;
-      // Only news: what the owner knew of when they enabled it again does not stop it again.
-      if (reversal !== undefined && !known.reversals.some((one) => one.reversal_id === reversal.reversal_id)) {
-        this.#desk.stop(payment_id, reversal.kind, now);
-      }
+      // Only news: what the owner knew of when they enabled it again does not stop it again. What came before the payment is
+      // news once that is credited, and known to be a top-up.
+      const news = credit === undefined ? newReversals(known, report) : known.reversals;
+      for (const { kind } of news) this.#desk.stop(payment_id, kind, now);
       if (credit !== undefined) this.#auditAssignment(report, credit, now);
       return written;
     });
@@ -817,6 +817,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     if (name === undefined) throw new Error("An Envelope is reached by name only: use getByName");
     return name;
   }
+}
+
+function newReversals({ reversals }: PaymentFile, { reversal }: PaymentReport): readonly Reversal[] {
+  const isKnown = reversals.some(({ reversal_id }) => reversal_id === reversal?.reversal_id);
+  return reversal === undefined || isKnown ? [] : [reversal];
 }
 
 const NOTHING = { balance_micros: ZERO, available_micros: ZERO } as const;

@@ -24,6 +24,7 @@ import {
   withEnvelope,
 } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
+import { directoryStub } from "../../../src/stubs.js";
 import { type Caller, nextId, type Problem, refund, reversalEvent, Site } from "../support.js";
 import { FaultyStripe } from "./faults.js";
 
@@ -508,6 +509,21 @@ describe("money that is called back", () => {
     await put(caller, { enabled: true, ...newCard() });
     await site.webhook(event(type, { ...object, payment_intent }));
     expect((await auto(caller))?.stopped).toBe(null);
+  });
+
+  it("by a refund that is heard of before the top-up is, too", async () => {
+    const caller = await holder(300);
+    stripe.fault = "lost_answer";
+    await spend(caller, 200);
+    await tried(caller);
+    stripe.fault = undefined;
+    const payment_intent = stripe.intents[0]?.id ?? "";
+    // Claimed, and interrupted there: the refund goes to the envelope at once.
+    await directoryStub(env, payment_intent).claim({ payment_id: payment_intent, envelope_id: caller.id });
+    await site.webhook(event("refund.created", { id: nextId("re"), status: "succeeded", payment_intent }));
+    await deliver();
+    expect([await cents(caller), stripe.collected]).toEqual([100, 1000]);
+    expect(await auto(caller)).toMatchObject({ status: "stopped", stopped: "refund" });
   });
 
   it("a refund of what the holder paid themselves does not", async () => {
