@@ -11,6 +11,7 @@
  * accepted. A payer who never comes back shuts nothing: the form asks for the card's last digits, which only they can read off it.
  */
 import { attempt, EnvelopeUnreachableError } from "./attempt.js";
+import { readForm } from "./body.js";
 import { cardOwner, claimCard, releaseCard } from "./cards.js";
 import type { Credential } from "./contract.js";
 import { isSameOrigin } from "./csrf.js";
@@ -63,13 +64,18 @@ export async function showPaid(visit: Visit<unknown>): Promise<Response> {
 
 const RETURN_AGAIN_SECONDS = 15;
 
+const FORM_BYTES_MAX = 8_192;
+
 export async function answerPaid(visit: Visit<unknown>): Promise<Response> {
   const { request, url } = visit;
   if (!isSameOrigin(request, url)) {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
-  const form = await request.formData().catch(() => undefined);
-  const field = (name: string): string => String(form?.get(name) ?? "");
+  const form = await readForm(request, FORM_BYTES_MAX);
+  if (form === undefined) {
+    return plainProblem(413, "too-large", "Payload too large", "The body is larger than any form of this page.");
+  }
+  const field = (name: string): string => String(form.get(name) ?? "");
   if (field("action") === "leave") return leave(visit);
   const ticket = field("ticket");
   const answer = await quietly(visit, async () => {

@@ -3,6 +3,7 @@
  * package accepts and money must not: timestamps from the future, thousands of signatures, bytes that are not UTF-8.
  * https://docs.stripe.com/webhooks#verify-manually
  */
+import { readCapped } from "../body.js";
 
 /** Stripe's own default, both ways: older is a replay, newer is a clock nobody should trust. */
 const TOLERANCE_SECONDS = 300;
@@ -52,25 +53,6 @@ export function isSoundHeader(header: string, now_ms: number): boolean {
   if (signatures.length < 1 || signatures.length > SIGNATURES_MAX) return false;
   if (signatures.some((signature) => !/^v1=[0-9a-f]{64}$/.test(signature))) return false;
   return Math.abs(now_ms / 1000 - Number(time.slice(2))) <= TOLERANCE_SECONDS;
-}
-
-async function readCapped(request: Request, bytes_max: number): Promise<Uint8Array | undefined> {
-  if (Number(request.headers.get("Content-Length") ?? 0) > bytes_max) return undefined;
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of request.body ?? []) {
-    length += chunk.byteLength;
-    // Leaving the loop cancels the rest of the body, however long it would have been.
-    if (length > bytes_max) return undefined;
-    chunks.push(chunk);
-  }
-  const whole = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return whole;
 }
 
 /** A byte order mark is kept, and so fails the signature; invalid UTF-8 is refused and not replaced. */

@@ -185,6 +185,12 @@ async function holder(card: Card, amount = 1000, at: Site = site): Promise<Brows
   return browser;
 }
 
+async function heldCard(): Promise<Card> {
+  const card = newCard();
+  await holder(card);
+  return card;
+}
+
 /** Another browser that paid with the same card, and sees the offer. */
 async function offered(card: Card, at: Site = site): Promise<{ browser: Browser; session: Session; page: string }> {
   const browser = new Browser(at);
@@ -500,6 +506,21 @@ describe("T48 payment-link phishing", () => {
     const shown = await browser.fetch(`/paid?session_id=${session.id}`);
     expect(shown.headers.get("Content-Security-Policy")).toContain("frame-ancestors 'none'");
     expect(shown.headers.get("Cache-Control")).toContain("no-store");
+  });
+});
+
+describe("a form that is no form of ours", () => {
+  it("is read up to a cap, whatever length it claims, and Stripe is not asked", async () => {
+    const { browser, page } = await offered(await heldCard());
+    asked.length = 0;
+    const form = new URLSearchParams({ ...formOf(page), last4: "4242", more: "x".repeat(20_000) }).toString();
+    const headers = { "Content-Type": "application/x-www-form-urlencoded" };
+    const stream = new Blob([form]).stream();
+    for (const body of [form, stream])
+      expect((await browser.fetch("/paid", { method: "POST", headers, body })).status).toBe(413);
+    const nonsense = await browser.fetch("/paid", { method: "POST", body: "{}" });
+    expect([nonsense.status, asked]).toEqual([200, []]);
+    expect((await browser.accepts(page)).status).toBe(303);
   });
 });
 
