@@ -47,7 +47,7 @@ export function resolveAutoTopUp(
   const amount_micros = money("amount", options.amount, currency);
   if (amount_micros === 0 || minorFromMicros(amount_micros, currency) === undefined) {
     throw new TypeError(
-      "options.autoTopUp.amount must be above zero, in whole minor units: a card is charged that much",
+      "options.autoTopUp.amount must be above zero, in whole minor units (tens of them where there are thousandths, hundreds for isk and ugx): a card is charged that much",
     );
   }
   const max_per_window = whole("maxPerWindow", options.maxPerWindow ?? 3, 1, MAX_PER_WINDOW);

@@ -107,7 +107,19 @@ export function formatMain(micros: Micros): string {
   return formatMinor(micros, MAIN);
 }
 
-/** A whole number of minor units, as Stripe takes them; `undefined` for an amount that is none. */
-export function minorFromMicros(micros: Micros, { microsPerMinorUnit }: Currency): number | undefined {
-  return micros % microsPerMinorUnit === 0 ? micros / microsPerMinorUnit : undefined;
+/** No such coin any more: Stripe counts in hundredths of them all the same, and takes whole ones. */
+const WHOLE_ONLY = new Set(["isk", "ugx"]);
+
+/**
+ * Decimals of a main unit that a payment can have: Stripe takes thousandths in steps of ten.
+ * https://docs.stripe.com/currencies#special-cases
+ */
+export function paymentDecimals({ code, exponent }: Currency): number {
+  return WHOLE_ONLY.has(code) ? 0 : Math.min(exponent, 2);
+}
+
+/** A number of minor units that Stripe takes a payment of; `undefined` for an amount that is none. */
+export function minorFromMicros(micros: Micros, currency: Currency): number | undefined {
+  const step = 10 ** (MICROS_DIGITS - paymentDecimals(currency));
+  return micros % step === 0 ? micros / currency.microsPerMinorUnit : undefined;
 }

@@ -3,7 +3,7 @@ import { attempt } from "./attempt.js";
 import { bookPayment } from "./booking.js";
 import type { AutoTopUpState, NoteTopUpInput, TopUp } from "./contract.js";
 import { isKey } from "./keys.js";
-import { formatMain, minorFromMicros, parseMain } from "./money.js";
+import { formatMain, minorFromMicros, parseMain, paymentDecimals } from "./money.js";
 import { writeReference } from "./reference.js";
 import { plainProblem } from "./refusal.js";
 import { digest } from "./secrets.js";
@@ -32,7 +32,7 @@ export async function createTopUp(visit: Visit<unknown>, body: Body): Promise<Re
   const amount_micros = parseMain(amount);
   if (amount_micros === undefined || amount_micros === 0 || minorFromMicros(amount_micros, currency) === undefined) {
     return invalid(
-      `amount must be a decimal above zero in ${currency.code}, with at most ${currency.exponent} decimals`,
+      `amount must be a decimal above zero in ${currency.code}, with at most ${paymentDecimals(currency)} decimals`,
     );
   }
   // Before anything is stored: without it nothing could be finished.

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { type Currency, currencyOf, formatMinor, microsFromMinor, parsePrice, toMicros } from "../../../src/money.js";
+import {
+  type Currency,
+  currencyOf,
+  formatMinor,
+  microsFromMinor,
+  minorFromMicros,
+  parsePrice,
+  toMicros,
+} from "../../../src/money.js";
 import { JPY, KWD, micros, show, USD } from "./values.js";
 
 const REFUSED = undefined;
@@ -137,6 +145,22 @@ describe("parsePrice", () => {
     ]);
     expect(headers.get("X-Price")).toBe("1, 2");
     expect(parsePrice(headers.get("X-Price"), USD)).toBeUndefined();
+  });
+});
+
+describe("what Stripe takes a payment of", () => {
+  it.each<readonly [code: string, micros: number, minor: number | undefined]>([
+    ["usd", 10_010_000, 1001],
+    ["usd", 10_010_001, REFUSED],
+    ["jpy", 500_000_000, 500],
+    ["jpy", 500_500_000, REFUSED],
+    ["kwd", 5_120_000, 5120],
+    ["kwd", 5_124_000, REFUSED],
+    ["isk", 5_000_000, 500],
+    ["isk", 5_010_000, REFUSED],
+    ["ugx", 5_500_000, REFUSED],
+  ])("%s: %d micros is %s minor units", (code, amount, minor) => {
+    expect(minorFromMicros(micros(amount), currencyOf(code) as Currency)).toBe(minor);
   });
 });
 
