@@ -36,7 +36,7 @@ export interface Shipping {
 }
 
 /**
- * Sends what is past the cursor, and moves the cursor to where the aggregate says it is. True when more is left. An aggregate
+ * Sends what is past the cursor, and moves the cursor to where the aggregate says it is. True when more is left of what there was. An aggregate
  * that asks for earlier entries gets them, once a run; one that takes nothing is an error, so that the next attempt waits.
  */
 export async function shipEntries(
@@ -46,10 +46,12 @@ export async function shipEntries(
   shipping: Shipping,
 ): Promise<boolean> {
   let rewound = false;
+  // What comes while it runs waits for company: or a busy envelope would send it a few at a time, without a rest.
+  const until = store.head.seq;
   for (let batch = 0; batch < BATCHES_PER_RUN_MAX; batch++) {
     const { seq, mirrored_seq, currency } = store.head;
     const refusals = shipping.refusals.take();
-    if (currency === null || (mirrored_seq >= seq && refusals === undefined)) return false;
+    if (currency === null || (mirrored_seq >= until && refusals === undefined)) return false;
     // From the beginning: now or never is it known that there is something to lose.
     if (mirrored_seq === 0 && seq > 0) await shipping.enrol();
     const entries = store.unmirrored(BATCH_MAX);
@@ -70,5 +72,5 @@ export async function shipEntries(
     }
     store.setMirrored(Math.max(0, Math.min(next_seq - 1, store.head.seq)));
   }
-  return store.head.mirrored_seq < store.head.seq;
+  return store.head.mirrored_seq < until;
 }

@@ -102,7 +102,7 @@ describe("grouped", () => {
       }),
       { numRuns: 60 },
     );
-    expect(together).toBeGreaterThan(50);
+    expect(together).toBeGreaterThan(40);
   });
 
   it("answers 1,000 charges at once exactly, over RPC", async () => {
