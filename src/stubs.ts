@@ -63,7 +63,7 @@ export function directoryShard(env: unknown, shard: number): DirectoryApi {
 }
 
 /** The object that guards the owner's door is one of the directory's class, so that no deployment has to add a class for it. */
-export const OWNER_OBJECT = "owner";
+const OWNER_OBJECT = "owner";
 
 export function ownerStub(env: unknown): OwnerApi {
   return namespaceOf<OwnerApi>(env, "EnvelopeDirectory").getByName(OWNER_OBJECT);

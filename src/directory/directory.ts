@@ -22,7 +22,6 @@ import type {
   UnclaimedPayment,
 } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
-import { OWNER_OBJECT } from "../stubs.js";
 import { OwnerStore } from "./owner.js";
 import { DIRECTORY_MIGRATIONS, OWNER_MIGRATIONS } from "./schema.js";
 
@@ -40,7 +39,8 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi, Ow
     super(ctx, env);
     this.#sql = ctx.storage.sql;
     this.#owner = new OwnerStore(ctx.storage);
-    const migrations = ctx.id.name === OWNER_OBJECT ? OWNER_MIGRATIONS : DIRECTORY_MIGRATIONS;
+    // By its tables: not every runtime tells an object its name this early.
+    const migrations = this.#owner.exists ? OWNER_MIGRATIONS : DIRECTORY_MIGRATIONS;
     if (hasSchema(ctx.storage)) migrate(ctx.storage, migrations, Date.now());
   }
 

@@ -16,6 +16,11 @@ export class OwnerStore {
     this.#sql = storage.sql;
   }
 
+  /** This object guards the door, and somebody tried it or is in. */
+  get exists(): boolean {
+    return this.#sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'door_try'").toArray().length > 0;
+  }
+
   /** One turn, so that a hundred tries at once are counted one by one. */
   tryDoor({ address, right }: DoorTry, now_ms: number): DoorOutcome {
     const decision = decideTry(this.#tries(address, now_ms), right, now_ms);
