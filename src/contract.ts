@@ -829,6 +829,11 @@ export interface RebuildPage {
   readonly cursor: string | null;
 }
 
+/** `short`: the shards in use have less than the earlier ones had, so nothing was dropped. `none`: there are no earlier ones. */
+export type DropOutcome =
+  | { readonly outcome: "dropped"; readonly shards: number }
+  | { readonly outcome: "none" | "short" };
+
 export interface ShardHealth {
   readonly shard: string;
   readonly envelopes: number;

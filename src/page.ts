@@ -16,6 +16,7 @@ export function escapeHtml(text: string): string {
 
 const STYLE = `
 :root { color-scheme: light dark; --line: light-dark(#767676, #8c8c8c); --accent: light-dark(#1f5fd0, #8fb6ff); }
+html { background: Canvas; color: CanvasText; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: clamp(1.5rem, 10vh, 6rem) auto; padding: 0 1.25rem; }
 h1 { font-size: 1.35rem; margin: 0 0 .25rem; }
 a { color: var(--accent); }

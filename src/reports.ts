@@ -6,6 +6,7 @@ import { attempt } from "./attempt.js";
 import type {
   AggregateApi,
   CohortRow,
+  DropOutcome,
   EnvelopeOrder,
   EnvelopeSummary,
   EnvelopesInput,
@@ -201,11 +202,6 @@ async function askThem(env: unknown, envelopes: readonly string[]): Promise<Omit
 }
 
 const NOBODY: Omit<RebuildPage, "cursor"> = { asked: 0, unreachable: [] };
-
-/** `short`: the shards in use have less than the earlier ones had, so nothing was dropped. `none`: there are no earlier ones. */
-export type DropOutcome =
-  | { readonly outcome: "dropped"; readonly shards: number }
-  | { readonly outcome: "none" | "short" };
 
 /** Deletes the shards of the earlier number, once all that they had is in those of today. */
 export async function dropFormerShards(env: unknown): Promise<DropOutcome> {

@@ -10,6 +10,7 @@ import type {
   AuditLine,
   AutoTopUpState,
   CohortRow,
+  DropOutcome,
   Entry,
   EnvelopeSummary,
   HoldView,
@@ -23,7 +24,6 @@ import type {
   UnclaimedPayment,
 } from "../contract.js";
 import type { Micros } from "../money.js";
-import type { DropOutcome } from "../reports.js";
 
 /** `GET /api/session` */
 export interface SessionAnswer {

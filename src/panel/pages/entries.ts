@@ -1,0 +1,18 @@
+/** Kinds of entries, in words and colours. */
+import type { EntryKind } from "../../contract.js";
+import type { VNode } from "../dom.js";
+import { badge, type Tone } from "../parts.js";
+
+const KINDS: Readonly<Record<EntryKind, readonly [string, Tone]>> = {
+  charge: ["Charge", "calm"],
+  refund: ["Given back", "accent"],
+  topup: ["Top-up", "good"],
+  grant: ["Grant", "accent"],
+  clawback: ["Taken back", "bad"],
+  reinstatement: ["Reinstated", "good"],
+};
+
+export function kindBadge(kind: EntryKind): VNode {
+  const [text, tone] = KINDS[kind] ?? [kind, "calm"];
+  return badge(text, tone);
+}

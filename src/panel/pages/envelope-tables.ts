@@ -1,0 +1,154 @@
+/** What an envelope holds, as tables. */
+import type { EnvelopeAnswer, PaymentView } from "../../admin/api.js";
+import type { AuditLine, Entry, HoldView } from "../../contract.js";
+import { type Child, el } from "../dom.js";
+import { ago, count, minorMoney, timeView } from "../format.js";
+import { amount, badge, empty, foreign, table } from "../parts.js";
+import { type Acting, refundCharge, refundPayment } from "./actions.js";
+import { kindBadge } from "./entries.js";
+
+export function entriesTable(acting: Acting, entries: readonly Entry[], dim: boolean): Child {
+  if (entries.length === 0) return empty("envelopes", "No entries", "There is nothing on this page.");
+  return table<Entry>({
+    label: "Ledger",
+    dim,
+    rows: entries,
+    key: ({ seq }) => seq,
+    columns: [
+      { head: "No.", kind: "num faint wide", cell: ({ seq }) => count(seq) },
+      { head: "What", cell: ({ kind }) => kindBadge(kind) },
+      { head: "Amount", kind: "num", cell: ({ amount_micros }) => amount(amount_micros, true) },
+      { head: "Balance", kind: "num", cell: ({ balance_micros }) => amount(balance_micros) },
+      { head: "Reason", kind: "grow", cell: reasonOf },
+      { head: "When", kind: "wide", cell: ({ at_ms }) => timeView(at_ms) },
+      { head: el("span", { class: "hidden" }, "Action"), kind: "end", cell: (entry) => giveBack(acting, entry) },
+    ],
+  });
+}
+
+/** The keys of an owner's own actions name nothing that anybody else knows. */
+function reasonOf({ kind, reason, ref_seq, payment_id, key }: Entry): Child {
+  const more = payment_id ?? (ref_seq === null ? (kind === "charge" ? key : null) : `of no. ${ref_seq}`);
+  return el(
+    "div",
+    { class: "two-lines" },
+    reason === null ? null : foreign(reason),
+    more === null ? null : foreign(more, "mono faint"),
+  );
+}
+
+function giveBack(acting: Acting, entry: Entry): Child {
+  if (acting.session.readOnly || entry.kind !== "charge" || entry.amount_micros === 0) return null;
+  const label = `Refund charge no. ${entry.seq}`;
+  return el(
+    "button",
+    { type: "button", class: "button small", "aria-label": label, onclick: () => refundCharge(acting, entry) },
+    "Refund",
+  );
+}
+
+export function paymentsTable(acting: Acting, payments: readonly PaymentView[], dim: boolean): Child {
+  if (payments.length === 0) return empty("envelopes", "No payments", "Nobody paid into this envelope yet.");
+  const tones = { paid: "good", pending: "calm", failed: "bad" } as const;
+  return table<PaymentView>({
+    label: "Payments",
+    dim,
+    rows: payments,
+    key: ({ payment_id }) => payment_id,
+    columns: [
+      {
+        head: "Payment",
+        kind: "grow",
+        cell: ({ payment_id, livemode }) =>
+          el("span", { class: "row" }, foreign(payment_id, "mono"), livemode ? null : badge("test", "warn")),
+      },
+      { head: "State", cell: ({ state }) => badge(state, tones[state] ?? "calm") },
+      { head: "Paid", kind: "num", cell: ({ amount_total, currency }) => minorMoney(amount_total, currency) },
+      { head: "Credit", kind: "num", cell: ({ credit_micros }) => amount(credit_micros) },
+      {
+        head: "Taken back",
+        kind: "num wide",
+        cell: ({ reversed_micros }) => (reversed_micros === 0 ? "–" : amount(reversed_micros)),
+      },
+      { head: "When", kind: "wide", cell: ({ at_ms }) => timeView(at_ms) },
+      { head: el("span", { class: "hidden" }, "Action"), kind: "end", cell: (payment) => sendBack(acting, payment) },
+    ],
+  });
+}
+
+function sendBack(acting: Acting, payment: PaymentView): Child {
+  const { payment_id, state, reversed_micros, credit_micros } = payment;
+  if (acting.session.readOnly || !acting.session.stripe || state !== "paid" || reversed_micros >= credit_micros)
+    return null;
+  const label = `Refund ${payment_id} through Stripe`;
+  return el(
+    "button",
+    { type: "button", class: "button small", "aria-label": label, onclick: () => refundPayment(acting, payment) },
+    "Refund",
+  );
+}
+
+export function holdsTable(holds: readonly HoldView[]): Child {
+  if (holds.length === 0)
+    return empty(
+      "check",
+      "Nothing is held",
+      "A hold appears here while work is under way whose price is not known yet.",
+    );
+  const left = (at_ms: number) =>
+    at_ms <= Date.now()
+      ? "now"
+      : `in ${ago(0, at_ms - Date.now())
+          .replace(" ago", "")
+          .replace("just now", "seconds")}`;
+  return table<HoldView>({
+    label: "Holds",
+    rows: holds,
+    key: ({ hold_id }) => hold_id,
+    columns: [
+      { head: "Hold", kind: "num faint", cell: ({ hold_id }) => count(hold_id) },
+      { head: "Amount", kind: "num", cell: ({ amount_micros }) => amount(amount_micros) },
+      { head: "Reason", kind: "grow", cell: ({ reason }) => (reason === null ? "–" : foreign(reason)) },
+      { head: "Since", kind: "wide", cell: ({ at_ms }) => timeView(at_ms) },
+      { head: "Expires", kind: "num", cell: ({ expires_at_ms }) => left(expires_at_ms) },
+    ],
+  });
+}
+
+export function limitsView({ windows, keys }: EnvelopeAnswer): Child {
+  if (windows.length + keys.length > 0)
+    return el("p", { class: "note" }, `${windows.length} windows, ${keys.length} keys`);
+  return el(
+    "div",
+    { class: "halves" },
+    empty("overview", "No windows", "No spending limits over time are set on this envelope."),
+    empty("keyboard", "No keys", "No API keys were made for this envelope."),
+  );
+}
+
+export function auditTable(lines: readonly AuditLine[], dim: boolean): Child {
+  if (lines.length === 0)
+    return empty(
+      "check",
+      "Nothing to account for",
+      "What you do to this envelope is written down here, with who did it and why.",
+    );
+  return table<AuditLine>({
+    label: "Audit",
+    dim,
+    rows: lines,
+    key: ({ audit_id }) => audit_id,
+    columns: [
+      { head: "No.", kind: "num faint wide", cell: ({ audit_id }) => count(audit_id) },
+      { head: "What", cell: ({ action }) => badge(action, "calm") },
+      { head: "Reason", kind: "grow", cell: ({ reason }) => (reason === null ? "–" : foreign(reason)) },
+      {
+        head: "Before → after",
+        kind: "wide",
+        cell: ({ before, after }) => foreign(`${before ?? "–"} → ${after ?? "–"}`, "mono faint"),
+      },
+      { head: "Who", cell: ({ actor }) => foreign(actor) },
+      { head: "When", kind: "wide", cell: ({ at_ms }) => timeView(at_ms) },
+    ],
+  });
+}

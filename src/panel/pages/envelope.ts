@@ -1,0 +1,201 @@
+/** One envelope, asked of itself: exact now. */
+import type { AuditAnswer, EntriesAnswer, EnvelopeAnswer, PaymentsAnswer } from "../../admin/api.js";
+import { type Child, el, type VNode } from "../dom.js";
+import { agoView, count, counted, moneyView } from "../format.js";
+import type { Watched } from "../live.js";
+import { type Frame, type Page, withQuery } from "../page.js";
+import { answered, badge, card, copyButton, exportLinks, foreign, link, shortId } from "../parts.js";
+import { type Acting, freezeButton, grantButton, rotateButton } from "./actions.js";
+import { auditTable, entriesTable, holdsTable, limitsView, paymentsTable } from "./envelope-tables.js";
+
+const TABS = [
+  ["", "Ledger"],
+  ["payments", "Payments"],
+  ["holds", "Holds"],
+  ["limits", "Windows and keys"],
+  ["audit", "Audit"],
+] as const;
+type Tab = (typeof TABS)[number][0];
+
+const PAGE = 50;
+
+interface Asked {
+  readonly envelope: Watched<EnvelopeAnswer>;
+  readonly entries: Watched<EntriesAnswer>;
+  readonly payments: Watched<PaymentsAnswer>;
+  readonly audit: Watched<AuditAnswer>;
+}
+
+export function envelopePage(frame: Frame, id: string): Page {
+  const tab = (): Tab => TABS.find(([name]) => name === frame.query().get("tab"))?.[0] ?? "";
+  const api = `/api/envelopes/${encodeURIComponent(id)}`;
+  const page = (name: Tab, list: string) => () => {
+    if (tab() !== name) return undefined;
+    const cursor = frame.query().get("cursor");
+    return `${api}/${list}?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`;
+  };
+  const { live } = frame;
+  const asked: Asked = {
+    envelope: live.watch(() => api, 3000),
+    entries: live.watch(page("", "entries"), 3000),
+    payments: live.watch(page("payments", "payments"), 5000),
+    audit: live.watch(page("audit", "audit"), 5000),
+  };
+  return { title: `Envelope ${shortId(id)}`, view: () => view(frame, id, tab(), asked) };
+}
+
+function view(frame: Frame, id: string, tab: Tab, asked: Asked): Child {
+  const { envelope } = asked;
+  const back = link("/envelopes", { class: "back" }, "Envelopes");
+  if (envelope.value === undefined && envelope.status === 404) {
+    const text = "No money was ever put into it, or there is no such envelope.";
+    return [
+      back,
+      el("h1", { tabindex: "-1" }, "No such envelope"),
+      el("div", { class: "failed", role: "alert" }, el("p", null, foreign(id, "mono")), el("p", null, text)),
+    ];
+  }
+  const acting: Acting = { id, session: frame.session, envelope: envelope.value, after: () => frame.live.reload() };
+  return [
+    back,
+    el(
+      "div",
+      { class: "head" },
+      el(
+        "div",
+        { class: "ids" },
+        el("h1", { tabindex: "-1", class: "mono" }, el("bdi", { class: "clip", title: id }, id)),
+        copyButton(id, "the envelope’s id"),
+      ),
+      frame.session.readOnly
+        ? null
+        : el("div", { class: "row" }, grantButton(acting), freezeButton(acting), rotateButton(acting)),
+    ),
+    answered(envelope, (value) => [flags(value), figures(value)], 5),
+    tabs(frame, id, tab, envelope.value),
+    card(
+      { title: TABS.find(([name]) => name === tab)?.[1] ?? "", key: `tab-${tab}`, wide: "flush", note: notes(tab) },
+      content(tab, acting, asked),
+    ),
+    pager(frame, id, tab, asked),
+    el(
+      "div",
+      { class: "foot" },
+      link(`/${encodeURIComponent(id)}`, {}, "Look into its database"),
+      el(
+        "span",
+        { class: "row" },
+        el("span", { class: "note" }, "Ledger"),
+        exportLinks(`/envelopes/${encodeURIComponent(id)}/entries`),
+      ),
+    ),
+  ];
+}
+
+function notes(tab: Tab): string {
+  if (tab === "") return "Newest first";
+  if (tab === "audit") return "What the owner did to it; each line seals the one before";
+  return tab === "holds" ? "Reserved for work whose price is not known yet" : "";
+}
+
+function content(tab: Tab, acting: Acting, { envelope, entries, payments, audit }: Asked): Child {
+  switch (tab) {
+    case "payments":
+      return answered(payments, (value) => paymentsTable(acting, value.payments, payments.outdated));
+    case "holds":
+      return answered(envelope, ({ holds }) => holdsTable(holds));
+    case "limits":
+      return answered(envelope, limitsView);
+    case "audit":
+      return answered(audit, (value) => auditTable(value.audit, audit.outdated));
+    default:
+      return answered(entries, (value) => entriesTable(acting, value.entries, entries.outdated), 8);
+  }
+}
+
+function flags({ client_reference_id, frozen, open_disputes, autoTopUp, summary }: EnvelopeAnswer): VNode {
+  const behind = summary !== null && summary.head_seq > summary.applied_seq;
+  return el(
+    "div",
+    { class: "row flags" },
+    frozen ? badge(open_disputes > 0 ? "Frozen by a dispute" : "Frozen", "warn") : badge("Open", "good"),
+    open_disputes > 0 ? badge(counted(open_disputes, "open dispute"), "bad") : null,
+    autoTopUp === null
+      ? null
+      : badge(
+          `Auto top-up: ${autoTopUp.status}${autoTopUp.stopped === null ? "" : `, ${autoTopUp.stopped}`}`,
+          autoTopUp.status === "stopped" ? "warn" : "calm",
+        ),
+    behind ? badge("The copy is catching up", "calm") : null,
+    el(
+      "span",
+      { class: "reference" },
+      el("span", { class: "note" }, "Reference "),
+      foreign(client_reference_id, "mono"),
+      copyButton(client_reference_id, "the reference"),
+    ),
+  );
+}
+
+function figures({ balance_micros, available_micros, held_micros, holds, seq, summary }: EnvelopeAnswer): VNode {
+  const one = (name: string, value: Child, note: Child, tone = "") =>
+    el(
+      "div",
+      { class: `figure ${tone}`, key: name },
+      el("h2", null, name),
+      el("p", { class: "big" }, value),
+      el("p", { class: "note" }, note),
+    );
+  return el(
+    "div",
+    { class: "figures" },
+    one(
+      "Balance",
+      moneyView(balance_micros),
+      `after ${counted(seq, "entry", "entries")}`,
+      balance_micros < 0 ? "negative" : "",
+    ),
+    one("Held", moneyView(held_micros), `${counted(holds.length, "hold")}`),
+    one("Available", moneyView(available_micros), "to spend now", available_micros < 0 ? "negative" : ""),
+    one(
+      "Spent",
+      summary === null ? "–" : moneyView(summary.spent_micros),
+      summary === null ? "nothing was copied yet" : ["last entry ", agoView(summary.last_at_ms)],
+    ),
+  );
+}
+
+function tabs(frame: Frame, id: string, tab: Tab, envelope: EnvelopeAnswer | undefined): VNode {
+  const path = `/envelopes/${encodeURIComponent(id)}`;
+  return el(
+    "nav",
+    { class: "tabs", "aria-label": "Of this envelope" },
+    TABS.map(([name, text]) =>
+      link(
+        withQuery(path, frame.query(), { tab: name, cursor: undefined }),
+        { key: name, "aria-current": name === tab ? "page" : null, "data-replace": "" },
+        text,
+        name === "holds" && envelope !== undefined && envelope.holds.length > 0
+          ? el("span", { class: "count" }, count(envelope.holds.length))
+          : null,
+      ),
+    ),
+  );
+}
+
+function pager(frame: Frame, id: string, tab: Tab, { entries, payments, audit }: Asked): Child {
+  const lists: Partial<Record<Tab, Watched<{ readonly next: string | null }>>> = { "": entries, payments, audit };
+  const next = lists[tab]?.value?.next ?? null;
+  const query = frame.query();
+  const later = query.get("cursor") !== null;
+  if (next === null && !later) return null;
+  const path = `/envelopes/${encodeURIComponent(id)}`;
+  return el(
+    "nav",
+    { class: "pager", "aria-label": "Pages" },
+    later ? link(withQuery(path, query, { cursor: undefined }), { class: "button", key: "first" }, "Newest") : null,
+    next === null
+      ? null
+      : link(withQuery(path, query, { cursor: next }), { class: "button", key: "next", rel: "next" }, "Older"),
+  );
+}

@@ -1,0 +1,134 @@
+/** All envelopes: found, ordered, paged. */
+import type { EnvelopesAnswer } from "../../admin/api.js";
+import type { EnvelopeSummary } from "../../contract.js";
+import { type Child, el, type VNode } from "../dom.js";
+import { agoView } from "../format.js";
+import type { Watched } from "../live.js";
+import { type Frame, type Page, withQuery } from "../page.js";
+import {
+  amount,
+  answered,
+  badge,
+  type Column,
+  choices,
+  empty,
+  envelopeLink,
+  exportLinks,
+  link,
+  table,
+} from "../parts.js";
+
+const ORDERS = [
+  ["recent", "Recent"],
+  ["spent", "Most spent"],
+  ["balance", "Balance"],
+] as const;
+
+const PAGE = 50;
+const PATH = "/envelopes";
+
+export function envelopesPage(frame: Frame): Page {
+  const order = () => ORDERS.find(([name]) => name === frame.query().get("order"))?.[0] ?? "recent";
+  const asked = frame.live.watch<EnvelopesAnswer>(() => {
+    const query = frame.query();
+    const question = new URLSearchParams({ order: order(), limit: String(PAGE) });
+    for (const name of ["search", "cursor"]) {
+      const value = query.get(name);
+      if (value !== null) question.set(name, value);
+    }
+    return `/api/envelopes?${question}`;
+  }, 5000);
+  return { title: "Envelopes", view: () => view(frame, asked, order()) };
+}
+
+function view(frame: Frame, asked: Watched<EnvelopesAnswer>, order: string): Child {
+  const query = frame.query();
+  const search = query.get("search");
+  const orders = ORDERS.map(([name, text]) => ({
+    text,
+    path: withQuery(PATH, query, { order: name === "recent" ? undefined : name, cursor: undefined }),
+    current: name === order,
+  }));
+  return [
+    el(
+      "div",
+      { class: "head" },
+      el("h1", { tabindex: "-1" }, "Envelopes"),
+      search === null ? choices("Order", orders) : null,
+    ),
+    search === null
+      ? null
+      : el(
+          "p",
+          { class: "filter" },
+          "Found for ",
+          el("bdi", { class: "clip mono", title: search }, search),
+          link(PATH, { class: "button small" }, "Show all"),
+        ),
+    el(
+      "section",
+      { class: "card flush" },
+      answered(asked, ({ envelopes }) => list(frame, envelopes, asked.outdated, search), 8),
+    ),
+    asked.value === undefined ? null : pager(query, asked.value.next),
+    el("div", { class: "foot" }, el("span", { class: "note" }, "All envelopes"), exportLinks("/export/envelopes")),
+  ];
+}
+
+const COLUMNS: readonly Column<EnvelopeSummary>[] = [
+  {
+    head: "Envelope",
+    kind: "grow",
+    cell: ({ envelope_id, frozen, applied_seq, head_seq }) =>
+      el(
+        "span",
+        { class: "row" },
+        envelopeLink(envelope_id),
+        frozen ? badge("Frozen", "warn") : null,
+        head_seq > applied_seq
+          ? badge("Catching up", "calm", `${head_seq - applied_seq} entries have not arrived yet`)
+          : null,
+      ),
+  },
+  { head: "Balance", kind: "num", cell: ({ balance_micros }) => amount(balance_micros) },
+  { head: "Spent", kind: "num", cell: ({ spent_micros }) => amount(spent_micros) },
+  { head: "Paid in", kind: "num wide", cell: ({ credited_micros }) => amount(credited_micros) },
+  { head: "Given", kind: "num wide", cell: ({ granted_micros }) => amount(granted_micros) },
+  { head: "Last entry", kind: "num wide", cell: ({ last_at_ms }) => agoView(last_at_ms) },
+];
+
+function list(frame: Frame, envelopes: readonly EnvelopeSummary[], outdated: boolean, search: string | null): Child {
+  if (envelopes.length === 0) return nothing(search);
+  return table({
+    label: "Envelopes",
+    columns: COLUMNS,
+    rows: envelopes,
+    key: ({ envelope_id }) => envelope_id,
+    open: ({ envelope_id }) => frame.go(`${PATH}/${encodeURIComponent(envelope_id)}`),
+    dim: outdated,
+  });
+}
+
+function nothing(search: string | null): VNode {
+  if (search === null)
+    return empty("envelopes", "No envelopes yet", "An envelope appears here as soon as money is put into one.");
+  return empty(
+    "search",
+    "Nothing found",
+    "Search for an envelope’s id or its beginning, a whole client_reference_id, or a payment’s id (pi_…).",
+  );
+}
+
+/** The browser's own way back is the way back. */
+function pager(query: URLSearchParams, next: string | null): Child {
+  const later = query.get("cursor") !== null;
+  if (next === null && !later) return null;
+  return el(
+    "nav",
+    { class: "pager", "aria-label": "Pages" },
+    later ? link(withQuery(PATH, query, { cursor: undefined }), { class: "button", key: "first" }, "First page") : null,
+    next === null
+      ? null
+      : link(withQuery(PATH, query, { cursor: next }), { class: "button", key: "next", rel: "next" }, "Next page"),
+  );
+}
