@@ -160,6 +160,27 @@ describe("an envelope", () => {
     expect(JSON.parse(me.body)).toMatchObject({ client_reference_id: expect.stringContaining(other.id), balance: 100 });
   });
 
+  test("has a payment sent back through Stripe: asked for once, under a key", async () => {
+    seat = await ownersSeat(browser, server);
+    const { page } = seat;
+    // Stripe itself is not asked here: what the panel sends, and what it makes of the answer.
+    await page.route("**/api/session", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), stripe: true } });
+    });
+    const asked: unknown[] = [];
+    await page.route("**/stripe-refunds", async (route) => {
+      asked.push([route.request().headers()["idempotency-key"]?.length, route.request().postDataJSON()]);
+      await route.fulfill({ status: 202, json: { refund_id: "re_1", status: "pending" } });
+    });
+    await seat.go(`/envelopes/${holder.id}?tab=payments`);
+    await page.getByRole("button", { name: "Refund pi_first through Stripe" }).click();
+    const said = await confirm(page, { Amount: "2", Reason: "they asked" }, /^Refund \$2\.00$/);
+    expect(said).toContain("This cannot be undone.");
+    await expectText(page, "#toast", "Stripe took the refund: pending.");
+    expect(asked).toEqual([[36, { payment_id: "pi_first", amount_micros: 2_000_000, reason: "they asked" }]]);
+  });
+
   test("is exported", async () => {
     const page = await open(`/envelopes/${holder.id}`);
     const [download] = await Promise.all([
