@@ -10,6 +10,7 @@
 import { statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
+import { benchAggregate } from "./bench/aggregate.ts";
 import { counts } from "./bench/counts.ts";
 import { CLIENT } from "./bench/load.ts";
 import { type Speeds, speeds } from "./bench/run.ts";
@@ -22,6 +23,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "3" },
     envelopes: { type: "string", default: "1000" },
     entries: { type: "string", default: "1000000" },
+    mirrored: { type: "string", default: "10000000" },
     quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
@@ -44,6 +46,15 @@ if (statfsSync(tmpdir()).type === TMPFS) {
 const { results, ratios, start_ms } = await speeds(input);
 const billed = quick ? {} : await counts(input.say);
 const bundle = await sizes();
+input.say("filling a shard of the aggregate");
+const shard = await benchAggregate({ entries: quick ? 50_000 : wholeNumber("mirrored", values.mirrored) });
+const aggregate = {
+  aggregate_entries: shard.entries,
+  aggregate_ingest_entries_per_second: shard.ingest_entries_per_second,
+  aggregate_ingest_entries_per_second_full: shard.ingest_entries_per_second_full,
+  aggregate_bytes_per_entry: shard.bytes_per_entry,
+  ...Object.fromEntries(Object.entries(shard.report_ms).map(([name, ms]) => [`aggregate_${name}_ms`, ms])),
+};
 
 if (values.json) {
   const { node, workerd, ...machine } = thisMachine();
@@ -58,7 +69,7 @@ if (values.json) {
     })),
     ratios: mapped(ratios, ({ median }) => round(median)),
     spreads: mapped(ratios, ({ low, high }) => [round(low), round(high)]),
-    counts: mapped({ ...billed, ...bundle, workerd_start_ms: start_ms }, round),
+    counts: mapped({ ...billed, ...aggregate, ...bundle, workerd_start_ms: start_ms }, round),
   };
   console.log(JSON.stringify(report, null, 2));
 } else print({ results, ratios, start_ms });
@@ -80,7 +91,7 @@ function print({ results, ratios, start_ms }: Speeds): void {
     console.log(`${name.padEnd(44)} ${median.toFixed(2).padStart(7)}   (${low.toFixed(2)} to ${high.toFixed(2)})`);
   }
   console.log();
-  for (const [name, count] of Object.entries({ ...billed, ...bundle })) {
+  for (const [name, count] of Object.entries({ ...billed, ...aggregate, ...bundle })) {
     console.log(`${name.padEnd(60)} ${String(round(count)).padStart(10)}`);
   }
 }

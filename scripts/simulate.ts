@@ -5,7 +5,7 @@
  *   npm run simulate
  *   npm run simulate -- --bench bench.json      counts of `npm run bench -- --json > bench.json` instead of the last known
  *   npm run simulate -- --apart-ms 60000        another mirror rule; --first-ms too
- *   npm run simulate -- --no-chase              … where a shipment takes only what was there when it began
+ *   npm run simulate -- --chase                 … where a shipment also takes what arrives while it sends
  *   npm run simulate -- --json
  *
  * The mirror is played, charge by charge, for some envelopes of each kind; batches, alarms and lag come out of that and are
@@ -26,7 +26,7 @@ const { values } = parseArgs({
     bench: { type: "string" },
     seed: { type: "string", default: "1" },
     "first-ms": { type: "string", default: "1000" },
-    "apart-ms": { type: "string", default: "10000" },
+    "apart-ms": { type: "string", default: "6000" },
     "object-ms": { type: "string", default: "10" },
     "batch-ms": { type: "string", default: "20" },
     peak: { type: "string", default: "3" },
@@ -34,7 +34,7 @@ const { values } = parseArgs({
     "raw-days": { type: "string", default: "90" },
     "price-cents": { type: "string", default: "1" },
     "api-percent": { type: "string", default: "0.7" },
-    "no-chase": { type: "boolean", default: false },
+    chase: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
@@ -47,7 +47,7 @@ if (wrong.length > 0) {
 
 const ENVELOPES = Array.from({ length: 8 }, (_, power) => 10 ** power);
 
-const rule_ms = { first: number("first-ms"), apart: number("apart-ms"), chases: !values["no-chase"] };
+const rule_ms = { first: number("first-ms"), apart: number("apart-ms"), chases: values.chase };
 const times = { charge_ms: number("object-ms"), batch_ms: number("batch-ms") };
 const assumptions: Assumptions = {
   seed: values.seed,
@@ -82,7 +82,7 @@ const { rule: _rule, ...said } = assumptions;
 const report: Report = { measured, bytes, assumptions: { ...said, rule_ms }, profiles };
 console.log(values.json ? JSON.stringify(report, null, 2) : written(report));
 
-function number(name: Exclude<keyof typeof values, "json" | "bench" | "seed" | "no-chase">): number {
+function number(name: Exclude<keyof typeof values, "json" | "bench" | "seed" | "chase">): number {
   const value = Number(values[name]);
   if (!Number.isFinite(value) || value < 0) throw new TypeError(`--${name} must be a number, not below zero`);
   return value;

@@ -215,6 +215,22 @@ export function rawEventDays(env: unknown): number {
   return wholeNumber(env, "ENVELOPE_RAW_EVENT_DAYS", 90, 3650);
 }
 
+export interface MirrorPace {
+  /** How long an entry waits for company after an idle time. */
+  readonly wait_ms: number;
+  /** How far apart the shipments of a busy envelope are. */
+  readonly apart_ms: number;
+}
+
+/**
+ * A second after an idle time, six seconds apart; or as many seconds as the owner's figures may be behind, up to an hour: each
+ * shipment of a lone charge costs some fourteen rows, and company makes it cheap (docs/scale.md).
+ */
+export function mirrorPace(env: unknown): MirrorPace {
+  const seconds = wholeNumber(env, "ENVELOPE_MIRROR_SECONDS", 0, 3600);
+  return seconds === 0 ? { wait_ms: 1_000, apart_ms: 6_000 } : { wait_ms: seconds * 1000, apart_ms: seconds * 1000 };
+}
+
 function wholeNumber(env: unknown, name: string, otherwise: number, most: number): number {
   const value = (env as Record<string, unknown> | null | undefined)?.[name];
   const text = typeof value === "number" ? String(value) : variable(env, name);

@@ -36,6 +36,13 @@ const BOUNDS: Readonly<Record<string, string>> = {
   mirror_and_alarm_rows_per_charge_at_10_per_second: "≤ 0.25",
   object_requests_per_charge: "≤ 1.05",
   list_price_per_million_charges_usd: "≤ 3.2",
+  aggregate_ingest_entries_per_second: "≥ 50,000",
+  ...Object.fromEntries(
+    ["overview", "hours", "days", "spend", "envelopes", "events", "cohorts"].map((name) => [
+      `aggregate_${name}_ms`,
+      "< 50",
+    ]),
+  ),
   start_gzip_kb: "≤ 20",
   core_gzip_kb: "≤ 60",
 };

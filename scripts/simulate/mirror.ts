@@ -35,7 +35,7 @@ const BATCHES_PER_RUN_MAX = 20;
 const SLEEPS_AFTER_MS = 10_000;
 
 /** A second after an idle time; while an envelope is busy, at most one shipment in `apart_ms`. */
-export function paced(first_ms: number, apart_ms: number, chases = true): MirrorRule {
+export function paced(first_ms: number, apart_ms: number, chases = false): MirrorRule {
   return {
     alarmAt: (entry_ms, last_ms) => Math.max(entry_ms + first_ms, last_ms + apart_ms),
     batch_max: BATCH_MAX,

@@ -69,6 +69,7 @@ import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 import { readQuery } from "../read-query.js";
 import { randomBase62 } from "../secrets.js";
+import { type MirrorPace, mirrorPace } from "../settings.js";
 import { aggregateStub, directoryStub } from "../stubs.js";
 import { decideTopUp } from "./auto-topup.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
@@ -109,8 +110,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   #alarmAt: number | undefined;
   #failedShipments = 0;
   #shippedAt_ms = 0;
-  #gathering_ms = 0;
-  #gathers = false;
+  readonly #pace: MirrorPace;
   /** Before this, no write asks an aggregate that is down. */
   #mirrorNotBefore = 0;
   /** Wakes the alarm that is running. */
@@ -126,6 +126,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     super(ctx, env);
     this.#store = new Store(ctx.storage);
     this.#topups = new TopUps(ctx.storage);
+    this.#pace = paceOf(env);
     this.#desk = new TopUpDesk(this.#store, this.#topups, {
       env,
       name: () => this.#name(),
@@ -563,7 +564,6 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   override async alarm(): Promise<void> {
     // Whatever is written while it runs is looked after at its end.
     this.#alarmAt = 0;
-    this.#gathers = false;
     // Rung for a card while the mirror waits for an aggregate that is down. For nothing else: the mirror's own time may be
     // unknown, or of a clock that was set back, and an alarm that does nothing would be rung for ever.
     const waits_ms = this.#desk.isDue() ? this.#mirrorWaits() : 0;
@@ -573,7 +573,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     this.#alarmAt = undefined;
     this.#poke = undefined;
     const delays = [mirrored, sent].map((one) => (one.status === "fulfilled" ? one.value : undefined));
-    if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= this.#gather();
+    if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= this.#gathering();
     if (this.#shipping.refusals.any) delays[0] ??= REFUSALS_DELAY_MS;
     const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
     if (soonest !== undefined) this.#armAlarm(soonest);
@@ -785,14 +785,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   #armMirror(): void {
-    this.#armAlarm(Math.max(this.#gather(), this.#mirrorWaits()));
+    this.#armAlarm(Math.max(this.#gathering(), this.#mirrorWaits()));
   }
 
-  /** Decided with the first entry after a shipment, for all that join it. */
-  #gather(): number {
-    if (!this.#gathers) this.#gathering_ms = gatheringMs(this.#gathering_ms, this.#now() - this.#shippedAt_ms);
-    this.#gathers = true;
-    return this.#gathering_ms;
+  #gathering(): number {
+    return gatheringMs(this.#pace, this.#now() - this.#shippedAt_ms);
   }
 
   #armTopUp(): void {
@@ -822,6 +819,16 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 function newReversals({ reversals }: PaymentFile, { reversal }: PaymentReport): readonly Reversal[] {
   const isKnown = reversals.some(({ reversal_id }) => reversal_id === reversal?.reversal_id);
   return reversal === undefined || isKnown ? [] : [reversal];
+}
+
+/** A fault in how often the mirror runs must not stop a charge. */
+function paceOf(env: unknown): MirrorPace {
+  try {
+    return mirrorPace(env);
+  } catch (error) {
+    console.error("with-envelope:", (error as Error).message);
+    return mirrorPace({});
+  }
 }
 
 const NOTHING = { balance_micros: ZERO, available_micros: ZERO } as const;

@@ -1,5 +1,6 @@
 /** The mirror's sending side: the ledger is the outbox, a cursor over `seq` says how far the aggregate has it. */
 import type { AggregateApi } from "../contract.js";
+import type { MirrorPace } from "../settings.js";
 import type { Refusals } from "./refusals.js";
 import type { Store } from "./store.js";
 
@@ -15,15 +16,12 @@ export function nextAttemptMs(failures: number, jitter: number): number {
   return Math.round(delay * (0.5 + jitter / 2));
 }
 
-const GATHERING_FIRST_MS = 1_000;
-const GATHERING_MAX_MS = 5_000;
-
 /**
- * How long entries wait for company, so that one alarm and one cursor row serve all of them: a second after an idle time,
- * and up to five while an envelope is busy. `last_ms`: how long they waited the last time; `idle_ms`: since then.
+ * How long an entry waits for company, so that one alarm and one cursor row serve many: a little after an idle time; while an
+ * envelope is busy, for some time since its last shipment. A clock that was set back makes no pause longer.
  */
-export function gatheringMs(last_ms: number, idle_ms: number): number {
-  return idle_ms < 0 || idle_ms > 2 * last_ms ? GATHERING_FIRST_MS : Math.min(GATHERING_MAX_MS, 2 * last_ms);
+export function gatheringMs({ wait_ms, apart_ms }: MirrorPace, since_last_ms: number): number {
+  return Math.max(wait_ms, apart_ms - Math.max(0, since_last_ms));
 }
 
 /** What an envelope remembers between shipments, in memory. */
