@@ -148,6 +148,8 @@ export type RefundOutcome = Balances &
   (
     | { readonly outcome: "refunded" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
     | { readonly outcome: "refused"; readonly refundable_micros: Micros }
+    /** The charge is older than `ENVELOPE_LEDGER_DAYS`: it is final. */
+    | { readonly outcome: "expired" }
     | { readonly outcome: "conflict" }
     | { readonly outcome: "unknown" }
   );
@@ -299,6 +301,18 @@ export interface Entry {
   readonly payment_id: string | null;
   readonly reason: string | null;
   readonly metadata: string | null;
+}
+
+/** Entries that are about to be folded: a whole stretch of the ledger, with those that stay. */
+export interface ArchivePage {
+  /** The same for the same entries, and in the order of the ledger: `<envelope id>/<first>-<last>`, each number with 16 digits. */
+  readonly name: string;
+  readonly envelope_id: string;
+  readonly currency: string;
+  readonly first_seq: number;
+  readonly last_seq: number;
+  /** Every entry from `first_seq` to `last_seq`, oldest first. The next page begins where this one ends. */
+  readonly entries: readonly Entry[];
 }
 
 export type EntriesInput = {
@@ -489,7 +503,7 @@ export interface EnvelopeApi {
   topUps(input: { readonly limit: number }): Promise<readonly TopUp[]>;
   /** The aggregate has entries up to `after` only: sends what follows, soon. */
   ship(input: { readonly after: number }): Promise<{ readonly head_seq: number }>;
-  /** What the ledger says up to an entry, read from every row. */
+  /** What the ledger says up to an entry, read from the checkpoint and every row. Below what is folded, it answers for `folded_seq`. */
   sums(input: { readonly up_to: number }): Promise<LedgerSums>;
   setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null>;
 }
@@ -672,6 +686,8 @@ export interface MirrorBatch {
   readonly currency: string;
   /** Consecutive entries, oldest first. */
   readonly entries: readonly MirrorEntry[];
+  /** Takes the place of entries that are folded: what they and those between them came to. The entries follow on it. */
+  readonly opening?: MirrorOpening;
   /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
   readonly head_seq?: number;
   readonly frozen?: boolean;
@@ -679,6 +695,19 @@ export interface MirrorBatch {
   readonly again?: boolean;
   /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
   readonly refusals?: RefusalCounts;
+}
+
+/** What all entries up to `seq` came to. */
+export interface MirrorOpening extends Sums {
+  /** What the copy has. One that has anything else does not take the opening, and says what it has. */
+  readonly after_seq: number;
+  readonly seq: number;
+  readonly balance_micros: Micros;
+  /** Of the entries between `after_seq` and `seq`. */
+  readonly charges: number;
+  /** Of the first entry of all, and of entry `seq`. */
+  readonly first_at_ms: number;
+  readonly at_ms: number;
 }
 
 /** Sent again under the same id until an answer comes, so that none is counted twice. Those of an object that is evicted first are lost. */
@@ -852,7 +881,10 @@ export interface ShardHealth {
 
 /** What an envelope's own ledger says, up to an entry. */
 export interface LedgerSums extends Sums {
+  /** What the sums are of: `up_to`, the newest entry or `folded_seq`. */
   readonly seq: number;
+  /** Entries up to here are folded: only what they came to together is known. Absent where an earlier version of this code still runs. */
+  readonly folded_seq?: number;
   readonly balance_micros: Micros;
   /** Number of the newest entry. */
   readonly head_seq: number;

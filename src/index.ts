@@ -4,6 +4,7 @@ export { EnvelopeUnreachableError } from "./attempt.js";
 export { verifyAudit } from "./audit.js";
 export type { AutoTopUpOptions } from "./auto-topup-options.js";
 export type {
+  ArchivePage,
   AuditLine,
   Author,
   AutoTopUpState,

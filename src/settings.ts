@@ -231,6 +231,14 @@ export function mirrorPace(env: unknown): MirrorPace {
   return seconds === 0 ? { wait_ms: 1_000, apart_ms: 6_000 } : { wait_ms: seconds * 1000, apart_ms: seconds * 1000 };
 }
 
+const LEDGER_DAYS_MAX = 36_500;
+
+/** After how many days a charge is final, and may be folded. `undefined`: never. */
+export function ledgerDays(env: unknown): number | undefined {
+  const days = wholeNumber(env, "ENVELOPE_LEDGER_DAYS", 0, LEDGER_DAYS_MAX);
+  return days === 0 ? undefined : days;
+}
+
 function wholeNumber(env: unknown, name: string, otherwise: number, most: number): number {
   const value = (env as Record<string, unknown> | null | undefined)?.[name];
   const text = typeof value === "number" ? String(value) : variable(env, name);

@@ -75,6 +75,13 @@ export async function refund(asked: OwnersRequest, { id: name }: Params): Promis
         "Not possible",
         `Of this charge, ${outcome.refundable_micros} micros can still be given back. Nothing was.`,
       );
+    case "expired":
+      return plainProblem(
+        422,
+        "not-possible",
+        "Not possible",
+        "This charge is older than ENVELOPE_LEDGER_DAYS and final. Nothing was given back; a grant still can be made.",
+      );
     case "conflict":
       return keyUsed("This Idempotency-Key was used for another refund. Nothing was given back.");
     case "unknown":

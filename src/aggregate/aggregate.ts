@@ -29,7 +29,7 @@ import { readQuery } from "../read-query.js";
 import { rawEventDays } from "../settings.js";
 import { envelopeStub } from "../stubs.js";
 import { DAY_MS, HOUR_MS } from "./calendar.js";
-import { type Applied, applyEntries, NO_SUMMARY } from "./mirror.js";
+import { type Applied, applyBatch, NO_SUMMARY } from "./mirror.js";
 import { addRaw, compareCopy, compareSums, NO_RAW, type ProofCursor, readCursor, writeCursor } from "./proof.js";
 import * as reports from "./reports.js";
 import { AGGREGATE_MIGRATIONS } from "./schema.js";
@@ -62,7 +62,7 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
     this.#create();
     const now = Date.now();
     const before = this.#store.copy(batch.envelope_id);
-    const applied = applyEntries(before ?? NO_SUMMARY, batch.entries);
+    const applied = applyBatch(before ?? NO_SUMMARY, batch.opening, batch.entries);
     const told = whatIsTold(batch, before, applied, now);
     try {
       this.ctx.storage.transactionSync(() => this.#file(batch, before, applied, told, now));
@@ -78,7 +78,8 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
     if (batch.refusals !== undefined && batch.refusals.id !== before?.refusals_id) {
       this.#store.refuse(batch.refusals.by_limit, now);
     }
-    if (applied.entries.length > 0 || isNews(told, before)) this.#store.file(batch, before, applied, told, now);
+    if (applied.entries.length > 0 || applied.opened !== undefined || isNews(told, before))
+      this.#store.file(batch, before, applied, told, now);
     else this.#store.count(applied, now);
   }
 

@@ -1,5 +1,5 @@
 /** The mirror's receiving rule: each entry is applied once and in order, whatever is lost, doubled or reordered on the way. */
-import type { EntryKind, MirrorEntry } from "../contract.js";
+import type { EntryKind, MirrorEntry, MirrorOpening } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 
 export interface Summary {
@@ -40,12 +40,55 @@ export const SUMS = {
 
 export interface Applied {
   readonly summary: Summary;
+  /** The opening, where it was taken. */
+  readonly opened?: Opened | undefined;
   /** Those that were taken: consecutive. */
   readonly entries: readonly MirrorEntry[];
   /** Entries that were in the summary already. */
   readonly duplicates: number;
   /** An entry could not be taken, because one before it is missing or it does not follow. */
   readonly gap: boolean;
+}
+
+/** What an opening adds to what was known. */
+export interface Opened {
+  readonly opening: MirrorOpening;
+  readonly entries: number;
+  readonly charges: number;
+  readonly sums: Readonly<Record<SumName, number>>;
+}
+
+/** Takes an opening, where there is one that begins at what is known, and then the entries that follow. */
+export function applyBatch(
+  known: Summary,
+  opening: MirrorOpening | undefined,
+  entries: readonly MirrorEntry[],
+): Applied {
+  if (opening === undefined || opening.seq <= known.applied_seq) return applyEntries(known, entries);
+  // An opening says how many of the entries it stands for were charges: of others than those, it is of no use.
+  if (opening.after_seq !== known.applied_seq || !addsUp(opening)) return { ...applyEntries(known, []), gap: true };
+  const { after_seq: _, charges, first_at_ms: __, at_ms, seq, ...sums } = opening;
+  const change = (sum: SumName) => opening[sum] - known[sum];
+  const applied = applyEntries({ ...sums, applied_seq: seq, last_at_ms: at_ms }, entries);
+  const opened: Opened = {
+    opening,
+    entries: seq - known.applied_seq,
+    charges,
+    sums: {
+      credited_micros: change("credited_micros"),
+      granted_micros: change("granted_micros"),
+      spent_micros: change("spent_micros"),
+      refunded_micros: change("refunded_micros"),
+      reversed_micros: change("reversed_micros"),
+    },
+  };
+  return { ...applied, opened };
+}
+
+/** A balance is what came in less what went out: of anything else, nothing would follow. */
+function addsUp(opening: MirrorOpening): boolean {
+  const { credited_micros, granted_micros, refunded_micros, spent_micros, reversed_micros, balance_micros } = opening;
+  return credited_micros + granted_micros + refunded_micros - spent_micros - reversed_micros === balance_micros;
 }
 
 /** Takes the entries that follow on `known` and leaves the rest: old ones are in it already, later ones wait for the gap to be filled. */

@@ -2,6 +2,8 @@
 const REASON_CHARS_MAX = 120;
 export const NO_REASON = "(none)";
 export const OTHER_REASON = "(other)";
+/** What came as one sum, because its entries are folded. */
+export const FOLDED_REASON = "(folded)";
 
 const IDS = [
   /^\d+$/,

@@ -1,7 +1,8 @@
 /** What a batch of applied entries changes in the roll-ups, grouped by key, so that each row is written once. Pure. */
 import type { MirrorEntry } from "../contract.js";
 import { dayOf, hourOf, monthName, monthOf, weekOf } from "./calendar.js";
-import { SUMS, type SumName } from "./mirror.js";
+import { type Opened, SUMS, type SumName } from "./mirror.js";
+import { FOLDED_REASON } from "./reasons.js";
 
 export type MutableSums = Record<SumName, number>;
 
@@ -78,6 +79,13 @@ export function byHour(
   return hours;
 }
 
+/** What is known as one sum only, in the hour of its last entry. */
+export function folded({ opening, entries, charges, sums }: Opened): PeriodChange {
+  const { spent_micros, refunded_micros } = sums;
+  const reasons = new Map([[FOLDED_REASON, { charges, spent_micros, refunded_micros }]]);
+  return { ...sums, at_ms: hourOf(opening.at_ms), entries, charges, paid: spent_micros > 0 ? 1 : 0, reasons };
+}
+
 /** By day, from the hours. */
 export function byDay(hours: readonly PeriodChange[]): PeriodChange[] {
   const days: PeriodChange[] = [];
@@ -135,13 +143,13 @@ export function byMonth(days: readonly PeriodChange[], first: Activity["first"])
   return [...months.values()];
 }
 
-/** Counts what is beyond the names that a day may have under one name for all of it. `known` gains what is new. */
+/** Counts what is beyond the names that a day may have under one name for all of it; what is folded has a name besides. `known` gains what is new. */
 export function capReasons(change: PeriodChange, known: Set<string>, most: number, other: string): PeriodChange {
   const reasons = new Map<string, SpendChange>();
   const capped = { ...change, reasons };
   for (const [reason, spend] of change.reasons) {
-    if (known.size < most) known.add(reason);
-    add(spendOf(capped, known.has(reason) ? reason : other), spend);
+    if (known.size < most && reason !== FOLDED_REASON) known.add(reason);
+    add(spendOf(capped, known.has(reason) || reason === FOLDED_REASON ? reason : other), spend);
   }
   return capped;
 }

@@ -1,8 +1,8 @@
 /** The rows of one shard: what an applied batch adds to them. Decides nothing. Grouped before, so each row is written once a batch. */
 import type { MirrorBatch, MirrorEntry } from "../contract.js";
 import { dayOf, hourOf, monthName } from "./calendar.js";
-import { type Applied, NO_SUMMARY, type Summary, type SumName } from "./mirror.js";
-import { NO_REASON, normalReason, OTHER_REASON } from "./reasons.js";
+import { type Applied, NO_SUMMARY, type Opened, type Summary, type SumName } from "./mirror.js";
+import { FOLDED_REASON, NO_REASON, normalReason, OTHER_REASON } from "./reasons.js";
 import {
   type Activity,
   activity,
@@ -10,6 +10,7 @@ import {
   byHour,
   byMonth,
   capReasons,
+  folded,
   type LastActive,
   NO_SUMS,
   type PeriodChange,
@@ -64,11 +65,13 @@ export class AggregateStore {
 
   /** To be called inside a transaction. */
   file(batch: MirrorBatch, before: Copy | undefined, applied: Applied, told: Told, now_ms: number): void {
-    const { entries } = applied;
+    const { entries, opened } = applied;
     const hours = byHour(entries, (reason) => this.#nameOf(reason));
+    if (opened !== undefined) hours.unshift(folded(opened));
     const days = byDay(hours);
     const active = activity(before ?? NEVER_ACTIVE, days);
     const first = entries[0];
+    const first_at_ms = opened?.opening.first_at_ms ?? first?.at_ms;
     const known = before !== undefined && before.applied_seq > 0;
     const copy: Copy = {
       ...applied.summary,
@@ -76,11 +79,12 @@ export class AggregateStore {
       ...active.last,
       envelope_id: batch.envelope_id,
       currency: batch.currency,
-      first_at_ms: known ? before.first_at_ms : (first?.at_ms ?? 0),
-      cohort: known ? before.cohort : first === undefined ? "" : monthName(first.at_ms),
+      first_at_ms: known ? before.first_at_ms : (first_at_ms ?? 0),
+      cohort: known ? before.cohort : first_at_ms === undefined ? "" : monthName(first_at_ms),
     };
     this.#fileCopy(copy);
-    if (first !== undefined) {
+    if (opened !== undefined) this.#filePruned(opened);
+    if (hours.length > 0) {
       this.#fileRaw(batch.envelope_id, entries, now_ms);
       this.#filePeriods(hours, days);
       this.#fileMonths(copy.cohort, days, active.first);
@@ -165,6 +169,15 @@ export class AggregateStore {
     );
   }
 
+  /** Was never raw here. */
+  #filePruned({ entries, sums }: Opened): void {
+    this.#sql.exec(
+      `UPDATE pruned SET entries = entries + ?, ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}`,
+      entries,
+      ...SUM_NAMES.map((sum) => sums[sum]),
+    );
+  }
+
   #filePeriods(hours: readonly PeriodChange[], days: readonly PeriodChange[]): void {
     for (const hour of hours) this.#filePeriod("hour", hour);
     for (const day of days) this.#filePeriod("day", day);
@@ -221,7 +234,7 @@ export class AggregateStore {
   #fileTotal(
     before: Copy | undefined,
     after: Copy,
-    { entries, duplicates, gap }: Applied,
+    { entries, opened, duplicates, gap }: Applied,
     { arrival_ms, now_ms }: { readonly arrival_ms: number | null; readonly now_ms: number },
   ): void {
     const was: Pick<Copy, keyof Summary | "frozen" | "behind_since_ms"> = before ?? NO_COPY;
@@ -231,7 +244,7 @@ export class AggregateStore {
          last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms), ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}
        WHERE id = 1`,
       was.applied_seq === 0 && after.applied_seq > 0 ? 1 : 0,
-      entries.length,
+      entries.length + (opened?.entries ?? 0),
       after.balance_micros - was.balance_micros,
       Math.max(0, 0 - after.balance_micros) - Math.max(0, 0 - was.balance_micros),
       after.frozen - was.frozen,
@@ -261,8 +274,8 @@ export class AggregateStore {
     if (reasons === undefined) {
       const rows = this.#sql.exec("SELECT reason FROM spend_day WHERE at_ms = ?", day).toArray();
       reasons = new Set(rows.map((row) => row["reason"] as string));
-      // It is no reason of the day's own, so it takes no place among them.
-      reasons.delete(OTHER_REASON);
+      // They are no reasons of the day's own, so they take no place among them.
+      for (const none of [OTHER_REASON, FOLDED_REASON]) reasons.delete(none);
       if (this.#reasons.size >= DAYS_KEPT) this.#reasons.clear();
       this.#reasons.set(day, reasons);
     }

@@ -9,6 +9,7 @@ import type {
   AdmitOutcome,
   AffordInput,
   AffordOutcome,
+  ArchivePage,
   Asked,
   Audited,
   AuditLine,
@@ -69,12 +70,14 @@ import { ENTRIES_PAGE_MAX } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 import { readQuery } from "../read-query.js";
 import { randomBase62 } from "../secrets.js";
-import { type MirrorPace, mirrorPace } from "../settings.js";
+import { ledgerDays, type MirrorPace, mirrorPace } from "../settings.js";
 import { aggregateStub, directoryStub } from "../stubs.js";
 import { decideTopUp } from "./auto-topup.js";
 import { decideRotation, judge, type Standing } from "./credentials.js";
+import { Folder } from "./folder.js";
+import { isClosed, retentionMs } from "./folding.js";
 import { GroupCommit } from "./group-commit.js";
-import { decideHold, decideRelease, decideSettle } from "./holds.js";
+import { decideHold, decideRelease, decideSettle, type Hold } from "./holds.js";
 import {
   balances,
   type Draft,
@@ -106,6 +109,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #desk: TopUpDesk;
   readonly #group: GroupCommit;
   readonly #owners: OwnersBook;
+  readonly #folder: Folder;
   /** When the alarm goes off. Unknown on waking, so that the first write arms it again: a lost alarm delays work, never stops it. */
   #alarmAt: number | undefined;
   #failedShipments = 0;
@@ -136,7 +140,21 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     });
     this.#group = new GroupCommit(() => ctx.storage.sync());
     this.#owners = new OwnersBook(ctx.storage.sql);
+    this.#folder = new Folder(this.#store, {
+      name: () => this.#name(),
+      now: () => this.#now(),
+      retention_ms: () => this.#retention(),
+      archive: (page) => this.archive(page),
+      armAlarm: (delay_ms) => this.#armAlarm(delay_ms),
+    });
   }
+
+  /**
+   * Called before old entries are folded (`ENVELOPE_LEDGER_DAYS`), to be overridden where they are to be kept elsewhere. A page is
+   * folded once this has resolved; where it throws, nothing is, and the same page comes again. At least once: a page has the same
+   * name and content each time. Users are served meanwhile.
+   */
+  protected async archive(_page: ArchivePage): Promise<void> {}
 
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
     return this.#group.run(() => this.#charge(input));
@@ -220,7 +238,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   #settle(input: SettleInput): SettleOutcome {
     const now = this.#now();
     const hold = this.#store.hold(input.hold_id);
-    const paid = hold?.settled_seq == null ? ZERO : taken({ amount_micros: this.#store.amountOf(hold.settled_seq) });
+    const paid = hold === undefined ? ZERO : this.#paidFor(hold);
     const decision = decideSettle(this.#store.account(now), hold, input, now, paid);
     if (hold === undefined || !("end" in decision)) return (decision as { outcome: SettleOutcome }).outcome;
     const entry = this.#transaction(() => {
@@ -230,6 +248,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
         op: input.op,
         seq: written?.seq ?? null,
         micros: written ? (Math.min(taken(written), hold.amount_micros) as Micros) : ZERO,
+        paid: written ? taken(written) : ZERO,
       };
       this.#store.endHold(hold, decision.end, decision.end === "settled" ? settled : undefined);
       return written;
@@ -241,6 +260,11 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     if (decision.outcome !== undefined) return decision.outcome;
     const amount_micros = entry ? taken(entry) : ZERO;
     return { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...balances(this.#store.account(now)) };
+  }
+
+  #paidFor({ paid_micros, settled_seq }: Hold): Micros {
+    if (paid_micros !== null || settled_seq === null) return paid_micros ?? ZERO;
+    return taken({ amount_micros: this.#store.amountOf(settled_seq) });
   }
 
   async release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome> {
@@ -262,7 +286,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   async refund(input: RefundInput): Promise<RefundOutcome> {
     const now = this.#now();
     const prior = this.#store.priorByKey(input.key);
-    const decision = decideRefund(this.#store.account(now), this.#store.refundable(input.charge), prior, input);
+    const charge = this.#store.refundable(input.charge);
+    const decision = decideRefund(this.#store.account(now), charge, prior, input, (at_ms) =>
+      isClosed(at_ms, now, this.#retention()),
+    );
     if ("outcome" in decision) return decision.outcome;
     const { balance_micros } = this.#store.head;
     const entry = this.#transaction(() => {
@@ -564,9 +591,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   override async alarm(): Promise<void> {
     // Whatever is written while it runs is looked after at its end.
     this.#alarmAt = 0;
-    // Rung for a card while the mirror waits for an aggregate that is down. For nothing else: the mirror's own time may be
-    // unknown, or of a clock that was set back, and an alarm that does nothing would be rung for ever.
-    const waits_ms = this.#desk.isDue() ? this.#mirrorWaits() : 0;
+    // Rung for a card, or a page to be folded, while the mirror waits for an aggregate that is down. For nothing else: the mirror's
+    // own time may be unknown, or of a clock that was set back, and an alarm that does nothing would be rung for ever.
+    const waits_ms = this.#desk.isDue() || this.#folder.isDue() ? this.#mirrorWaits() : 0;
     const mirroring = waits_ms > 0 ? Promise.resolve(waits_ms) : this.#mirror();
     // Side by side: neither a slow aggregate nor a slow Stripe holds up the other.
     const [mirrored, sent] = await Promise.allSettled([mirroring, this.#sendWhile(mirroring)]);
@@ -575,6 +602,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const delays = [mirrored, sent].map((one) => (one.status === "fulfilled" ? one.value : undefined));
     if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= this.#gathering();
     if (this.#shipping.refusals.any) delays[0] ??= REFUSALS_DELAY_MS;
+    delays.push(this.#folder.start());
     const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
     if (soonest !== undefined) this.#armAlarm(soonest);
     for (const one of [mirrored, sent]) if (one.status === "rejected") throw one.reason;
@@ -803,6 +831,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     if (this.#alarmAt !== undefined && this.#alarmAt <= at_ms) return;
     this.#alarmAt = at_ms;
     void this.ctx.storage.setAlarm(at_ms);
+  }
+
+  #retention(): number | undefined {
+    return retentionMs(ledgerDays(this.env));
   }
 
   #now(): number {

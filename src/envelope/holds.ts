@@ -14,6 +14,8 @@ export interface Hold {
   readonly amount_micros: Micros;
   readonly state: "open" | HoldEnd;
   readonly settled_micros: Micros | null;
+  /** What its charge took: that may be more than the hold, and the entry may be folded. Unknown of holds settled before it was kept. */
+  readonly paid_micros: Micros | null;
   readonly settled_seq: number | null;
   readonly op: string;
   readonly end_op: string | null;

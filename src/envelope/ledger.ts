@@ -162,9 +162,15 @@ export function decideCharge(
   return { write: { kind: "charge", amount_micros: (0 - amount) as Micros, key, scope, op, reason, metadata } };
 }
 
+/** All that is known of a charge without a row. */
+export interface FoldedCharge {
+  readonly folded: number;
+}
+
 /** What is known of the charge that is to be given back. */
 export interface Refundable {
   readonly seq: number;
+  readonly at_ms: number;
   readonly kind: EntryKind;
   readonly amount_micros: Micros;
   /** Already given back, over all earlier refunds. */
@@ -173,17 +179,23 @@ export interface Refundable {
 
 export function decideRefund(
   account: Account,
-  charge: Refundable | undefined,
+  charge: Refundable | FoldedCharge | undefined,
   prior: Prior | undefined,
   input: RefundInput,
+  /** Older than what may still be given back. */
+  isClosed: (charge_at_ms: number) => boolean = () => false,
 ): Decision<RefundOutcome> {
   const now = balances(account);
-  if (charge === undefined || charge.kind !== "charge") return { outcome: { outcome: "unknown", ...now } };
+  if (charge === undefined) return { outcome: { outcome: "unknown", ...now } };
+  // What was given back in part is never folded: a key that was used, was used for another charge.
+  if ("folded" in charge) return { outcome: { outcome: prior === undefined ? "expired" : "conflict", ...now } };
+  if (charge.kind !== "charge") return { outcome: { outcome: "unknown", ...now } };
   if (prior !== undefined) {
     const { seq, amount_micros } = prior;
     const same = prior.ref_seq === charge.seq && amount_micros === (input.amount_micros ?? amount_micros);
     return { outcome: same ? { outcome: "replayed", seq, amount_micros, ...now } : { outcome: "conflict", ...now } };
   }
+  if (isClosed(charge.at_ms)) return { outcome: { outcome: "expired", ...now } };
   const left = (taken(charge) - charge.refunded_micros) as Micros;
   const amount = input.amount_micros ?? left;
   if (!(amount > 0) || amount > left || addMicros(account.balance_micros, amount) === undefined) {

@@ -53,6 +53,7 @@ export async function shipEntries(
     // From the beginning: now or never is it known that there is something to lose.
     if (mirrored_seq === 0 && seq > 0) await shipping.enrol();
     const entries = store.unmirrored(BATCH_MAX);
+    const opening = store.opening();
     const { next_seq } = await aggregate.mirror({
       envelope_id,
       currency,
@@ -60,6 +61,7 @@ export async function shipEntries(
       head_seq: seq,
       frozen: store.account(Date.now()).frozen,
       again: (entries.at(-1)?.seq ?? 0) <= shipping.again_to,
+      ...(opening && { opening }),
       ...(refusals && { refusals }),
     });
     if (refusals !== undefined && Number.isSafeInteger(next_seq)) shipping.refusals.told();

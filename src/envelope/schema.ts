@@ -6,6 +6,9 @@
  * charge costs.
  */
 
+/** How many of the newest entries a retry can find its first attempt among: at full load, more than a second's worth. They are never folded. */
+export const ENTRIES_KEPT = 8_192;
+
 const SAFE = "9007199254740991";
 
 /** `amount BETWEEN −(2^53−1) AND 2^53−1`: what a JavaScript number holds exactly, and what workerd reads back unharmed. */
@@ -213,5 +216,32 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE UNIQUE INDEX stripe_refund_key ON stripe_refund (key);
   CREATE INDEX stripe_refund_payment ON stripe_refund (payment_id);
+  `,
+  // Folding. What is deleted is what the checkpoint gained, or nothing is: a fold raises folded_seq, where its sums are checked,
+  // and only then are the rows free to go. None of them is left below folded_seq afterwards, so no other delete gets through.
+  `
+  ALTER TABLE hold ADD COLUMN paid_micros INTEGER ${safe("paid_micros")};
+  ALTER TABLE envelope ADD COLUMN folded_seq INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE envelope ADD COLUMN folded_at_ms INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE envelope ADD COLUMN folded_charges INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE envelope ADD COLUMN folded_micros INTEGER NOT NULL DEFAULT 0 ${safe("folded_micros")};
+
+  CREATE VIEW foldable AS SELECT seq, at_ms, amount_micros, hold_id FROM entry
+    WHERE kind = 'charge' AND key IS NULL AND NOT EXISTS (SELECT 1 FROM entry AS back WHERE back.ref_seq = entry.seq);
+
+  CREATE TRIGGER envelope_folds BEFORE UPDATE OF folded_seq, folded_at_ms, folded_charges, folded_micros ON envelope
+  WHEN NEW.folded_seq <= OLD.folded_seq OR NEW.folded_seq > NEW.mirrored_seq
+    OR NEW.folded_seq > (SELECT max(seq) FROM entry) - ${ENTRIES_KEPT}
+    OR NEW.folded_at_ms IS NOT (SELECT at_ms FROM entry WHERE seq = NEW.folded_seq)
+    OR (NEW.folded_charges - OLD.folded_charges, NEW.folded_micros - OLD.folded_micros) IS NOT
+      (SELECT count(*), coalesce(sum(amount_micros), 0) FROM foldable WHERE seq > OLD.folded_seq AND seq <= NEW.folded_seq)
+  BEGIN SELECT RAISE(ABORT, 'a checkpoint is the sum of what it folds'); END;
+  CREATE TRIGGER envelope_stays BEFORE DELETE ON envelope BEGIN SELECT RAISE(ABORT, 'a checkpoint is never deleted'); END;
+
+  DROP TRIGGER entry_no_delete;
+  CREATE TRIGGER entry_no_delete BEFORE DELETE ON entry
+  WHEN OLD.seq > coalesce((SELECT folded_seq FROM envelope WHERE id = 1), 0)
+    OR NOT EXISTS (SELECT 1 FROM foldable WHERE seq = OLD.seq)
+  BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END;
   `,
 ];

@@ -14,6 +14,7 @@ import type {
   LedgerSums,
   LimitedSessionView,
   MirrorEntry,
+  MirrorOpening,
   PaymentFacts,
   PaymentReport,
   Reversal,
@@ -21,14 +22,12 @@ import type {
 import { hasSchema, migrate } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
 import type { StoredCredential } from "./credentials.js";
+import type { Stretch } from "./folding.js";
 import { type Hold, isExpired } from "./holds.js";
-import type { Account, Draft, Prior, Refundable } from "./ledger.js";
+import type { Account, Draft, FoldedCharge, Prior, Refundable } from "./ledger.js";
 import type { PaymentLogin, StoredLimited } from "./logins.js";
 import { NO_FILE, type PaymentFile } from "./payments.js";
-import { ENVELOPE_MIGRATIONS } from "./schema.js";
-
-/** How many of the newest entries a retry can find its first attempt among: at full load, more than a second's worth. */
-const OPERATIONS_KEPT = 8_192;
+import { ENTRIES_KEPT, ENVELOPE_MIGRATIONS } from "./schema.js";
 
 /** The sum that a kind of entry counts towards, and its sign there: said apart from the aggregate's own list, so that the proof compares two. */
 const SUM_OF = {
@@ -51,6 +50,8 @@ interface Head {
   /** One of the open disputes freezes the envelope. */
   disputed: boolean;
   mirrored_seq: number;
+  /** Up to here, charges are in the checkpoint. */
+  folded_seq: number;
 }
 
 const EMPTY: Head = {
@@ -62,7 +63,14 @@ const EMPTY: Head = {
   open_disputes: 0,
   disputed: false,
   mirrored_seq: 0,
+  folded_seq: 0,
 };
+
+/** What a page's charges come to. */
+export interface FoldedSums {
+  readonly charges: number;
+  readonly amount_micros: number;
+}
 
 export class Store {
   readonly #storage: DurableObjectStorage;
@@ -183,7 +191,7 @@ export class Store {
         this.#sql
           .exec(
             "SELECT op, seq, at_ms, kind, amount_micros, scope FROM entry WHERE seq > ? AND op IS NOT NULL",
-            this.#head.seq - OPERATIONS_KEPT,
+            this.#head.seq - ENTRIES_KEPT,
           )
           .toArray() as unknown as (Prior & { readonly op: string })[]
       ).map((row) => [row.op, row]),
@@ -195,18 +203,24 @@ export class Store {
     return key !== undefined && this.openHolds(now_ms).some((hold) => hold.key === key);
   }
 
-  refundable(charge: { readonly seq: number } | { readonly key: string }): Refundable | undefined {
+  refundable(charge: { readonly seq: number } | { readonly key: string }): Refundable | FoldedCharge | undefined {
     if (!this.exists) return undefined;
     const [column, value] = "seq" in charge ? ["seq", charge.seq] : ["key", charge.key];
     const [row] = this.#sql
       .exec(
-        `SELECT seq, kind, amount_micros,
+        `SELECT seq, at_ms, kind, amount_micros,
            (SELECT coalesce(sum(amount_micros), 0) FROM entry AS back WHERE back.ref_seq = entry.seq) AS refunded_micros
          FROM entry WHERE ${column} = ?`,
         value,
       )
       .toArray();
+    if (row === undefined && "seq" in charge && this.#isFolded(charge.seq)) return { folded: charge.seq };
     return row as unknown as Refundable | undefined;
+  }
+
+  /** Of a number that has no row. */
+  #isFolded(seq: number): boolean {
+    return Number.isSafeInteger(seq) && seq >= 1 && seq <= this.#head.folded_seq;
   }
 
   amountOf(seq: number): Micros {
@@ -226,6 +240,65 @@ export class Store {
       .toArray() as unknown as Entry[];
   }
 
+  atOf(seq: number): number {
+    const [row] = this.#sql.exec("SELECT at_ms FROM entry WHERE seq = ?", seq).toArray();
+    return (row?.["at_ms"] as number | undefined) ?? 0;
+  }
+
+  page({ first_seq, last_seq }: Stretch): { readonly entries: readonly Entry[]; readonly sums: FoldedSums } {
+    const sums = this.#sql
+      .exec(
+        "SELECT count(*) AS charges, coalesce(sum(amount_micros), 0) AS amount_micros FROM foldable WHERE seq BETWEEN ? AND ?",
+        first_seq,
+        last_seq,
+      )
+      .one() as unknown as FoldedSums;
+    return { entries: this.entries(first_seq - 1, last_seq - first_seq + 1), sums };
+  }
+
+  /** What was archived becomes part of the checkpoint, and its rows go. The schema refuses it where the sums are others by now. */
+  fold({ first_seq, last_seq }: Stretch, { charges, amount_micros }: FoldedSums): void {
+    this.transaction(() => {
+      // Holds that were settled before what they paid was noted with them.
+      this.#sql.exec(
+        `UPDATE hold SET paid_micros = (SELECT 0 - amount_micros FROM entry WHERE seq = settled_seq)
+         WHERE paid_micros IS NULL AND hold_id IN (SELECT hold_id FROM foldable WHERE seq BETWEEN ? AND ?)`,
+        first_seq,
+        last_seq,
+      );
+      this.#sql.exec(
+        `UPDATE envelope SET folded_seq = ?1, folded_at_ms = (SELECT at_ms FROM entry WHERE seq = ?1),
+           folded_charges = folded_charges + ?2, folded_micros = folded_micros + ?3 WHERE id = 1`,
+        last_seq,
+        charges,
+        amount_micros,
+      );
+      this.#sql.exec(
+        "DELETE FROM entry WHERE seq IN (SELECT seq FROM foldable WHERE seq BETWEEN ? AND ?)",
+        first_seq,
+        last_seq,
+      );
+    });
+    this.#head = { ...this.#head, folded_seq: last_seq };
+  }
+
+  /** What the mirror has to send first, where the next entries are folded. */
+  opening(): MirrorOpening | undefined {
+    const { mirrored_seq, folded_seq } = this.#head;
+    if (mirrored_seq >= folded_seq) return undefined;
+    const { head_seq: _, folded_seq: __, ...sums } = this.sums(folded_seq);
+    // Only charges are ever folded, so all others can still be counted.
+    const { others, first_at_ms, at_ms } = this.#sql
+      .exec<{ others: number; first_at_ms: number; at_ms: number }>(
+        `SELECT (SELECT count(*) FROM entry WHERE kind <> 'charge' AND seq > ? AND seq <= ?) AS others,
+           (SELECT at_ms FROM entry ORDER BY seq LIMIT 1) AS first_at_ms, folded_at_ms AS at_ms FROM envelope`,
+        mirrored_seq,
+        folded_seq,
+      )
+      .one();
+    return { ...sums, after_seq: mirrored_seq, charges: folded_seq - mirrored_seq - others, first_at_ms, at_ms };
+  }
+
   /** The next entries that the mirror has to send. A refund carries the reason of its charge, which the aggregate would have to search for. */
   unmirrored(limit: number): readonly MirrorEntry[] {
     if (this.#head.mirrored_seq >= this.#head.seq) return [];
@@ -234,21 +307,27 @@ export class Store {
         `SELECT seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id,
            (SELECT reason FROM entry AS charge WHERE charge.seq = entry.ref_seq) AS charge_reason
          FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
-        this.#head.mirrored_seq,
+        Math.max(this.#head.mirrored_seq, this.#head.folded_seq),
         limit,
       )
       .toArray() as unknown as MirrorEntry[];
   }
 
-  /** Read from every row up to an entry, so that it owes nothing to what is in memory. */
+  /**
+   * Read from the checkpoint and every row up to an entry, so that it owes nothing to what is in memory. What was before the end of
+   * the checkpoint cannot be told any more: then it is of the checkpoint's end.
+   */
   sums(up_to: number): LedgerSums {
     const sums = { credited_micros: 0, granted_micros: 0, spent_micros: 0, refunded_micros: 0, reversed_micros: 0 };
     let seq = 0;
     let balance_micros = 0;
+    const [checkpoint] = this.exists ? this.#sql.exec("SELECT folded_seq FROM envelope").toArray() : [];
+    const folded_seq = (checkpoint?.["folded_seq"] as number | undefined) ?? 0;
     const rows = this.exists
       ? this.#sql.exec(
-          "SELECT kind, sum(amount_micros) AS amount, count(*) AS entries FROM entry WHERE seq <= ? GROUP BY kind",
-          up_to,
+          `SELECT kind, sum(amount_micros) AS amount, count(*) AS entries FROM entry WHERE seq <= ? GROUP BY kind
+           UNION ALL SELECT 'charge', folded_micros, folded_charges FROM envelope`,
+          Math.max(up_to, folded_seq),
         )
       : [];
     for (const row of rows) {
@@ -258,7 +337,7 @@ export class Store {
       balance_micros += amount;
       seq += row["entries"] as number;
     }
-    return { ...sums, seq, balance_micros, head_seq: this.#head.seq } as LedgerSums;
+    return { ...sums, seq, balance_micros, head_seq: this.#head.seq, folded_seq } as LedgerSums;
   }
 
   newest(before: number | null, limit: number): readonly Entry[] {
@@ -305,11 +384,16 @@ export class Store {
     return hold;
   }
 
-  endHold(hold: Hold, end: HoldEnd, settled: { op: string; seq: number | null; micros: Micros } | undefined): void {
+  endHold(
+    hold: Hold,
+    end: HoldEnd,
+    settled: { op: string; seq: number | null; micros: Micros; paid: Micros } | undefined,
+  ): void {
     this.#sql.exec(
-      "UPDATE hold SET state = ?, settled_micros = ?, settled_seq = ?, end_op = ? WHERE hold_id = ?",
+      "UPDATE hold SET state = ?, settled_micros = ?, paid_micros = ?, settled_seq = ?, end_op = ? WHERE hold_id = ?",
       end,
       settled?.micros ?? null,
+      settled?.paid ?? null,
       settled?.seq ?? null,
       settled?.op ?? null,
       hold.hold_id,
@@ -586,7 +670,7 @@ export class Store {
     if (this.#operations === undefined) return;
     this.#operations.set(op, prior);
     const [oldest] = this.#operations.keys();
-    if (this.#operations.size > OPERATIONS_KEPT && oldest !== undefined) this.#operations.delete(oldest);
+    if (this.#operations.size > ENTRIES_KEPT && oldest !== undefined) this.#operations.delete(oldest);
   }
 
   #load(): void {
@@ -595,7 +679,9 @@ export class Store {
     this.#credentials = [];
     this.#operations = undefined;
     if (!hasSchema(this.#storage)) return;
-    const [meta] = this.#sql.exec("SELECT currency, frozen_at_ms, mirrored_seq FROM envelope WHERE id = 1").toArray();
+    const [meta] = this.#sql
+      .exec("SELECT currency, frozen_at_ms, mirrored_seq, folded_seq FROM envelope WHERE id = 1")
+      .toArray();
     if (meta === undefined) return;
     const [last] = this.#sql.exec("SELECT seq, at_ms, balance_micros FROM entry ORDER BY seq DESC LIMIT 1").toArray();
     this.#head = {
@@ -607,6 +693,7 @@ export class Store {
       open_disputes: 0,
       disputed: false,
       mirrored_seq: meta["mirrored_seq"] as number,
+      folded_seq: meta["folded_seq"] as number,
     };
     const open = this.#sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
     this.#holds = new Map(open.map((hold) => [hold.hold_id, hold]));

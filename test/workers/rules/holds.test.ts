@@ -16,6 +16,7 @@ function hold(amount: number, over: Partial<Hold> = {}): Hold {
     amount_micros: micros(amount),
     state: "open",
     settled_micros: null,
+    paid_micros: null,
     settled_seq: null,
     op: "hold-op",
     end_op: null,

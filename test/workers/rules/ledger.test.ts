@@ -6,6 +6,7 @@ import {
   decideCharge,
   decideGrant,
   decideRefund,
+  type FoldedCharge,
   type Prior,
   type Priors,
   type Refundable,
@@ -150,6 +151,7 @@ const CHARGES: readonly Case<[account: Account, priors: Priors, input: Partial<C
 const refund = (over: Partial<RefundInput>): RefundInput => ({ op: "op", key: "r", charge: { seq: 3 }, ...over });
 const line = (kind: Refundable["kind"], amount: number, refunded: number): Refundable => ({
   seq: 3,
+  at_ms: 0,
   kind,
   amount_micros: micros(amount),
   refunded_micros: micros(refunded),
@@ -247,6 +249,26 @@ describe("decision tables", () => {
     it(`${threat} grant: ${name} → ${outcome}`, () => {
       const input: GrantInput = { op: "op", key: "g", currency: "usd", amount_micros: micros(amount) };
       expect(read(decideGrant(before, prior, input), before)).toBe(outcome);
+    });
+  }
+
+  const FINAL: readonly Case<
+    [charge: Refundable | FoldedCharge, closed: boolean, prior: Prior | undefined, amount: number | undefined]
+  >[] = [
+    ["T39", "a charge too old", line("charge", -10, 0), true, undefined, undefined, "expired"],
+    ["T39", "too old, and more than it took", line("charge", -10, 0), true, undefined, 11, "expired"],
+    ["T39", "too old, a key used for this refund", line("charge", -10, 4), true, refunded(3, 4), 4, "replayed 9 4"],
+    ["T39", "too old, a key used for another", line("charge", -10, 4), true, refunded(2, 4), 4, "conflict "],
+    ["T39", "of a top-up, however old", line("topup", 10, 0), true, undefined, undefined, "unknown"],
+    ["T39", "folded", { folded: 3 }, true, undefined, undefined, "expired"],
+    ["T39", "folded, and the clock set back", { folded: 3 }, false, undefined, undefined, "expired"],
+    ["T39", "folded, a key used for another", { folded: 3 }, true, refunded(2, 4), 4, "conflict "],
+  ];
+  for (const [threat, name, charge, closed, prior, amount, outcome] of FINAL) {
+    it(`${threat} refund: ${name} → ${outcome}`, () => {
+      const input = refund(amount === undefined ? {} : { amount_micros: micros(amount) });
+      const isClosed = (at_ms: number) => closed && at_ms === 0;
+      expect(read(decideRefund(account(0), charge, prior, input, isClosed), account(0))).toBe(outcome);
     });
   }
 
