@@ -151,6 +151,21 @@ describe("refunds of charges", () => {
     expect(await micros(payer)).toBe(50_000);
     expect((await auditOf(payer.id)).map(({ action }) => action)).toEqual(["refund", "refund"]);
   });
+
+  it("T39 of one older than ENVELOPE_LEDGER_DAYS are refused, and say why", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const vars = env as unknown as Record<string, unknown>;
+    const payer = await site.payer(5);
+    await payer.fetch("/x?price=3");
+    vi.setSystemTime(Date.now() + 2 * 24 * 3_600_000);
+    owner = await signedIn(site);
+    vars["ENVELOPE_LEDGER_DAYS"] = "2";
+    const [status, problem] = await answer<Problem>(act(payer.id, "refunds", { seq: 2 }));
+    delete vars["ENVELOPE_LEDGER_DAYS"];
+    expect([status, problem["detail"]]).toEqual([422, expect.stringContaining("ENVELOPE_LEDGER_DAYS")]);
+    expect(await micros(payer)).toBe(20_000);
+    expect((await act(payer.id, "refunds", { seq: 2 })).status).toBe(201);
+  });
 });
 
 describe("freezing", () => {

@@ -646,7 +646,7 @@ describe("T94 a mirror that lost what is folded", () => {
       granted_micros: 1_000_000,
       first_at_ms: START,
     });
-    expect(await proofOf(env)).toMatchObject({ behind: 0, differences: [] });
+    expect((await proofOf(env)).differences).toEqual([]);
     const spends = await aggregate().spend({ from_ms: 0, to_ms: START + DAY, limit: 10 });
     expect(spends.find(({ reason }) => reason === "(folded)")?.charges).toBe(90_999);
   });
@@ -658,10 +658,12 @@ describe("T94 a mirror that lost what is folded", () => {
     await aggregate().drop();
     const { head_seq } = await all("partly");
     await aggregate().mirror(batchOf("partly", first, { head_seq }));
-    expect(await proofOf(env)).toEqual({ behind: 1, differences: [] });
+    expect(await aggregate().envelope({ envelope_id: "partly" })).toMatchObject({ applied_seq: 500, head_seq });
+    const proof = await proofOf(env);
+    expect([proof.behind > 0, proof.differences]).toEqual([true, []]);
     await apiOf("partly").ship({ after: 0 });
     await shipped("partly");
-    expect(await proofOf(env)).toEqual({ behind: 0, differences: [] });
+    expect((await proofOf(env)).differences).toEqual([]);
     const { applied_seq, spent_micros } = (await aggregate().envelope({ envelope_id: "partly" })) ?? {};
     expect([applied_seq, spent_micros]).toEqual([head_seq, await spent("partly")]);
     const spends = await aggregate().spend({ from_ms: 0, to_ms: START + DAY, limit: 10 });
@@ -685,6 +687,8 @@ describe("T94 a mirror that lost what is folded", () => {
     await runDurableObjectAlarm(stubOf("answered"));
     lost.mockRestore();
     await shipped("answered");
-    expect(await proofOf(env)).toEqual({ behind: 0, differences: [] });
+    expect((await proofOf(env)).differences).toEqual([]);
+    const { head_seq } = await all("answered");
+    expect(await aggregate().envelope({ envelope_id: "answered" })).toMatchObject({ applied_seq: head_seq, head_seq });
   });
 });
