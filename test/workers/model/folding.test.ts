@@ -485,7 +485,7 @@ describe("T90 the archive", () => {
 
   it("that is slow delays neither charges nor the mirror", async () => {
     await old("slow");
-    let resolve = () => undefined as void;
+    let resolve: () => void = () => undefined;
     hook().mockImplementation(
       () =>
         new Promise<void>((done) => {
