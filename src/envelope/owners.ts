@@ -2,7 +2,7 @@
 import { sealOf } from "../audit.js";
 import type { AuditLine, Author, PaymentFacts, PaymentLine, Reversal, StripeRefund } from "../contract.js";
 
-import { isWhole } from "./payments.js";
+import { isWhole, refundedByCheck } from "./payments.js";
 
 export interface AuditedAction {
   readonly action: string;
@@ -149,7 +149,7 @@ export function refundableOf(
   if (payment?.state !== "paid" || told.some((one) => isWhole(one, payment))) return 0;
   const named = told.reduce((sum, { amount }) => sum + amount, 0);
   // A charge's own running total, which may be ahead of the refunds that we heard of one by one.
-  const total = reversals.reduce((most, { kind, amount }) => (kind === "check" ? Math.max(most, amount) : most), 0);
+  const total = refundedByCheck(reversals);
   const known = new Set(reversals.filter(({ kind }) => kind === "refund").map(({ reversal_id }) => reversal_id));
   const open = asked
     .filter(({ refund_id, status }) => !FAILED.has(status ?? "") && !(refund_id !== null && known.has(refund_id)))

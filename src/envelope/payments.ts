@@ -64,16 +64,44 @@ export function isWhole({ currency, whole }: Reversal, payment: PaymentFacts): b
 }
 
 /**
+ * What a charge's own running total says was refunded, as of its latest word. A refund that failed since then is taken off again:
+ * Stripe lowers the total without a word. Where both are of one second it is taken off, too, so that a doubt is the holder's.
+ */
+export function refundedByCheck(reversals: readonly Reversal[]): number {
+  const failed = reversals.filter(({ kind, rank }) => kind === "refund" && rank >= REFUND_FAILED);
+  const claims = reversals
+    .filter(({ kind }) => kind === "check")
+    .map((check) =>
+      failed
+        .filter(({ told_at }) => told_at >= check.told_at)
+        .reduce((left, { amount }) => left - amount, check.amount),
+    );
+  return Math.max(0, ...claims);
+}
+
+/** In a currency that says what part of the payment it is; `all` where it does not. */
+function awayMinor(payment: PaymentFacts, reversals: readonly Reversal[]): bigint | "all" {
+  const away = reversals.filter(isTaken);
+  const checked = refundedByCheck(reversals);
+  const checks = checked > 0 ? reversals.filter(({ kind }) => kind === "check") : [];
+  if ([...away, ...checks].some((one) => isWhole(one, payment))) return "all";
+  const sum = (of: Reversal["kind"]): bigint =>
+    away.filter(({ kind }) => kind === of).reduce((minor, { amount }) => minor + BigInt(amount), 0n);
+  const refunded = sum("refund");
+  // The same money, told twice: whichever heard of more, and never both.
+  return (refunded > BigInt(checked) ? refunded : BigInt(checked)) + sum("dispute");
+}
+
+/**
  * What of a payment's credit is to be taken back: the part of the payment that is away, of the credit, rounded down except
  * at the end, where it is exactly the rest. Computed from the sum and not per refund, so any number of partial refunds adds up.
  */
 export function reversedDue(payment: PaymentFacts, reversals: readonly Reversal[]): Micros {
-  const away = reversals.filter(isTaken);
-  if (away.length === 0) return ZERO;
-  const total = BigInt(payment.amount_total);
-  const sum = away.reduce((minor, { amount }) => minor + BigInt(amount), 0n);
-  if (away.some((one) => isWhole(one, payment)) || sum >= total) return payment.credit_micros;
-  return Number((BigInt(payment.credit_micros) * sum) / total) as Micros;
+  const { credit_micros, amount_total } = payment;
+  const minor = awayMinor(payment, reversals);
+  if (minor === 0n) return ZERO;
+  if (minor === "all" || minor >= BigInt(amount_total)) return credit_micros;
+  return Number((BigInt(credit_micros) * minor) / BigInt(amount_total)) as Micros;
 }
 
 export type PaymentDecision =

@@ -205,7 +205,8 @@ export class TopUpDesk {
   stop(payment_id: string, kind: Reversal["kind"], now: number): void {
     if (kind === "dispute") this.#topups.stop("dispute", now);
     if (kind === "warning") this.#topups.stop("fraud_warning", now);
-    if (kind === "refund" && this.#topups.find(payment_id, undefined)?.origin === "auto") {
+    // A charge's running total is news of a refund as well, whose own may never come.
+    if ((kind === "refund" || kind === "check") && this.#topups.find(payment_id, undefined)?.origin === "auto") {
       this.#topups.stop("refund", now);
     }
   }

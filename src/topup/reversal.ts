@@ -72,7 +72,7 @@ const dispute: Reader = (event, object) => {
 /** The earliest sign of fraud. Moves nothing; kept, because a card it names must not open doors. */
 const warning: Reader = () => ({ kind: "warning", rank: 0, amount: 0, open: false, status_rank: 0 });
 
-/** Cumulative, and fired for each refund: kept to be compared with the refunds we were told of, never booked. */
+/** Cumulative, and fired for each refund: counts where it is above the refunds that we were told of one by one. */
 const check: Reader = (_event, object) => {
   const amount = minor(object["amount_refunded"]);
   return amount === undefined ? undefined : { kind: "check", rank: 0, amount, open: false, status_rank: 0 };

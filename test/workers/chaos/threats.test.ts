@@ -159,13 +159,30 @@ describe("T39 refunds", () => {
     expect(left).toEqual([6_663_866, 3_327_732, 8_404, 0]);
   });
 
-  it("charge.refunded is a check and never booked", async () => {
+  it("whose own event is late or lost is taken back by charge.refunded, and once", async () => {
     const id = await paid();
     account.refund(id, 300);
-    expect(await deliver("charge.refunded")).toEqual(["ignored"]);
-    expect(await balance()).toBe(1000);
-    expect(await deliver("refund.created")).toEqual(["reversed"]);
+    expect(await deliver("charge.refunded")).toEqual(["reversed"]);
     expect(await balance()).toBe(700);
+    expect(await deliver("refund.created")).toEqual(["ignored"]);
+    account.refund(id, 200);
+    expect(await deliver("charge.refunded")).toEqual(["reversed"]);
+    expect(await kinds()).toEqual([
+      ["topup", 1000],
+      ["clawback", -300],
+      ["clawback", -200],
+    ]);
+  });
+
+  it("that fails is given back, whether or not charge.refunded was all that told of it", async () => {
+    const id = await paid();
+    const refund = account.refund(id, 300);
+    await deliver("charge.refunded");
+    account.moveRefund(refund, "failed");
+    expect(await deliver("refund.failed")).toEqual(["reversed"]);
+    expect(await balance()).toBe(1000);
+    expect(await deliver("refund.created", "charge.refunded")).toEqual(["duplicate", "duplicate"]);
+    expect(await balance()).toBe(1000);
   });
 
   it.each([

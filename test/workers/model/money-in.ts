@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect } from "vitest";
 import type { PaymentReport, PaymentState, Reversal } from "../../../src/contract.js";
-import { dispute, facts, refund, reversal } from "../rules/payment-values.js";
+import { check, dispute, facts, refund } from "../rules/payment-values.js";
 import { micros } from "../rules/values.js";
 import { readAnswer } from "./answers.js";
 import { currency, money } from "./drawn.js";
@@ -34,11 +34,14 @@ export const credit = command(
 
 /** A word about one of two refunds, or the dispute, of a payment, heard of before or not. */
 const word: fc.Arbitrary<(of: string) => Reversal> = fc.oneof(
-  fc.record({ id: fc.nat(1), rank: fc.constantFrom(1, 2, 2, 3), amount: fc.constantFrom(0, 2, 3, 7) }).map(
-    ({ id, rank, amount }) =>
-      (of: string) =>
-        refund(amount, `re_${id}_${of}`, rank),
-  ),
+  fc
+    .record({
+      id: fc.nat(1),
+      rank: fc.constantFrom(1, 2, 2, 3),
+      amount: fc.constantFrom(0, 2, 3, 7),
+      told_at: fc.nat(2),
+    })
+    .map(({ id, rank, amount, told_at }) => (of: string) => ({ ...refund(amount, `re_${id}_${of}`, rank), told_at })),
   fc
     .record({
       rank: fc.nat(4),
@@ -52,7 +55,11 @@ const word: fc.Arbitrary<(of: string) => Reversal> = fc.oneof(
       return (of: string) =>
         dispute(drawn.rank, { ...drawn, open, status_rank: open ? 4 : 6, reversal_id: `du_${of}` });
     }),
-  fc.constant((of: string) => reversal({ reversal_id: `ch_${of}`, kind: "check", rank: 0, amount: 7 })),
+  fc.record({ amount: fc.constantFrom(0, 2, 3, 7), told_at: fc.nat(2) }).map(
+    ({ amount, told_at }) =>
+      (of: string) =>
+        check(amount, { reversal_id: `ch_${of}`, told_at }),
+  ),
 );
 
 export const takeBack = command(

@@ -50,8 +50,21 @@ export class Payment {
     const away = this.reversals.filter(({ kind, rank }) =>
       kind === "refund" ? rank !== 3 : kind === "dispute" && rank % 2 === 1,
     );
-    const sum = away.reduce((all, { amount, whole }) => all + (whole ? total : BigInt(amount)), 0n);
+    const sumOf = (of: string) =>
+      away.reduce((all, { kind, amount, whole }) => all + (kind === of ? (whole ? total : BigInt(amount)) : 0n), 0n);
+    const unheard = this.#checked - sumOf("refund");
+    const sum = sumOf("refund") + (unheard > 0n ? unheard : 0n) + sumOf("dispute");
     return sum > total ? credit : (credit * sum) / total;
+  }
+
+  /** The charge's own total of what was refunded, less what came back at its time or since. */
+  get #checked(): bigint {
+    const total = this.reversals.find(({ kind }) => kind === "check");
+    if (total === undefined) return 0n;
+    const failed = this.reversals.filter(
+      ({ kind, rank, told_at }) => kind === "refund" && rank === 3 && told_at >= total.told_at,
+    );
+    return failed.reduce((left, { amount }) => left - BigInt(amount), BigInt(total.amount));
   }
 }
 

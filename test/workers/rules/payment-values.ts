@@ -31,6 +31,10 @@ export const refund = (amount: number, reversal_id = "re_1", rank = 2): Reversal
 export const dispute = (rank: number, over: Partial<Reversal> = {}): Reversal =>
   reversal({ reversal_id: "du_1", kind: "dispute", rank, freezes: true, status_rank: 4, ...over });
 
+/** A charge's running total of what was refunded. */
+export const check = (amount: number, over: Partial<Reversal> = {}): Reversal =>
+  reversal({ reversal_id: "ch_1", kind: "check", rank: 0, amount, status_rank: 0, ...over });
+
 export const told = (word: PaymentFacts | Reversal, payment_id = "pi_1", currency = "usd"): PaymentReport => ({
   payment_id,
   currency,

@@ -498,6 +498,7 @@ describe("money that is called back", () => {
     ["dispute", "charge.dispute.created", { id: "du_1", status: "warning_needs_response" }],
     ["fraud_warning", "radar.early_fraud_warning.created", { id: "issfr_1" }],
     ["refund", "refund.created", { id: "re_1", status: "succeeded" }],
+    ["refund", "charge.refunded", { id: "ch_1", amount_refunded: 1000 }],
   ])("by a %s stops it, for every later charge", async (stopped, type, object) => {
     const { caller, payment_intent } = await topped();
     await site.webhook(event(type, { ...object, payment_intent }));
