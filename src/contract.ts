@@ -114,6 +114,8 @@ export interface SettleInput extends Operation {
   readonly amount_micros: Micros;
   readonly metadata?: string | undefined;
   readonly auto_topup?: AutoTopUpRules | undefined;
+  /** The deployment's: what `auto_topup` counts in. Absent from Workers of an earlier version. */
+  readonly currency?: string | undefined;
 }
 
 export type SettleOutcome = Balances &

@@ -307,16 +307,9 @@ async function settle<Env>(
   hold_id: number,
   price: Micros,
 ): Promise<ChargeOutcome | undefined> {
-  const op = newOperation();
-  const outcome = await attempt((retry) =>
-    envelopeStub(visit.env, envelopeId).settle({
-      hold_id,
-      amount_micros: price,
-      op,
-      retry,
-      auto_topup: visit.asked(visit.known).auto_topup,
-    }),
-  );
+  const { currency, auto_topup } = visit.asked(visit.known);
+  const input = { hold_id, amount_micros: price, op: newOperation(), currency, auto_topup };
+  const outcome = await attempt((retry) => envelopeStub(visit.env, envelopeId).settle({ ...input, retry }));
   if (outcome.outcome === "ended" || outcome.outcome === "unknown") return undefined;
   visit.balance = outcome.balance_micros;
   return outcome;

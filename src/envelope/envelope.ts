@@ -253,7 +253,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       this.#store.endHold(hold, decision.end, decision.end === "settled" ? settled : undefined);
       return written;
     });
-    const { currency } = this.#store.head;
+    const currency = input.currency ?? this.#store.head.currency;
     if (decision.outcome?.outcome === "refused") this.#countRefusal(decision.outcome.refusal.reason);
     const refused = decision.outcome?.outcome === "refused" ? input.amount_micros : undefined;
     if (currency !== null) this.#desk.topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);

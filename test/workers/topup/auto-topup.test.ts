@@ -247,6 +247,35 @@ describe("museum", () => {
   });
 });
 
+describe("a deployment whose currency was changed", () => {
+  it("charges no card with what it counts in its own, also where a hold of before is settled", async () => {
+    const caller = await holder(300);
+    const [auto_topup, cent] = [micros({}), 10_000 as Micros];
+    const settled = async (currency: string) => {
+      const op = nextId("op");
+      const held = await stub(caller).hold({
+        op,
+        currency: "usd",
+        amount_micros: (100 * cent) as Micros,
+        ttl_ms: 60_000,
+      });
+      if (held.outcome !== "held") throw new Error(held.outcome);
+      const { hold_id } = held;
+      await stub(caller).settle({
+        op: `${op}-end`,
+        hold_id,
+        amount_micros: (100 * cent) as Micros,
+        currency,
+        auto_topup,
+      });
+      return (await auto(caller))?.status;
+    };
+    expect(await settled("usd"), "200 left are not less than 200").toBe("ready");
+    expect(await settled("eur")).toBe("ready");
+    expect(await settled("usd")).toBe("pending");
+  });
+});
+
 describe("T93 beside the mirror, which shares the alarm", () => {
   const alarmAt = (caller: Caller) => runInDurableObject(stub(caller), (_instance, { storage }) => storage.getAlarm());
 
