@@ -98,16 +98,30 @@ export function webhookSecrets(env: unknown): readonly [string, ...string[]] {
   return [first, ...rest];
 }
 
-/** Mode of the Stripe key, else of a test link. Signing secrets belong to one mode each, so without either they decide alone. */
+/**
+ * Mode of the Stripe key, else of the payment link. Of a link at an address of the owner's own it cannot be told: then signing
+ * secrets decide alone, which belong to one mode each.
+ */
 export function stripeMode(env: unknown): "live" | "test" | undefined {
+  const key = keyMode(env);
+  if (key !== undefined) return key;
+  const link = variable(env, "STRIPE_PAYMENT_LINK");
+  if (isTestLink(link)) return "test";
+  return isStripesLink(link) ? "live" : undefined;
+}
+
+function keyMode(env: unknown): "live" | "test" | undefined {
   const key = /^(?:sk|rk)_(live|test)_/.exec(variable(env, "STRIPE_SECRET_KEY"));
-  if (key !== null) return key[1] as "live" | "test";
-  return isTestLink(variable(env, "STRIPE_PAYMENT_LINK")) ? "test" : undefined;
+  return key === null ? undefined : (key[1] as "live" | "test");
 }
 
 /** Stripe puts `test_` in front of the last part of a test link's path. */
 function isTestLink(link: string): boolean {
   return /^https:\/\/[^/]+\/(.*\/)?test_/.test(link);
+}
+
+function isStripesLink(link: string): boolean {
+  return URL.canParse(link) && new URL(link).host === "buy.stripe.com";
 }
 
 /** The secret or restricted key, for the few paths that call Stripe. */
@@ -130,8 +144,7 @@ export function stripeApiBase(env: unknown): URL | undefined {
   const name = "STRIPE_API_BASE";
   const base = variable(env, name);
   if (base === "") return undefined;
-  if (stripeMode(env) === "live")
-    throw new ConfigurationError(name, "is refused together with a live STRIPE_SECRET_KEY");
+  if (keyMode(env) === "live") throw new ConfigurationError(name, "is refused together with a live STRIPE_SECRET_KEY");
   if (!URL.canParse(base)) throw new ConfigurationError(name, "is not a URL");
   return new URL(base);
 }
@@ -178,7 +191,7 @@ export function testCheckout(env: unknown, url: URL): TestCheckout {
   const name = "ENVELOPE_TEST_CHECKOUT";
   if (variable(env, name) !== "true") return "off";
   const refuse = (why: string) => new ConfigurationError(name, `is refused ${why}`);
-  if (stripeMode(env) === "live") return refuse("together with a live STRIPE_SECRET_KEY");
+  if (keyMode(env) === "live") return refuse("together with a live STRIPE_SECRET_KEY");
   const link = variable(env, "STRIPE_PAYMENT_LINK");
   if (link !== "" && !/^https:\/\/[^/]+\/(.*\/)?test_/.test(link))
     return refuse("together with a live STRIPE_PAYMENT_LINK");

@@ -203,6 +203,19 @@ describe("T34 T36 T38 what cannot be credited is kept for the owner, once, and n
     expect(await envelope.state()).toMatchObject({ balance_micros: 0, currency: null });
   });
 
+  it.each([
+    ["https://buy.stripe.com/abc", true, "credited"],
+    ["https://buy.stripe.com/abc", false, "unclaimed"],
+    ["https://buy.stripe.com/test_abc", true, "unclaimed"],
+    ["https://buy.stripe.com/test_abc", false, "credited"],
+    // At an address of the owner's own, nothing tells the mode.
+    ["https://pay.example.com/abc", false, "credited"],
+  ])("T34 without a key, the link %s says whether livemode %s counts: %s", async (link, livemode, outcome) => {
+    const keyless = new Site({}, { STRIPE_SECRET_KEY: "", STRIPE_PAYMENT_LINK: link });
+    const { reference } = await keyless.newcomer();
+    expect(await keyless.outcomeOf(completed({ client_reference_id: reference }, { livemode }))).toBe(outcome);
+  });
+
   const references = ["e1_forged", `e1_${"x".repeat(198)}`, null, "", "somebody", "e1_é"];
   it.each(references)("T36 a reference that is not ours: %j", async (client_reference_id) => {
     const payment_intent = nextId("pi");
