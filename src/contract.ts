@@ -263,6 +263,7 @@ export interface EnvelopeState extends Balances {
   readonly frozen: boolean;
   /** Disputes that are neither won nor lost yet. */
   readonly open_disputes: number;
+  /** `null` where nothing was ever stored. Fixed by the first entry: before it, as the last write had it. */
   readonly currency: string | null;
   readonly holds: readonly HoldView[];
   /** Spending limits. Always empty until an envelope can have them. */

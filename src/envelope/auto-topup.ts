@@ -105,7 +105,7 @@ export function decideAutoTopUp(facts: AutoTopUpFacts, rules: AutoTopUpRules, no
   // Money would come in and could not be spent: not what anybody agreed to.
   if (account.frozen) return { no: "frozen" };
   if (facts.open_disputes > 0) return { no: "disputed" };
-  if (account.currency !== facts.currency) return { no: "currency" };
+  if (account.currency !== null && account.currency !== facts.currency) return { no: "currency" };
 
   // A clock that was set back makes attempts look as if they were still to come: they count all the same.
   const [newest] = attempts;

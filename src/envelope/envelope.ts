@@ -400,7 +400,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       funded: account.funded,
       frozen: account.frozen,
       open_disputes: this.#store.head.open_disputes,
-      currency: account.currency,
+      currency: this.#store.head.currency,
       holds: (limited ? [] : this.#store.openHolds(now)).map(
         ({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
           hold_id,

@@ -27,7 +27,7 @@ export interface Account {
   readonly frozen: boolean;
   /** Money was put in at some time. */
   readonly funded: boolean;
-  /** `null` until something is filed. */
+  /** Of its first entry; `null` until there is one. */
   readonly currency: string | null;
 }
 

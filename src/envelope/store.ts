@@ -98,17 +98,18 @@ export class Store {
     }
   }
 
-  /** Creates the tables, on the first write an envelope ever sees. */
+  /** Creates the tables, on the first write an envelope ever sees. Until there is an entry, the currency is whatever the last write was in. */
   create(envelopeId: string, currency: string, now_ms: number): void {
-    if (this.#head.currency !== null) return;
+    if (this.exists && (this.#head.seq > 0 || this.#head.currency === currency)) return;
     migrate(this.#storage, ENVELOPE_MIGRATIONS, now_ms);
     this.#sql.exec(
-      "INSERT INTO envelope (id, envelope_id, currency, created_at_ms) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING",
+      `INSERT INTO envelope (id, envelope_id, currency, created_at_ms) VALUES (1, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET currency = excluded.currency`,
       envelopeId,
       currency,
       now_ms,
     );
-    this.#head = { ...EMPTY, currency };
+    this.#head = { ...this.#head, currency };
   }
 
   get exists(): boolean {
@@ -126,7 +127,8 @@ export class Store {
   account(now_ms: number): Account {
     const { balance_micros, frozen, disputed, currency, seq } = this.#head;
     const held_micros = this.#held(now_ms);
-    return { balance_micros, held_micros, frozen: frozen || disputed, funded: seq > 0, currency };
+    const funded = seq > 0;
+    return { balance_micros, held_micros, frozen: frozen || disputed, funded, currency: funded ? currency : null };
   }
 
   openHolds(now_ms: number): readonly Hold[] {

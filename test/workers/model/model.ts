@@ -111,6 +111,15 @@ export class Model {
     return standing;
   }
 
+  #isForeign(currency: string): boolean {
+    return this.lines.length > 0 && this.currency !== currency;
+  }
+
+  /** Only money decides for good. */
+  #keepIn(currency: string): void {
+    if (this.lines.length === 0) this.currency = currency;
+  }
+
   #earlier(op: string): Line | undefined {
     return this.lines.find((line) => line.op === op);
   }
@@ -144,8 +153,8 @@ export class Model {
     if (used) return this.#say(this.#replay(used, input, price));
     if (this.open.some((hold) => input.key !== undefined && hold.input.key === input.key))
       return this.#say("conflict in_progress");
-    if (this.currency !== null && this.currency !== input.currency) return this.#say("invalid");
-    if (price === 0n && !(input.record_zero && this.currency !== null)) return this.#say("charged null 0");
+    if (this.#isForeign(input.currency)) return this.#say("invalid");
+    if (price === 0n && !(input.record_zero && this.lines.length > 0)) return this.#say("charged null 0");
     const some = input.at_most && this.available > 0n && price > this.available;
     const amount = some ? this.available : price;
     const no = price === 0n ? undefined : this.#no(amount, this.available, this.frozen);
@@ -165,7 +174,7 @@ export class Model {
     if (used) return this.#say(this.#replay(used, input, -used.amount));
     if (this.open.some((hold) => input.key !== undefined && hold.input.key === input.key))
       return this.#say("conflict in_progress");
-    if (this.currency !== null && this.currency !== input.currency) return this.#say("invalid");
+    if (this.#isForeign(input.currency)) return this.#say("invalid");
     const no = this.#no(BigInt(input.amount_micros), this.available, this.frozen);
     if (no) return this.#say(no);
     for (const hold of this.holds) if (hold.until <= this.clock) hold.end ??= "expired";
@@ -220,9 +229,9 @@ export class Model {
     const amount = BigInt(input.amount_micros);
     const used = this.#keyed(input.key);
     if (used) return this.#say(used.amount === amount ? `replayed ${used.seq} ${amount}` : "conflict price");
-    if (this.currency !== null && this.currency !== input.currency) return this.#say("invalid");
+    if (this.#isForeign(input.currency)) return this.#say("invalid");
     if (amount <= 0n || this.balance + amount > MAX) return this.#say("invalid");
-    this.currency = input.currency;
+    this.#keepIn(input.currency);
     const { key, op } = input;
     return this.#say(`granted ${this.#write("grant", amount, { key, op })} ${amount}`);
   }
@@ -241,11 +250,11 @@ export class Model {
     const isNews = reversal !== undefined && known.isNews(reversal);
     if (!climbs && !isNews) return this.#say(payment === undefined || known.paid ? "duplicate" : payment.state);
     if (climbs && payment.state === "failed" && known.known === undefined) return this.#say("failed");
-    if (climbs && this.currency !== null && this.currency !== currency) return this.#say("uncreditable currency");
+    if (climbs && this.#isForeign(currency)) return this.#say("uncreditable currency");
     const credit = climbs && payment.state === "paid" ? BigInt(payment.credit_micros) : undefined;
     if (credit !== undefined && (credit <= 0n || this.balance + credit > MAX)) return this.#say("uncreditable amount");
 
-    this.currency ??= currency;
+    this.#keepIn(currency);
     this.payments.set(payment_id, known);
     if (climbs) known.facts.push(payment);
     if (isNews) known.words.push(reversal);
@@ -260,14 +269,14 @@ export class Model {
   disown(payment_id: string, currency: string): string {
     const known = this.payments.get(payment_id) ?? new Payment();
     if (known.paid) return "paid";
-    this.currency ??= currency;
+    this.#keepIn(currency);
     this.payments.set(payment_id, known);
     known.disowned = true;
     return `disowned ${known.reversals.length}`;
   }
 
   freeze(frozen: boolean, currency: string): boolean {
-    if (frozen !== this.frozenByOwner) this.currency ??= currency;
+    if (frozen !== this.frozenByOwner) this.#keepIn(currency);
     this.frozenByOwner = frozen;
     return frozen;
   }

@@ -203,6 +203,20 @@ describe("T34 T36 T38 what cannot be credited is kept for the owner, once, and n
     expect(await envelope.state()).toMatchObject({ balance_micros: 0, currency: null });
   });
 
+  it("T34 money decides an envelope's currency: not a freeze, and not a payment that was given to another", async () => {
+    const euros = new Site({ currency: "eur" });
+    const caller = await euros.newcomer();
+    const stub = env.ENVELOPE.getByName(caller.id);
+    await stub.freeze({ frozen: true, currency: "usd" });
+    await stub.disown({ payment_id: nextId("pi"), currency: "usd", assignment: 1 });
+    const pay = (currency: string) => completed({ client_reference_id: caller.reference, currency });
+    expect(await euros.outcomeOf(pay("eur"))).toBe("credited");
+    expect(await caller.envelope.state()).toMatchObject({ currency: "eur", balance_micros: 5_000_000, frozen: true });
+    await stub.freeze({ frozen: false, currency: "usd" });
+    expect((await caller.envelope.state()).currency).toBe("eur");
+    expect(await new Site().outcomeOf(pay("usd"))).toBe("unclaimed");
+  });
+
   it.each([
     ["https://buy.stripe.com/abc", true, "credited"],
     ["https://buy.stripe.com/abc", false, "unclaimed"],
