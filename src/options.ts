@@ -79,6 +79,8 @@ export interface EnvelopeOptions<Env = unknown> {
         readonly paymentLinks?: readonly string[] | undefined;
         /** What becomes credit: what was paid less tax and shipping (`"net"`, default), all that was paid, or the items' sum. */
         readonly credit?: "net" | "total" | "subtotal" | undefined;
+        /** A payment worth more than this, in minor units, waits for the owner to assign it. Default 1,000,000,000. */
+        readonly maxCredit?: Price | undefined;
         /** What an open dispute does to spending: `"freeze"` (default) stops it until the dispute is decided, `"ignore"` does not. */
         readonly onDispute?: "freeze" | "ignore" | undefined;
       }
@@ -107,6 +109,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly corsOrigins: ReadonlySet<string>;
   readonly paymentLinks: ReadonlySet<string> | undefined;
   readonly credit: "net" | "total" | "subtotal";
+  readonly maxCredit: Micros;
   readonly onDispute: "freeze" | "ignore";
   readonly autoTopUp: AutoTopUpRules | undefined;
   readonly onIncident: (incident: Incident) => void;
@@ -116,6 +119,7 @@ const HOLD_SECONDS_DEFAULT = 300;
 const REPLAY_SECONDS_DEFAULT = 86_400;
 const HOLD_SECONDS_MAX = 86_400;
 const MAX_PRICE_DEFAULT = "1000000000";
+const MAX_CREDIT_DEFAULT = "1000000000";
 
 /** Names every option, so that a misspelt one is an error and not silence. */
 const KNOWN = {
@@ -153,7 +157,10 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
   if (!Number.isInteger(replaySeconds) || replaySeconds < 0) {
     throw new TypeError("options.replaySeconds must be a whole number of 0 or more");
   }
-  requireKnown("options.stripe", options.stripe ?? {}, { paymentLinks: true, credit: true, onDispute: true });
+  const stripe = { paymentLinks: true, credit: true, maxCredit: true, onDispute: true } as const;
+  requireKnown("options.stripe", options.stripe ?? {}, stripe);
+  const maxCredit = parsePrice(options.stripe?.maxCredit ?? MAX_CREDIT_DEFAULT, currency);
+  if (maxCredit === undefined) throw new TypeError("options.stripe.maxCredit must be a price within 2^53−1 micros");
   return {
     currency,
     maxPrice,
@@ -172,6 +179,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     corsOrigins: resolveOrigins(options.cors),
     paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),
     credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
+    maxCredit,
     onDispute: oneOf("options.stripe.onDispute", options.stripe?.onDispute ?? "freeze", ["freeze", "ignore"]),
     autoTopUp: resolveAutoTopUp(options.autoTopUp, currency),
     onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,

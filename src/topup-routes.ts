@@ -35,6 +35,8 @@ export async function createTopUp(visit: Visit<unknown>, body: Body): Promise<Re
       `amount must be a decimal above zero in ${currency.code}, with at most ${paymentDecimals(currency)} decimals`,
     );
   }
+  // Paid, it would wait for the owner to assign it: better not asked for.
+  if (amount_micros > visit.options.maxCredit) return invalid("amount must not be above options.stripe.maxCredit");
   // Before anything is stored: without it nothing could be finished.
   stripeKey(env);
   // An envelope knows only its own keys: whose this one is, the directory knows.

@@ -421,6 +421,7 @@ export function creditRules({ env, options, keys }: Visit<unknown>): CreditRules
   return {
     currency: options.currency,
     credit: options.credit,
+    maxCredit: options.maxCredit,
     paymentLinks: options.paymentLinks,
     mode: stripeMode(env),
     referenceKeys: keys.reference,

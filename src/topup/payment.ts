@@ -4,7 +4,7 @@
  * because the endpoint's version and not ours decides their shape.
  */
 import type { NewUnclaimedPayment, PaymentFacts, PaymentReport, PaymentState } from "../contract.js";
-import { type Currency, microsFromMinor, ZERO } from "../money.js";
+import { type Currency, type Micros, microsFromMinor, ZERO } from "../money.js";
 import { looksLikeReference, type Reference, readReference } from "../reference.js";
 import type { Keyring } from "../settings.js";
 import { failureCode } from "../stripe-intent.js";
@@ -14,6 +14,8 @@ import { idOf, isObject, type Json, minor } from "./json.js";
 export interface CreditRules {
   readonly currency: Currency;
   readonly credit: "net" | "total" | "subtotal";
+  /** Above it, a payment is more likely a mistake than a top-up: the owner decides. */
+  readonly maxCredit: Micros;
   readonly paymentLinks: ReadonlySet<string> | undefined;
   /** Mode of the Stripe key; `undefined` without one. */
   readonly mode: "live" | "test" | undefined;
@@ -68,7 +70,9 @@ export const INTENT_STATES: Readonly<Record<string, PaymentState>> = {
 };
 
 export function readSession(event: Json, session: Json, rules: CreditRules): Meaning {
-  const state = SESSION_STATES[String(event["type"])] ?? stateOf(session["payment_status"]);
+  const said = SESSION_STATES[String(event["type"])] ?? stateOf(session["payment_status"]);
+  // Money counts once its payer is done: a session that is still open may change, and its completion is told by an event of its own.
+  const state = said === "paid" && !isComplete(session) ? "pending" : said;
   const facts = state !== undefined && state !== "nothing_due" ? readFacts(event, session, state, rules) : null;
   const invoice = idOf(session["payment_intent"]) === undefined ? idOf(session["invoice"]) : undefined;
   const keep = (reason: UnclaimedReason): Meaning =>
@@ -91,7 +95,7 @@ export function readSession(event: Json, session: Json, rules: CreditRules): Mea
   if (typeof text !== "string" || text === "") return keep("reference_missing");
   const reference = readReference(rules.referenceKeys, text);
   if (reference === undefined) return keep("reference_invalid");
-  if (facts === null) return keep("amount");
+  if (facts === null || facts.credit_micros > rules.maxCredit) return keep("amount");
   const payment_id = idOf(session["payment_intent"]) ?? String(session["id"]);
   return {
     kind: "payment",
@@ -117,7 +121,7 @@ export function readIntent(event: Json, intent: Json, rules: CreditRules): Meani
   if (intent["currency"] !== rules.currency.code) return keep("currency");
   const reference = readReference(rules.referenceKeys, text);
   if (reference === undefined) return keep("reference_invalid");
-  if (facts === null) return keep("amount");
+  if (facts === null || facts.credit_micros > rules.maxCredit) return keep("amount");
   const attempt = metadata[METADATA.topup];
   const report = {
     payment_id: String(intent["id"]),
@@ -136,6 +140,11 @@ function isOurs(session: Json, rules: CreditRules): boolean {
   if (typeof text === "string" && looksLikeReference(text)) return true;
   if (typeof link !== "string") return false;
   return rules.paymentLinks?.has(link) ?? true;
+}
+
+/** Where it says so: `open`, `complete` or `expired`. */
+function isComplete({ status }: Json): boolean {
+  return status == null || status === "complete";
 }
 
 function stateOf(payment_status: unknown): PaymentState | "nothing_due" | undefined {

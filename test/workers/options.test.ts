@@ -37,6 +37,7 @@ describe("a wrong option", () => {
     [{ stripe: { paymentLinks: [] } }, "options.stripe.paymentLinks"],
     [{ stripe: { paymentLinks: ["https://buy.stripe.com/x"] } }, "options.stripe.paymentLinks"],
     [{ stripe: { credit: "gross" } }, "options.stripe.credit"],
+    [{ stripe: { maxCredit: "-1" } }, "options.stripe.maxCredit"],
     [{ stripe: { secret: "x" } }, "options.stripe.secret"],
     [{ stripe: { onDispute: "panic" } }, "options.stripe.onDispute"],
     [{ onIncident: {} }, "options.onIncident"],

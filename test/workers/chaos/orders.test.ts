@@ -71,6 +71,7 @@ function reportsOf(story: Story): { readonly reports: readonly PaymentReport[]; 
     paymentLinks: undefined,
     mode: undefined,
     referenceKeys: keys,
+    maxCredit: 10_000_000_000_000 as Micros,
     onDispute: "freeze",
   } as const;
   const reports = events.flatMap((event) => {

@@ -3,7 +3,7 @@ import { writeReference } from "../../../src/reference.js";
 import { keysOf } from "../../../src/settings.js";
 import { readEvent } from "../../../src/topup/events.js";
 import type { Meaning } from "../../../src/topup/payment.js";
-import { USD } from "./values.js";
+import { micros, USD } from "./values.js";
 
 const KEYS = keysOf({ ENVELOPE_SECRET: "the-root-secret-of-these-tests-0123456789" });
 const ID = "0123456789ABCDEFGHIJkl";
@@ -35,11 +35,20 @@ function meaningOf(session: Readonly<Record<string, unknown>>, type = "checkout.
     paymentLinks: undefined,
     mode: undefined,
     referenceKeys: KEYS.reference,
+    maxCredit: micros(10_000_000_000_000),
     onDispute: "freeze",
   });
 }
 
 describe("what is kept of a payment", () => {
+  it("T38 that is above the cap: all that its owner needs to assign it, but the owner", () => {
+    const meaning = meaningOf({ amount_total: 2_000_000_250 });
+    expect(meaning).toMatchObject({
+      kind: "unclaimed",
+      payment: { reason: "amount", facts: { credit_micros: 20_000_000_000_000 } },
+    });
+  });
+
   it("that is credited: every amount as Stripe wrote it, and where the payer was", () => {
     expect(meaningOf({})).toEqual({
       kind: "payment",

@@ -5,7 +5,7 @@ import { writeReference } from "../../../src/reference.js";
 import { keysOf } from "../../../src/settings.js";
 import { readEvent, readThin, snapshotOf } from "../../../src/topup/events.js";
 import { type CreditRules, type Meaning, REFERENCE_METADATA } from "../../../src/topup/payment.js";
-import { USD } from "./values.js";
+import { micros, USD } from "./values.js";
 
 const KEYS = keysOf({ ENVELOPE_SECRET: "the-root-secret-of-these-tests-0123456789" });
 const REFERENCE = writeReference(KEYS.reference, "0123456789ABCDEFGHIJkl", new Request("https://worker.test/"));
@@ -15,6 +15,7 @@ const RULES: CreditRules = {
   paymentLinks: undefined,
   mode: undefined,
   referenceKeys: KEYS.reference,
+  maxCredit: micros(10_000_000_000_000),
   onDispute: "freeze",
 };
 

@@ -4,7 +4,7 @@ import { writeReference } from "../../../src/reference.js";
 import { keysOf } from "../../../src/settings.js";
 import { readEvent } from "../../../src/topup/events.js";
 import type { CreditRules, Meaning } from "../../../src/topup/payment.js";
-import { JPY, KWD, USD } from "./values.js";
+import { JPY, KWD, micros, USD } from "./values.js";
 
 const KEYS = keysOf({ ENVELOPE_SECRET: "the-root-secret-of-these-tests-0123456789" });
 const FORGERS = keysOf({ ENVELOPE_SECRET: "the-root-secret-of-somebody-else-01234567" });
@@ -18,6 +18,7 @@ const RULES: CreditRules = {
   paymentLinks: undefined,
   mode: undefined,
   referenceKeys: KEYS.reference,
+  maxCredit: micros(10_000_000_000_000),
   onDispute: "freeze",
 };
 const OURS = { paymentLinks: new Set(["plink_ours"]) };
@@ -100,6 +101,16 @@ const CASES: readonly (readonly [threat: string, name: string, given: Case, outc
   ],
   ["T32", "delayed, failed", { type: FAILED, session: { payment_status: "unpaid" } }, "failed 5000000"],
   ["T32", "payment_intent.succeeded: the session speaks for it", { type: "payment_intent.succeeded" }, "ignore"],
+  ["T32", "paid, and the session is open", { session: { status: "open" } }, "pending 5000000"],
+  ["T32", "paid, and the session expired", { session: { status: "expired" } }, "pending 5000000"],
+  ["T32", "paid, in a status of tomorrow", { session: { status: "paused" } }, "pending 5000000"],
+  [
+    "T32",
+    "delayed, succeeded, and the session is open",
+    { type: SUCCEEDED, session: { status: "open" } },
+    "pending 5000000",
+  ],
+  ["T32", "paid, and no status", { session: { status: null } }, "paid 5000000"],
   ["T32", "expired", { type: "checkout.session.expired", session: { payment_status: "unpaid" } }, "failed 5000000"],
   ["T34", "expired, a stranger's", { type: "checkout.session.expired", session: STRANGER, rules: OURS }, "ignore"],
   ["T32", "a type of tomorrow", { type: "invoice.made_up" }, "ignore"],
@@ -194,7 +205,22 @@ const CASES: readonly (readonly [threat: string, name: string, given: Case, outc
   ["T38", "amount a text", { session: { amount_total: "500" } }, "unclaimed amount"],
   ["T38", "amount 2^53", { session: { amount_total: 2 ** 53 } }, "unclaimed amount"],
   ["T38", "amount above 2^53−1 micros", { session: { amount_total: 900_719_925_475 } }, "unclaimed amount"],
-  ["T38", "amount just below 2^53 micros", { session: { amount_total: 900_719_925_474 } }, "paid 9007199254740000"],
+  ["T38", "amount just below 2^53 micros", { session: { amount_total: 900_719_925_474 } }, "unclaimed amount"],
+  ["T38", "amount at the cap", { session: { amount_total: 1_000_000_000 } }, "paid 10000000000000"],
+  ["T38", "amount above the cap", { session: { amount_total: 1_000_000_001 } }, "unclaimed amount"],
+  [
+    "T38",
+    "amount above the cap, of which the rest is tax",
+    { session: { amount_total: 1_000_000_001, total_details: { amount_tax: 1 } } },
+    "paid 10000000000000",
+  ],
+  [
+    "T38",
+    "amount above a cap of its own",
+    { session: { amount_total: 501 }, rules: { maxCredit: micros(5_000_000) } },
+    "unclaimed amount",
+  ],
+  ["T38", "above the cap and unpaid", { session: { payment_status: "unpaid", amount_total: 1e10 } }, "ignore"],
   ["T38", "all of it tax", { session: { total_details: { amount_tax: 500 } } }, "unclaimed amount"],
   ["T38", "more tax than money", { session: { total_details: { amount_tax: 501 } } }, "unclaimed amount"],
   ["T38", "tax negative", { session: { total_details: { amount_tax: -100 } } }, "unclaimed amount"],

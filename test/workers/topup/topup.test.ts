@@ -101,6 +101,14 @@ describe("POST /stripe/topup", () => {
     expect(stripe.intents[0]).toMatchObject({ amount: 500, currency: "jpy" });
   });
 
+  it("T38 asks for no more than would be credited", async () => {
+    const small = new Site({ stripe: { maxCredit: "500" } }, { ENVELOPE_ADMIN_SECRET: ADMIN });
+    const { id: envelopeId } = await small.newcomer();
+    expect((await ask({ envelopeId, amount: "5.01" }, nextKey(), OWNER, small)).status).toBe(400);
+    expect((await ask({ envelopeId, amount: "5" }, nextKey(), OWNER, small)).status).toBe(200);
+    expect(stripe.intents).toMatchObject([{ amount: 500 }]);
+  });
+
   const wrong: [unknown, string | null][] = [
     [{ amount: "10" }, "k"],
     [{ envelopeId: "short", amount: "10" }, "k"],
