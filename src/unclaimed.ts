@@ -3,8 +3,8 @@
  * is interrupted anywhere stays listed, and is finished by making it again.
  */
 import { attempt } from "./attempt.js";
-import type { Author, PaymentFacts, Reversal, UnclaimedPayment } from "./contract.js";
-import { currencyOf, type Price, parsePrice } from "./money.js";
+import type { Author, PaymentFacts, PaymentReport, Reversal, UnclaimedPayment } from "./contract.js";
+import { currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import { reportPayment } from "./report.js";
 import { DIRECTORY_SHARDS, directoryShard, directoryStub, envelopeStub } from "./stubs.js";
 
@@ -27,7 +27,8 @@ export interface Assignment {
 }
 
 export type AssignmentResult =
-  | { readonly outcome: "credited" }
+  /** `unbooked_micros`: of a refund or dispute that came before, and does not fit into the balance yet: on file, booked with the payment's next event that fits. */
+  | { readonly outcome: "credited"; readonly unbooked_micros?: Micros }
   /** In an envelope already: this one by an earlier assignment, or another. */
   | { readonly outcome: "taken"; readonly envelopeId: string | null }
   | { readonly outcome: "unknown" }
@@ -98,13 +99,17 @@ async function book(
       detail: `The envelope cannot take it: ${outcome.outcome === "uncreditable" ? outcome.reason : "disowned"}`,
     };
   }
-  for (const reversal of early) {
-    await reportPayment(env, envelope_id, { payment_id, currency, reversal });
+  const before = early.map((reversal): PaymentReport => ({ payment_id, currency, reversal }));
+  let unbooked_micros: Micros | undefined;
+  for (const report of [...before, ...claim.parked.map((parked) => parked.report)]) {
+    const told = await reportPayment(env, envelope_id, report);
+    // Each booking is of all that is due by then.
+    if (told.outcome === "reversed") unbooked_micros = undefined;
+    if (told.outcome === "noted") unbooked_micros = told.unbooked_micros ?? unbooked_micros;
   }
-  for (const { report } of claim.parked) await reportPayment(env, envelope_id, report);
   const event_ids = claim.parked.map(({ event_id }) => event_id);
   await attempt(() => directoryStub(env, payment_id).settle({ payment_id, envelope_id, event_ids, booked: true }));
-  return { outcome: "credited" };
+  return { outcome: "credited", ...(unbooked_micros !== undefined && { unbooked_micros }) };
 }
 
 /** Stripe's facts where they were understood; else what the owner says, over the amounts Stripe named. */

@@ -14,7 +14,7 @@ export async function listUnclaimed({ env }: OwnersRequest): Promise<Response> {
 
 /** Once per payment by itself, so that it needs no key. */
 export async function assign(asked: OwnersRequest, { payment = "" }: Params): Promise<Response> {
-  const { env, request, currency, owner } = asked;
+  const { env, request, currency, owner, options } = asked;
   const body = await readJson(request);
   const { envelopeId, amount, amount_micros } = body ?? {};
   if (body === undefined || typeof envelopeId !== "string") {
@@ -35,8 +35,12 @@ export async function assign(asked: OwnersRequest, { payment = "" }: Params): Pr
   };
   const result = await assignPayment(env, assignment, currency.code);
   switch (result.outcome) {
-    case "credited":
+    case "credited": {
+      const { unbooked_micros: amount_micros } = result;
+      const which = { payment_id: paymentId, envelope_id: target.id };
+      if (amount_micros !== undefined) options.onIncident({ kind: "unbooked_reversal", ...which, amount_micros });
       return json(result);
+    }
     case "taken":
       return plainProblem(409, "taken", "Already assigned", "This payment is in an envelope already.");
     case "unknown":

@@ -1,12 +1,14 @@
 /** T31 T37 T39: an owner's assignment against everything that can come between its steps: deliveries, refunds, other assignments. */
 import { env } from "cloudflare:workers";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
-import { assignPayment, Envelope, unclaimedPayments } from "../../../src/index.js";
+import { assignPayment, Envelope, type Incident, unclaimedPayments } from "../../../src/index.js";
+import type { Micros } from "../../../src/money.js";
 import { directoryStub } from "../../../src/stubs.js";
 import { type Caller, completed, expectMirrored, nextId, refund, reversalEvent, Site } from "../support.js";
 
 afterAll(expectMirrored);
 
+const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const site = new Site();
 const euros = new Site({ currency: "eur" });
 /** The same deployment before the owner allowed the link. */
@@ -95,6 +97,40 @@ describe("a refund that meets an assignment", () => {
     vi.useRealTimers();
     await assignPayment(env, { paymentId, envelopeId: caller.id });
     expect(await cents(caller)).toBe(0);
+  });
+});
+
+describe("T89 money that comes back and does not fit", () => {
+  it("is told to whoever assigned the payment", async () => {
+    const incidents: Incident[] = [];
+    const owners = new Site({ onIncident: (one) => incidents.push(one) }, { ENVELOPE_ADMIN_SECRET: ADMIN });
+    const caller = await site.newcomer();
+    const paymentId = await stray();
+    const back = refund(paymentId, 400);
+    await site.outcomeOf(back);
+    const failed = { ...back.data.object, status: "failed" };
+    await site.outcomeOf({ ...reversalEvent("refund.failed", failed), created: back.created + 1 });
+    const report = Envelope.prototype.report;
+    vi.spyOn(Envelope.prototype, "report").mockImplementation(async function (this: Envelope, told) {
+      // Between the refund and its failure, so much else comes in that there is no room.
+      if (told.reversal?.rank === 3) {
+        const { balance_micros } = await this.state({}).then((state) => ({ balance_micros: 0, ...state }));
+        const amount_micros = (Number.MAX_SAFE_INTEGER - balance_micros) as Micros;
+        await this.grant({ op: "full", key: "full", currency: "usd", amount_micros });
+      }
+      return report.call(this, told);
+    });
+    const response = await owners.fetch(`/db/api/unclaimed/${paymentId}/assign`, {
+      method: "POST",
+      body: JSON.stringify({ envelopeId: caller.id }),
+      headers: { "Content-Type": "application/json", Authorization: `Bearer ${ADMIN}` },
+    });
+    expect(await response.json()).toEqual({ outcome: "credited", unbooked_micros: 4_000_000 });
+    const which = { payment_id: paymentId, envelope_id: caller.id };
+    expect(incidents).toEqual([{ kind: "unbooked_reversal", ...which, amount_micros: 4_000_000 }]);
+    vi.restoreAllMocks();
+    await caller.envelope.charge({ micros: 5_000_000 }, { key: "room" });
+    expect(await site.outcomeOf(back)).toBe("reversed");
   });
 });
 
