@@ -7,7 +7,7 @@
  * proportion, never more than it gave, below zero if need be.
  */
 import type { PaymentFacts, PaymentOutcome, PaymentReport, PaymentState, Reversal } from "../contract.js";
-import { addMicros, type Micros, ZERO } from "../money.js";
+import { addMicros, currencyOf, type Micros, ZERO } from "../money.js";
 import { type Account, balances, type Draft } from "./ledger.js";
 
 /** All that is known of one payment. */
@@ -100,8 +100,17 @@ export function reversedDue(payment: PaymentFacts, reversals: readonly Reversal[
   const { credit_micros, amount_total } = payment;
   const minor = awayMinor(payment, reversals);
   if (minor === 0n) return ZERO;
-  if (minor === "all" || minor >= BigInt(amount_total)) return credit_micros;
-  return Number((BigInt(credit_micros) * minor) / BigInt(amount_total)) as Micros;
+  if (minor === "all") return credit_micros;
+  const credit = BigInt(credit_micros);
+  // Assigned by an owner, of a payment whose total Stripe never told: of what it is a part is unknown, what it is worth is not.
+  const due = amount_total === 0 ? worthOf(minor, payment) : (credit * minor) / BigInt(amount_total);
+  return Number(due < credit ? due : credit) as Micros;
+}
+
+/** An amount of Stripe's at its face value, in micros; all there is where the currency is none that we know. */
+function worthOf(minor: bigint, { currency, credit_micros }: PaymentFacts): bigint {
+  const known = currencyOf(currency);
+  return known === undefined ? BigInt(credit_micros) : minor * BigInt(known.microsPerMinorUnit);
 }
 
 export type PaymentDecision =

@@ -109,6 +109,19 @@ describe("T39 T40 what is due", () => {
     expect(reversedDue(facts("paid", CREDIT, 100), reversals)).toBe(due);
   });
 
+  it.each<readonly [name: string, reversals: readonly Reversal[], due: number]>([
+    ["nothing", [], 0],
+    ["a refund of nothing", [refund(0)], 0],
+    ["a refund, at its face value", [refund(30)], 300_000],
+    ["two", [refund(30, "a"), refund(20, "b")], 500_000],
+    ["two, of which one failed", [refund(30, "a"), refund(20, "b", 3)], 300_000],
+    ["never more than the credit", [refund(91)], 900_000],
+    ["a dispute", [dispute(1, { amount: 50 })], 500_000],
+    ["a refund in another currency, whose worth is unknown", [refund(1), reversal({ currency: "eur" })], 900_000],
+  ])("of a payment whose total is unknown: %s → $2 of 900,000", (_name, reversals, due) => {
+    expect(reversedDue(facts("paid", 900_000, 0), reversals)).toBe(due);
+  });
+
   it("is exact where a product leaves 2^53", () => {
     const [credit, total] = [Number.MAX_SAFE_INTEGER, 900_719_925_474];
     fc.assert(

@@ -134,6 +134,18 @@ describe("T89 money that comes back and does not fit", () => {
   });
 });
 
+it("T39 a part of a payment whose total Stripe never told is taken back at its face value", async () => {
+  const caller = await site.newcomer();
+  const paymentId = await stray({ amount_total: null });
+  expect(await assignPayment(env, { paymentId, envelopeId: caller.id, amount: "900" })).toEqual({
+    outcome: "credited",
+  });
+  expect(await site.outcomeOf(refund(paymentId, 400))).toBe("reversed");
+  expect(await cents(caller)).toBe(500);
+  expect(await site.outcomeOf(refund(paymentId, 600))).toBe("reversed");
+  expect(await cents(caller)).toBe(0);
+});
+
 describe("a dispute that meets an assignment", () => {
   /** A payment that its own envelope could not take, and that is disputed. */
   async function disputed(): Promise<{ named: Caller; paymentId: string }> {
