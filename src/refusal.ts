@@ -44,7 +44,7 @@ export function limitOf(reason: RefusalReason): Limit {
   return REFUSALS[reason].limit;
 }
 
-const TYPE = "urn:with-envelope:problem:";
+export const TYPE = "urn:with-envelope:problem:";
 
 export interface ProblemBody {
   readonly type: string;

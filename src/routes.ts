@@ -1,6 +1,7 @@
 /** Our own paths. Loaded only when one of them is asked for. */
 import { IttyRouter } from "itty-router/IttyRouter";
 import { attempt } from "./attempt.js";
+import { readForm } from "./body.js";
 import { isSameOrigin } from "./csrf.js";
 import { payNonces, setCookie, setPayNonce, setRenewed, wasRenewed } from "./identity/cookie.js";
 import { newNonce } from "./identity/payer.js";
@@ -298,6 +299,8 @@ const showTestCheckout: Route = async (visit) => {
   return checkoutPage(visit.url.searchParams.get("client_reference_id") ?? "", visit.currency);
 };
 
+const FORM_BYTES_MAX = 8_192;
+
 const payTestCheckout: Route = async (visit) => {
   const { env, request, url, currency, options } = visit;
   const closed = testCheckoutClosed(visit);
@@ -307,9 +310,12 @@ const payTestCheckout: Route = async (visit) => {
   }
   const secrets = webhookSecrets(env);
   const { checkoutPage, minorFromMain, signedPayment } = await import("./topup/test-checkout.js");
-  const form = await request.formData().catch(() => undefined);
-  const reference = String(form?.get("client_reference_id") ?? "");
-  const amount = minorFromMain(String(form?.get("amount") ?? ""), currency);
+  const form = await readForm(request, FORM_BYTES_MAX);
+  if (form === undefined) {
+    return plainProblem(413, "too-large", "Payload too large", "The body is larger than any form of this page.");
+  }
+  const reference = String(form.get("client_reference_id") ?? "");
+  const amount = minorFromMain(String(form.get("amount") ?? ""), currency);
   if (amount === undefined) return checkoutPage(reference, currency, "Please give an amount above zero, such as 12.");
 
   const [payment_link = "plink_test"] = options.paymentLinks ?? [];

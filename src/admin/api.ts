@@ -172,7 +172,7 @@ export interface RotateAnswer {
   readonly token: string;
 }
 
-/** `GET /api/unclaimed` oldest first; `POST /api/unclaimed/:payment/assign` → 200 `{ "outcome": "credited" }` */
+/** `GET /api/unclaimed` oldest first; `POST /api/unclaimed/:payment/assign` → 200 `{ "outcome": "credited" }`, or `"replayed"` where it was there already */
 export interface UnclaimedAnswer {
   readonly unclaimed: readonly UnclaimedPayment[];
 }

@@ -1,6 +1,6 @@
 /** Payments that are in no envelope yet, and the owner's decision about each. */
 import type { Price } from "../money.js";
-import { plainProblem } from "../refusal.js";
+import { problem, TYPE } from "../refusal.js";
 import { assignPayment, unclaimedPayments } from "../unclaimed.js";
 import { invalid, json, notFound, readJson, readReason } from "./answers.js";
 import type { UnclaimedAnswer } from "./api.js";
@@ -42,7 +42,15 @@ export async function assign(asked: OwnersRequest, { payment = "" }: Params): Pr
       return json(result);
     }
     case "taken":
-      return plainProblem(409, "taken", "Already assigned", "This payment is in an envelope already.");
+      // Asked again after a lost answer: it is where it was to be, and nothing was done now.
+      if (result.envelopeId === target.id) return json({ outcome: "replayed" });
+      return problem({
+        type: `${TYPE}taken`,
+        title: "Already assigned",
+        status: 409,
+        detail: "This payment is in another envelope already.",
+        envelopeId: result.envelopeId,
+      });
     case "unknown":
       return notFound();
     case "invalid":

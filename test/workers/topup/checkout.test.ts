@@ -46,6 +46,11 @@ describe("the test checkout", () => {
     expect((await site.fetch(`${LOCAL}/test-checkout`, form({ amount }))).status).toBe(400);
   });
 
+  it("reads no more than a form of its own could hold", async () => {
+    const much = form({ amount: "5", client_reference_id: "x".repeat(10_000) });
+    expect((await site.fetch(`${LOCAL}/test-checkout`, much)).status).toBe(413);
+  });
+
   it("T71 shows what the URL says as text", async () => {
     const response = await site.fetch(
       `${LOCAL}/test-checkout?client_reference_id=${encodeURIComponent('"><script>x</script>')}`,

@@ -255,7 +255,14 @@ describe("the owner's API", () => {
     const { unclaimed } = await listed.json<{ unclaimed: { payment_id: string; reason: string }[] }>();
     expect(unclaimed.find(({ payment_id }) => payment_id === id)).toMatchObject({ reason: "reference_missing" });
     expect((await assign(id, { envelopeId: caller.id })).status).toBe(200);
-    expect((await assign(id, { envelopeId: caller.id })).status).toBe(409);
+    const again = await assign(id, { envelopeId: caller.id });
+    expect([again.status, await again.json()]).toEqual([200, { outcome: "replayed" }]);
+    const elsewhere = await assign(id, { envelopeId: (await site.newcomer()).id });
+    expect([elsewhere.status, await elsewhere.json()]).toMatchObject([409, { envelopeId: caller.id }]);
+    expect((await caller.envelope.state()).balance_micros).toBe(1_000_000);
+    for (const malformed of ["%E0", "%", "pi_%zz"]) {
+      expect((await assign(malformed, { envelopeId: caller.id })).status).toBe(404);
+    }
     expect((await assign("pi_never", { envelopeId: caller.id })).status).toBe(404);
     expect((await assign(id, {})).status).toBe(400);
     expect(
