@@ -10,6 +10,9 @@ const secrets = {
   STRIPE_API_BASE: "http://stripe.test",
 };
 
+/** `CASES`: how many the differential test of the webhook's gate draws. */
+const bindings = { ...secrets, CASES: process.env["CASES"] ?? "" };
+
 export default defineConfig({
   test: {
     reporters: process.env["CI"] ? ["default", "json"] : ["default"],
@@ -18,9 +21,7 @@ export default defineConfig({
       {
         // Without it, a hundred lines on source maps that the stripe package does not ship.
         logLevel: "error",
-        plugins: [
-          cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings: secrets } }),
-        ],
+        plugins: [cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings } })],
         // A busy machine is no failure: nothing here is a measurement.
         test: { name: "workers", testTimeout: 60_000, include: ["test/workers/**/*.test.ts"] },
       },
