@@ -58,9 +58,10 @@ export function mirror(arrivals: Float64Array, rule: MirrorRule, times: Times): 
   let [runs, batches, shipped] = [0, 0, 0];
   let last_ms = Number.NEGATIVE_INFINITY;
   let free_ms = Number.NEGATIVE_INFINITY;
+  let more = false;
   while (shipped < arrivals.length) {
-    // More than a run may take is left for the next one, and that is not early either.
-    const began_ms = Math.max(rule.alarmAt(at(arrivals, shipped), last_ms), free_ms);
+    // More than a run may take is left for the next one, which follows at once.
+    const began_ms = more ? free_ms : Math.max(rule.alarmAt(at(arrivals, shipped), last_ms), free_ms);
     let now_ms = began_ms;
     for (let batch = 0; batch < rule.batches_per_run_max; batch++) {
       const there = arrivedBy(arrivals, rule.chases ? now_ms : began_ms, shipped);
@@ -71,6 +72,7 @@ export function mirror(arrivals: Float64Array, rule: MirrorRule, times: Times): 
       batches += 1;
     }
     runs += 1;
+    more = shipped < arrivedBy(arrivals, rule.chases ? now_ms : began_ms, shipped);
     work.push([began_ms, now_ms]);
     [last_ms, free_ms] = [began_ms, now_ms];
   }
