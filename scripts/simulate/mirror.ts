@@ -61,7 +61,7 @@ export function mirror(arrivals: Float64Array, rule: MirrorRule, times: Times): 
   let more = false;
   while (shipped < arrivals.length) {
     // More than a run may take is left for the next one, which follows at once.
-    const began_ms = more ? free_ms : Math.max(rule.alarmAt(at(arrivals, shipped), last_ms), free_ms);
+    const began_ms: number = more ? free_ms : Math.max(rule.alarmAt(at(arrivals, shipped), last_ms), free_ms);
     let now_ms = began_ms;
     for (let batch = 0; batch < rule.batches_per_run_max; batch++) {
       const there = arrivedBy(arrivals, rule.chases ? now_ms : began_ms, shipped);
