@@ -35,9 +35,9 @@ export class OwnersBook {
     const line = {
       audit_id: (previous?.audit_id ?? 0) + 1,
       at_ms: Math.max(now_ms, previous?.at_ms ?? 0),
-      actor: by.actor,
+      actor: storable(by.actor),
       action,
-      reason: by.reason,
+      reason: by.reason === null ? null : storable(by.reason),
       before: before === null ? null : JSON.stringify(before),
       after: after === null ? null : JSON.stringify(after),
     };
@@ -127,6 +127,11 @@ export class OwnersBook {
       code,
     );
   }
+}
+
+/** As SQLite gives it back: half of a character outside the basic plane is no UTF-8, and a line sealed with it would look changed. */
+function storable(text: string): string {
+  return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 function toRefund(row: Record<string, SqlStorageValue>): StoredRefund {

@@ -241,6 +241,16 @@ describe("the audit", () => {
     });
   });
 
+  it.each(["cut \ud83d", "\udc00 off", "nul \0 byte", "\ufeffmark"])(
+    "says so of a line whose reason is %j, too",
+    async (text) => {
+      const payer = await site.payer(5);
+      expect((await act(payer.id, "grants", { amount_micros: 1, reason: text })).status).toBe(201);
+      expect((await act(payer.id, "freeze")).status).toBe(200);
+      expect(verifyAudit((await auditOf(payer.id)).toReversed())).toBeNull();
+    },
+  );
+
   it("comes in pages, newest first, and so do entries and payments", async () => {
     const payer = await site.payer(5);
     for (let times = 0; times < 4; times++) await act(payer.id, "grants", { amount_micros: 1 });
