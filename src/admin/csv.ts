@@ -8,11 +8,19 @@ export type Cell = string | number | boolean | null | undefined;
  */
 const FORMULA = /^[\s\p{Cf}"']*[=+\-@\uff1d\uff0b\uff0d\uff20]/u;
 
-/** Numbers of ours stay numbers. A text that could be taken for a formula begins with an apostrophe. */
+/**
+ * The same behind what begins a cell where commas do not: many a spreadsheet splits at semicolons or
+ * tabs instead. It then takes quotes that stand after a comma for text, and a line break within them for the end of the row.
+ */
+const FORMULA_INSIDE = /([;\t\r\n][\s\p{Cf}"']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])/gu;
+
+/** Numbers of ours stay numbers. A text that could be taken for a formula begins with an apostrophe, wherever a cell could begin. */
 export function csvCell(value: Cell): string {
   if (value === null || value === undefined) return "";
   if (typeof value !== "string") return String(value);
-  const safe = FORMULA.test(value) || /^[\t\r\n]/.test(value) ? `'${value}` : value;
+  const begin = FORMULA.exec(value)?.[0] ?? "";
+  const text = begin + value.slice(begin.length).replace(FORMULA_INSIDE, "$1'");
+  const safe = begin !== "" || /^[\t\r\n]/.test(value) ? `'${text}` : text;
   return /[",\r\n]|^\s|\s$/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 

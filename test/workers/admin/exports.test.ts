@@ -53,6 +53,18 @@ describe("T72 a cell", () => {
     },
   );
 
+  it.each([
+    ["x;=1+1;", "x;'=1+1;"],
+    [";=cmd|' /C calc'!A0", ";'=cmd|' /C calc'!A0"],
+    ["x\t@SUM(A1)", "x\t'@SUM(A1)"],
+    ['x\n"=1', "x\n\"'=1"],
+    ["x; \u202e-1;+2", "x; \u202e'-1;'+2"],
+    ["=1;=2", "'=1;'=2"],
+    ["GET /a;b=1;c", "GET /a;b=1;c"],
+  ])("nor is one where a spreadsheet splits at something else than commas: %j", (text, expected) => {
+    expect(parse(csvLine([text, 1]))).toEqual([[expected, "1"]]);
+  });
+
   it("numbers of ours stay numbers", () => {
     expect([-5, 0, 1e15, null, undefined, true].map(csvCell)).toEqual(["-5", "0", "1000000000000000", "", "", "true"]);
   });
@@ -68,7 +80,8 @@ describe("T72 a cell", () => {
         expect(others).toEqual([]);
         expect(line).toHaveLength(cells.length + 1);
         for (const [index, cell] of line.slice(0, -1).entries()) {
-          expect([cells[index], `'${cells[index]}`]).toContain(cell);
+          // Apostrophes are put in, and nothing else is changed.
+          expect(cell.replaceAll("'", "")).toBe(cells[index]?.replaceAll("'", ""));
           expect(cell).not.toMatch(/^[\s\p{Cf}"]*[=+\-@]/u);
         }
       }),
