@@ -810,13 +810,14 @@ export interface EnvelopeSummary extends Sums {
   readonly last_at_ms: number;
 }
 
-export type EnvelopeOrder = "recent" | "spent" | "balance";
+/** `id` never changes: whoever goes through all of them page by page misses none that is charged meanwhile. */
+export type EnvelopeOrder = "recent" | "spent" | "balance" | "id";
 
 export interface EnvelopesInput {
   readonly order: EnvelopeOrder;
   /** Beginning of an envelope's id. */
   readonly prefix?: string | undefined;
-  /** The last envelope of the page before, as it was then. */
+  /** The last envelope of the page before, as it was then. By `id`, the value is nothing. */
   readonly after?: { readonly value: number; readonly envelope_id: string } | undefined;
   readonly limit: number;
 }

@@ -84,7 +84,8 @@ const ORDERED_BY = {
   recent: "last_at_ms",
   spent: "spent_micros",
   balance: "balance_micros",
-} as const satisfies Record<EnvelopeOrder, keyof EnvelopeSummary>;
+  id: undefined,
+} as const satisfies Record<EnvelopeOrder, keyof EnvelopeSummary | undefined>;
 
 /** `after` of the next page; `null` at the end. */
 export interface EnvelopesPage {
@@ -95,14 +96,15 @@ export interface EnvelopesPage {
 /** Each shard has the whole page at most, so the first of all are among their first. */
 export async function envelopesPage(env: unknown, input: EnvelopesInput): Promise<EnvelopesPage> {
   const by = ORDERED_BY[input.order];
+  const valueOf = (one: EnvelopeSummary) => (by === undefined ? 0 : one[by]);
   const pages = await ofShards(env, (shard) => shard.envelopes(input));
   const envelopes = pages
     .flat()
-    .sort((one, other) => other[by] - one[by] || compareText(other.envelope_id, one.envelope_id))
+    .sort((one, other) => valueOf(other) - valueOf(one) || compareText(other.envelope_id, one.envelope_id))
     .slice(0, input.limit);
   const last = envelopes.at(-1);
   const more = last !== undefined && envelopes.length === input.limit;
-  return { envelopes, after: more ? { value: last[by], envelope_id: last.envelope_id } : null };
+  return { envelopes, after: more ? { value: valueOf(last), envelope_id: last.envelope_id } : null };
 }
 
 export function summaryOf(env: unknown, envelope_id: string): Promise<EnvelopeSummary | null> {
@@ -178,9 +180,9 @@ async function formerEnvelopes(
   limit: number,
 ): Promise<{ readonly envelopes: readonly string[]; readonly cursor: string | null }> {
   const after = cursor === null ? undefined : (JSON.parse(cursor) as NonNullable<EnvelopesInput["after"]>);
-  const page = await shard.envelopes({ order: "recent", after, limit });
+  const page = await shard.envelopes({ order: "id", after, limit });
   const last = page.length === limit ? page.at(-1) : undefined;
-  const next = last === undefined ? null : JSON.stringify({ value: last.last_at_ms, envelope_id: last.envelope_id });
+  const next = last === undefined ? null : JSON.stringify({ value: 0, envelope_id: last.envelope_id });
   return { envelopes: page.map(({ envelope_id }) => envelope_id), cursor: next };
 }
 

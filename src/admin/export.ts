@@ -48,7 +48,7 @@ export async function exportList(asked: OwnersRequest, { file = "" }: Params): P
         format,
         "envelopes",
         pages(async (after?: { readonly value: number; readonly envelope_id: string }) => {
-          const page = await envelopesPage(env, { order: "recent", after, limit: PAGE });
+          const page = await envelopesPage(env, { order: "id", after, limit: PAGE });
           return { rows: page.envelopes, next: page.after ?? undefined };
         }),
       );

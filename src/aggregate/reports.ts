@@ -149,6 +149,7 @@ const ORDERS = {
   recent: "last_at_ms",
   spent: "spent_micros",
   balance: "balance_micros",
+  id: "envelope_id",
 } as const satisfies Record<EnvelopeOrder, keyof EnvelopeSummary>;
 
 export function envelopes(sql: SqlStorage, { order, prefix, after, limit }: EnvelopesInput): EnvelopeSummary[] {
@@ -159,7 +160,10 @@ export function envelopes(sql: SqlStorage, { order, prefix, after, limit }: Enve
     conditions.push("envelope_id >= ? AND envelope_id < ?");
     bindings.push(prefix, `${prefix}\u{10ffff}`);
   }
-  if (after !== undefined) {
+  if (after !== undefined && order === "id") {
+    conditions.push("envelope_id < ?");
+    bindings.push(after.envelope_id);
+  } else if (after !== undefined) {
     conditions.push(`(${column}, envelope_id) < (?, ?)`);
     bindings.push(after.value, after.envelope_id);
   }

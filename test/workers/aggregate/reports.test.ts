@@ -238,6 +238,22 @@ describe("a shard's reports", () => {
     expect(await shard().envelope({ envelope_id: "nobody" })).toBeNull();
   });
 
+  it("whoever goes through them by id misses none that is charged meanwhile", async () => {
+    const ids = ["a", "b", "c", "d"];
+    for (const [i, id] of ids.entries()) await send(id, [{ kind: "topup", size: 1_000, at_ms: T + i }]);
+    const found: string[] = [];
+    for (let after: { value: number; envelope_id: string } | undefined; ; ) {
+      const [page] = await shard().envelopes({ order: "id", limit: 1, after });
+      if (page === undefined) break;
+      found.push(page.envelope_id);
+      after = { value: 0, envelope_id: page.envelope_id };
+      // Now the newest of all.
+      const busy = ids.find((id) => !found.includes(id));
+      if (busy !== undefined) await send(busy, [{ kind: "topup", size: 1_000, at_ms: T }, charge(T + HOUR)]);
+    }
+    expect(found.sort()).toEqual(ids);
+  });
+
   it("raw events come newest first and page by page, with all that was sent of them; the view says the same", async () => {
     const lines: Line[] = [{ kind: "topup", size: 1_000, payment_id: "pi_1" }];
     for (let i = 1; i < 30; i++) lines.push(charge(T + i, 1, `r${i}`));
