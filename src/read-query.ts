@@ -7,6 +7,8 @@ import type { QueryOutcome, ReadQuery } from "./contract.js";
 
 export const QUERY_ROWS_MAX = 1_000;
 const QUERY_MS_MAX = 2_000;
+/** The clock of a deployed Worker stands still while it computes: there, this is what ends a statement that goes on and on. */
+const QUERY_READS_MAX = 1_000_000;
 const QUERY_CHARS_MAX = 16_384;
 /** An answer crosses to the Worker in one message, of at most 32 MiB. */
 const ANSWER_CHARS_MAX = 4_194_304;
@@ -124,7 +126,7 @@ class Undone {
 
 /**
  * Runs a statement and undoes it. The caps hold between rows: a statement that computes long before its first row is stopped by
- * the platform only.
+ * the platform only. So what might compute for ever is not begun.
  */
 export function readQuery(storage: DurableObjectStorage, query: ReadQuery): QueryOutcome {
   const admission = admitStatement(query.statement);
@@ -152,13 +154,16 @@ function collect(
   statement: string,
   bindings: readonly (string | number | null)[],
 ): QueryOutcome {
+  if (recurs(storage.sql, statement, bindings)) return { outcome: "invalid", detail: "Recursion is not admitted" };
   const begun_ms = Date.now();
   const cursor = storage.sql.exec(statement, ...bindings);
   const columns = cursor.columnNames;
   const rows: (string | number | null)[][] = [];
   let [chars, truncated] = [0, false];
   for (const row of cursor.raw()) {
-    if (rows.length >= QUERY_ROWS_MAX || chars > ANSWER_CHARS_MAX || Date.now() - begun_ms > QUERY_MS_MAX) {
+    const long = cursor.rowsRead > QUERY_READS_MAX || Date.now() - begun_ms > QUERY_MS_MAX;
+    // The first row was waited for already.
+    if (rows.length >= QUERY_ROWS_MAX || chars > ANSWER_CHARS_MAX || (long && rows.length > 0)) {
       truncated = true;
       break;
     }
@@ -171,6 +176,16 @@ function collect(
   if (chars > 2 * ANSWER_CHARS_MAX) return { outcome: "invalid", detail: "The answer is too long" };
   const duration_ms = Date.now() - begun_ms;
   return { outcome: "rows", columns, rows, truncated, rows_read: cursor.rowsRead, duration_ms };
+}
+
+/** By SQLite's own plan, because the word RECURSIVE may be left out. What has no plan is an EXPLAIN itself, or no statement. */
+function recurs(sql: SqlStorage, statement: string, bindings: readonly (string | number | null)[]): boolean {
+  try {
+    const plan = sql.exec(`EXPLAIN QUERY PLAN ${statement}`, ...bindings).toArray();
+    return plan.some(({ detail }) => detail === "RECURSIVE STEP");
+  } catch {
+    return false;
+  }
 }
 
 function plainValue(value: SqlStorageValue): string | number | null {

@@ -2,7 +2,7 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { admitStatement, readBindings, readQuery } from "../../../src/read-query.js";
 import type { Caller } from "../support.js";
 import { ADMIN, type Browser, basic, newAddress, signedIn, siteOf } from "./support.js";
@@ -16,6 +16,13 @@ beforeEach(async () => {
   await payer.fetch("/x?price=3");
 });
 
+/** A statement whose rows are all numbers of so many digits, in order. */
+function numbers(digits: number): string {
+  const places = Array.from({ length: digits }, (_, place) => `d${place}`);
+  const from = places.map((place) => `json_each('[0,1,2,3,4,5,6,7,8,9]') AS ${place}`).join(" CROSS JOIN ");
+  return `SELECT ${places.map((place, i) => `${place}.value * ${10 ** (digits - 1 - i)}`).join(" + ")} AS i FROM ${from}`;
+}
+
 const READS = [
   "SELECT 1",
   "select seq, kind from entry",
@@ -23,7 +30,8 @@ const READS = [
   "/* first */ SELECT 1 /* ; DELETE FROM entry */",
   "-- first\nSELECT ';', 'it''s; DELETE FROM entry', \"seq\", `kind`, [at_ms] FROM entry",
   "WITH x AS (SELECT seq FROM entry) SELECT * FROM x",
-  "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT i FROM n",
+  "WITH RECURSIVE n(i) AS (VALUES (1)) SELECT i, 'RECURSIVE STEP' FROM n",
+  "EXPLAIN WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
   "VALUES (1, 'a'), (2, NULL)",
   "EXPLAIN QUERY PLAN SELECT * FROM entry WHERE seq > ?1",
   "EXPLAIN SELECT 1",
@@ -199,9 +207,32 @@ describe("T77 a statement", () => {
     });
   });
 
+  it.each([
+    "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    "WITH n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0",
+    "SELECT (WITH n(i) AS (SELECT 1 UNION ALL SELECT i + ?1 FROM n) SELECT max(i) FROM n)",
+    "/* EXPLAIN */ SELECT 'EXPLAIN' FROM (WITH n(i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT i FROM n) ORDER BY i",
+  ])("that might compute for ever is not begun: %s", async (statement) => {
+    await runInDurableObject(env.ENVELOPE.getByName(payer.id), (_, { storage }) => {
+      const bindings = statement.includes("?1") ? [1] : [];
+      const refused = { outcome: "invalid", detail: "Recursion is not admitted" };
+      expect(readQuery(storage, { statement, bindings })).toEqual(refused);
+    });
+  });
+
+  it("ends when it has read a million rows, also where the clock stands still", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    // One of two million, five times over.
+    const statement = `SELECT i FROM (${numbers(7)}) WHERE i % 2000000 = 0`;
+    const outcome = await runInDurableObject(env.ENVELOPE.getByName(payer.id), (_, { storage }) =>
+      readQuery(storage, { statement, bindings: [] }),
+    );
+    vi.useRealTimers();
+    expect(outcome).toMatchObject({ outcome: "rows", rows: [[0]], truncated: true });
+  });
+
   it("answers at most 1,000 rows, says so, and is told no others than strings, numbers and nulls", async () => {
-    const many = "WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n";
-    const { result } = await select(many);
+    const { result } = await select(numbers(4));
     expect(result).toMatchObject({ truncated: true, stat: { rowsWritten: 0, rowsAffected: 0 } });
     expect((result as unknown as { rows: unknown[] }).rows).toHaveLength(1000);
     expect(await select("SELECT ? AS a, ? AS a, ? AS b", ["x", 1.5, null])).toEqual({
@@ -215,9 +246,9 @@ describe("T77 a statement", () => {
       expect(readBindings(bindings)).toBeUndefined();
     }
     expect(await select("SELECT ?", [true])).toEqual({ error: "Invalid request" });
-    const long =
-      "WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 50) SELECT printf('%1000000d', i) FROM n";
-    expect(await select(long)).toMatchObject({ result: { truncated: true } });
+    expect(await select(`SELECT printf('%1000000d', i) FROM (${numbers(2)})`)).toMatchObject({
+      result: { truncated: true },
+    });
   });
 });
 
