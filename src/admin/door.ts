@@ -55,10 +55,16 @@ export async function trySecret(
   // Digests, so that the comparison takes as long whatever was presented, however long it is.
   const right = presented !== undefined && equalConstantTime(digest(presented, 32), digest(secret, 32));
   const address = addressOf(asked);
+  const retry_after_ms = (lockedUntil.get(address) ?? 0) - Date.now();
+  if (retry_after_ms > 0) return { outcome: "locked", retry_after_ms };
   const outcome = await attempt(() => ownerStub(asked.env).tryDoor({ address, right }));
   if (outcome.outcome === "open") remember(address, secret);
   else accepted.delete(address);
-  if (outcome.outcome === "locked") return outcome;
+  if (outcome.outcome === "locked") {
+    if (lockedUntil.size >= KNOWN_MAX) lockedUntil.clear();
+    lockedUntil.set(address, Date.now() + outcome.retry_after_ms);
+    return outcome;
+  }
   return outcome.outcome === "open" ? { outcome: "owner", owner: OWNER } : { outcome: "refused" };
 }
 
@@ -108,10 +114,16 @@ function presentedIn(authorization: string): Presented | undefined {
  */
 const accepted = new Map<string, { readonly secret: string; readonly until_ms: number }>();
 const ACCEPTED_MS = 300_000;
-const ACCEPTED_MAX = 1_000;
+
+/**
+ * Addresses that this isolate was told are locked, and until when, which nothing changes: so whoever goes on guessing keeps no
+ * object busy, and the owner has it to themselves.
+ */
+const lockedUntil = new Map<string, number>();
+const KNOWN_MAX = 1_000;
 
 function remember(address: string, secret: string): void {
-  if (accepted.size >= ACCEPTED_MAX) accepted.clear();
+  if (accepted.size >= KNOWN_MAX) accepted.clear();
   accepted.set(address, { secret: digest(secret, 32), until_ms: Date.now() + ACCEPTED_MS });
 }
 
