@@ -21,6 +21,7 @@ export async function answerOutside(asked: Asked, door: Door, base: string): Pro
     if (!reads) return useMethods("GET, HEAD");
     return assetResponse(below.slice("/assets/".length), request, url) ?? notFound();
   }
+  if (below === "/" && reads) return seeOther(base + url.search);
   if (below === "/sign-in") return request.method === "POST" ? signIn(asked, door, base) : useMethods("POST");
   if (below === "/sign-out") return request.method === "POST" ? signOut(asked, door, base) : useMethods("POST");
   if (below === "/login" && reads) {

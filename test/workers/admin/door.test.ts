@@ -107,6 +107,13 @@ describe("the panel's sign-in", () => {
     expect(both.status).toBe(200);
   });
 
+  it("finds the panel behind a slash at the end, too", async () => {
+    const browser = await signedIn(site);
+    const slash = await browser.page("/db/");
+    expect([slash.status, slash.headers.get("Location")]).toEqual([303, "/db"]);
+    expect((await new Site().fetch("/db/")).status).toBe(404);
+  });
+
   it("T73 goes on to pages of the panel only", () => {
     const paths = ["/db", "/db/envelopes?x=1", "/db/x/y"];
     const elsewhere = [
@@ -212,6 +219,17 @@ describe("T76 guessing", () => {
     expect((await from(address, bearer(ADMIN))).status).toBe(429);
     // Nobody else is locked out by it.
     expect((await from(newAddress(), bearer(ADMIN))).status).toBe(200);
+  });
+
+  it("who goes on guessing while it waits asks no object", async () => {
+    const address = newAddress();
+    for (let tries = 0; tries < 11; tries++) await from(address, bearer("wrong"));
+    const asked = vi.spyOn(EnvelopeDirectory.prototype, "tryDoor");
+    const again = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => from(address, bearer(i === 25 ? ADMIN : "wrong"))),
+    );
+    expect(statuses(again)).toEqual({ 429: 50 });
+    expect(asked).not.toHaveBeenCalled();
   });
 
   it("forms and Bearer count alike; waiting doubles up to an hour; the right secret clears the count", async () => {
