@@ -1065,6 +1065,10 @@ export interface OwnerApi {
   /** Whose the session is; `null` when it ended. */
   session(input: { readonly hash: string }): Promise<{ readonly actor: string } | null>;
   closeSession(input: { readonly hash: string }): Promise<void>;
+  /** Writes down what an owner does to the mirror: what is done to an envelope is in that envelope's own audit. */
+  note(input: { readonly by: Author; readonly action: string; readonly after: unknown }): Promise<void>;
+  /** Newest first. */
+  noted(input: Before & { readonly limit: number }): Promise<readonly AuditLine[]>;
 }
 
 export interface DoorTry {

@@ -96,15 +96,15 @@ export interface EnvelopesPage {
 /** Each shard has the whole page at most, so the first of all are among their first. */
 export async function envelopesPage(env: unknown, input: EnvelopesInput): Promise<EnvelopesPage> {
   const by = ORDERED_BY[input.order];
-  const valueOf = (one: EnvelopeSummary) => (by === undefined ? 0 : one[by]);
+  const rankOf = (one: EnvelopeSummary) => (by === undefined ? 0 : one[by]);
   const pages = await ofShards(env, (shard) => shard.envelopes(input));
   const envelopes = pages
     .flat()
-    .sort((one, other) => valueOf(other) - valueOf(one) || compareText(other.envelope_id, one.envelope_id))
+    .sort((one, other) => rankOf(other) - rankOf(one) || compareText(other.envelope_id, one.envelope_id))
     .slice(0, input.limit);
   const last = envelopes.at(-1);
   const more = last !== undefined && envelopes.length === input.limit;
-  return { envelopes, after: more ? { value: valueOf(last), envelope_id: last.envelope_id } : null };
+  return { envelopes, after: more ? { value: rankOf(last), envelope_id: last.envelope_id } : null };
 }
 
 export function summaryOf(env: unknown, envelope_id: string): Promise<EnvelopeSummary | null> {

@@ -202,6 +202,8 @@ export interface PageBody {
   readonly reason?: string;
 }
 
+/** `GET /api/audit?cursor=&limit=` → `AuditAnswer`: rebuilds and dropped shards. What is done to an envelope is in its own audit. */
+
 /** `POST /api/former-shards/drop` with a reason: copies of an earlier number of shards, once those of today have as much. */
 export type DropAnswer = DropOutcome;
 

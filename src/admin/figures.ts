@@ -15,11 +15,12 @@ import {
   spendOf,
   summaryOf,
 } from "../reports.js";
-import { aggregateShardCount } from "../settings.js";
-import { directoryStub } from "../stubs.js";
+import { aggregateShardCount, previousShardCount } from "../settings.js";
+import { directoryStub, ownerStub } from "../stubs.js";
 import { unclaimedPayments } from "../unclaimed.js";
-import { invalid, json, readJson, readLimit, readReason } from "./answers.js";
+import { invalid, json, pageOf, readJson, readLimit, readNumberedPage, readReason } from "./answers.js";
 import type {
+  AuditAnswer,
   CohortsAnswer,
   DropAnswer,
   EnvelopesAnswer,
@@ -148,22 +149,42 @@ export async function prove({ env, request }: OwnersRequest): Promise<Response> 
 }
 
 /** Changes copies only, and any number of times to the same: it needs no key. */
-export async function rebuild({ env, request }: OwnersRequest): Promise<Response> {
+export async function rebuild(asked: OwnersRequest): Promise<Response> {
+  const { env, request } = asked;
   const body = await readJson(request);
   const cursor = readStep(body);
   if (body === undefined || cursor === undefined) return noCursor();
   const reason = readReason(body["reason"]);
   if (reason instanceof Response) return reason;
+  if (cursor === null) await note(asked, "rebuild", reason, null);
   return json((await attempt(() => rebuildPage(env, { cursor, limit: STEP_ENVELOPES }))) satisfies RebuildAnswer);
 }
 
 /** Copies only, and only once those of today have as much: done again, there is nothing to drop. */
-export async function dropFormer({ env, request }: OwnersRequest): Promise<Response> {
+export async function dropFormer(asked: OwnersRequest): Promise<Response> {
+  const { env, request } = asked;
   const body = await readJson(request);
   if (body === undefined) return invalid("The body must be a JSON object, sent as application/json");
   const reason = readReason(body["reason"]);
   if (reason instanceof Response) return reason;
+  const previous = previousShardCount(env) ?? null;
+  await note(asked, "drop-former-shards", reason, { shards: aggregateShardCount(env), previous });
   return json((await attempt(() => dropFormerShards(env))) satisfies DropAnswer);
+}
+
+/** Before it is done: what was begun and broken off is no less an owner's act. */
+function note({ env, owner }: OwnersRequest, action: string, reason: string, after: unknown): Promise<void> {
+  return attempt(() => ownerStub(env).note({ by: { actor: owner.actor, reason }, action, after }));
+}
+
+/** What was done to the mirror as a whole. */
+export async function listMirrorAudit({ env, url }: OwnersRequest): Promise<Response> {
+  const page = readNumberedPage(url);
+  if (page instanceof Response) return page;
+  const { before, limit } = page;
+  const audit = await attempt(() => ownerStub(env).noted({ before, limit: limit + 1 }));
+  const { lines, next } = pageOf(audit, limit, ({ audit_id }) => audit_id);
+  return json({ audit: lines, next } satisfies AuditAnswer);
 }
 
 /** The cursor of a proof or rebuild: `null` to begin; `undefined` for what no step answered. */

@@ -7,6 +7,8 @@
 import { DurableObject } from "cloudflare:workers";
 import type {
   AssignOutcome,
+  AuditLine,
+  Before,
   CardOutcome,
   ClaimOutcome,
   DirectoryApi,
@@ -238,6 +240,14 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi, Ow
 
   async session(input: { readonly hash: string }): Promise<{ readonly actor: string } | null> {
     return this.#owner.session(input.hash, Date.now());
+  }
+
+  async note({ by, action, after }: Parameters<OwnerApi["note"]>[0]): Promise<void> {
+    this.#owner.note(by, action, after, Date.now());
+  }
+
+  async noted(input: Before & { readonly limit: number }): Promise<readonly AuditLine[]> {
+    return this.#owner.noted(input.before, Math.max(1, Math.min(input.limit, PAGE_MAX)));
   }
 
   async closeSession(input: { readonly hash: string }): Promise<void> {

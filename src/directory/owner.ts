@@ -1,5 +1,6 @@
-/** The rows of the object that guards the owner's door: tries by address, and sessions. Keeps hashes only. */
-import type { DoorOutcome, DoorTry, OwnerSession } from "../contract.js";
+/** The rows of the object that guards the owner's door: tries by address and sessions, as hashes only, and what was done to the mirror. */
+import { auditLines, writeAudit } from "../audit-rows.js";
+import type { AuditLine, Author, DoorOutcome, DoorTry, OwnerSession } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { decideTry, NO_TRIES, TRIES_KEPT_MS, type Tries } from "./door.js";
 import { OWNER_MIGRATIONS } from "./schema.js";
@@ -48,6 +49,15 @@ export class OwnerStore {
       .exec("SELECT actor FROM owner_session WHERE hash = ? AND expires_at_ms > ?", hash, now_ms)
       .toArray();
     return row === undefined ? null : { actor: row["actor"] as string };
+  }
+
+  note(by: Author, action: string, after: unknown, now_ms: number): void {
+    migrate(this.#storage, OWNER_MIGRATIONS, now_ms);
+    this.#storage.transactionSync(() => writeAudit(this.#sql, by, { action, before: null, after }, now_ms));
+  }
+
+  noted(before: number | null, limit: number): readonly AuditLine[] {
+    return hasSchema(this.#storage) ? auditLines(this.#sql, before, limit) : [];
   }
 
   closeSession(hash: string): void {

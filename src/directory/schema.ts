@@ -65,4 +65,23 @@ export const OWNER_MIGRATIONS: readonly string[] = [
     expires_at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  // As in an envelope.
+  `
+  CREATE TABLE audit (
+    audit_id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    reason TEXT,
+    before TEXT,
+    after TEXT,
+    hash TEXT NOT NULL,
+    key TEXT
+  ) STRICT;
+  CREATE TRIGGER audit_follows BEFORE INSERT ON audit
+  WHEN NEW.audit_id <> coalesce((SELECT max(audit_id) FROM audit), 0) + 1
+  BEGIN SELECT RAISE(ABORT, 'audit line does not follow the one before it'); END;
+  CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit lines are never changed'); END;
+  CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit lines are never deleted'); END;
+  `,
 ];

@@ -4,6 +4,7 @@
  * answer back until the write is durable. Every public method is remote API.
  */
 import { DurableObject } from "cloudflare:workers";
+import type { AuditedAction } from "../audit-rows.js";
 import type {
   AdmitInput,
   AdmitOutcome,
@@ -90,7 +91,7 @@ import {
 } from "./ledger.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
 import { gatheringMs, nextAttemptMs, RETRY_MAX_MS, type Shipping, shipEntries } from "./outbox.js";
-import { type AuditedAction, OwnersBook, refundableOf, STRIPE_KEY_MS } from "./owners.js";
+import { OwnersBook, refundableOf, STRIPE_KEY_MS } from "./owners.js";
 import { decidePayment, type PaymentFile } from "./payments.js";
 import { Refusals } from "./refusals.js";
 import { Store } from "./store.js";

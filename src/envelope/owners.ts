@@ -1,16 +1,8 @@
 /** What owners did to one envelope: the audit, and refunds that Stripe was asked for. Rows only; the rules are in audit.ts and below. */
-import { sealOf } from "../audit.js";
+import { type AuditedAction, auditLines, writeAudit } from "../audit-rows.js";
 import type { AuditLine, Author, PaymentFacts, PaymentLine, Reversal, StripeRefund } from "../contract.js";
 
 import { isWhole, refundedByCheck } from "./payments.js";
-
-export interface AuditedAction {
-  readonly action: string;
-  readonly before: unknown;
-  readonly after: unknown;
-  /** Makes the action happen once. */
-  readonly key?: string | undefined;
-}
 
 export interface StoredRefund {
   readonly attempt: string;
@@ -18,8 +10,6 @@ export interface StoredRefund {
   readonly at_ms: number;
   readonly refund: StripeRefund;
 }
-
-const LINE = "audit_id, at_ms, actor, action, reason, before, after, hash";
 
 export class OwnersBook {
   readonly #sql: SqlStorage;
@@ -29,30 +19,8 @@ export class OwnersBook {
   }
 
   /** In the transaction of what it tells of. */
-  audit(by: Author, { action, before, after, key }: AuditedAction, now_ms: number): void {
-    const [last] = this.#sql.exec(`SELECT ${LINE} FROM audit ORDER BY audit_id DESC LIMIT 1`).toArray();
-    const previous = last as unknown as AuditLine | undefined;
-    const line = {
-      audit_id: (previous?.audit_id ?? 0) + 1,
-      at_ms: Math.max(now_ms, previous?.at_ms ?? 0),
-      actor: storable(by.actor),
-      action,
-      reason: by.reason === null ? null : storable(by.reason),
-      before: before === null ? null : JSON.stringify(before),
-      after: after === null ? null : JSON.stringify(after),
-    };
-    this.#sql.exec(
-      `INSERT INTO audit (${LINE}, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      line.audit_id,
-      line.at_ms,
-      line.actor,
-      line.action,
-      line.reason,
-      line.before,
-      line.after,
-      sealOf(previous?.hash, line),
-      key ?? null,
-    );
+  audit(by: Author, action: AuditedAction, now_ms: number): void {
+    writeAudit(this.#sql, by, action, now_ms);
   }
 
   /** What was so after the action that this key was used for. */
@@ -63,13 +31,7 @@ export class OwnersBook {
   }
 
   lines(before: number | null, limit: number): readonly AuditLine[] {
-    return this.#sql
-      .exec(
-        `SELECT ${LINE} FROM audit WHERE audit_id < ? ORDER BY audit_id DESC LIMIT ?`,
-        before ?? Number.MAX_SAFE_INTEGER,
-        limit,
-      )
-      .toArray() as unknown as AuditLine[];
+    return auditLines(this.#sql, before, limit);
   }
 
   payments(
@@ -127,11 +89,6 @@ export class OwnersBook {
       code,
     );
   }
-}
-
-/** As SQLite gives it back: half of a character outside the basic plane is no UTF-8, and a line sealed with it would look changed. */
-function storable(text: string): string {
-  return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 function toRefund(row: Record<string, SqlStorageValue>): StoredRefund {

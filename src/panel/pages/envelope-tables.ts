@@ -126,12 +126,12 @@ export function limitsView({ windows, keys }: EnvelopeAnswer): Child {
   );
 }
 
-export function auditTable(lines: readonly AuditLine[], dim: boolean): Child {
+export function auditTable(lines: readonly AuditLine[], dim: boolean, of = "this envelope"): Child {
   if (lines.length === 0)
     return empty(
       "check",
       "Nothing to account for",
-      "What you do to this envelope is written down here, with who did it and why.",
+      `What you do to ${of} is written down here, with who did it and why.`,
     );
   return table<AuditLine>({
     label: "Audit",

@@ -1,5 +1,5 @@
 /** How far the copy is behind the envelopes, the proof that it is right, and the way to make it anew. */
-import type { HealthAnswer, ProofAnswer, RebuildAnswer } from "../../admin/api.js";
+import type { AuditAnswer, HealthAnswer, ProofAnswer, RebuildAnswer } from "../../admin/api.js";
 import type { Difference, ShardHealth } from "../../contract.js";
 import { messageOf, post } from "../api.js";
 import { openDialog } from "../dialog.js";
@@ -8,6 +8,7 @@ import { agoView, bytes, count, counted, duration, timeView } from "../format.js
 import { icon } from "../icons.js";
 import type { Frame, Page } from "../page.js";
 import { answered, badge, type Column, card, empty, envelopeLink, foreign, table } from "../parts.js";
+import { auditTable } from "./envelope-tables.js";
 
 const DIFFERENCES_MAX = 200;
 
@@ -34,6 +35,7 @@ const newRun = (): Run => ({
 
 export function healthPage(frame: Frame): Page {
   const asked = frame.live.watch<HealthAnswer>(() => "/api/health", 4000);
+  const audit = frame.live.watch<AuditAnswer>(() => "/api/audit?limit=20", 30_000);
   let proof: Run | undefined;
   let rebuild: Run | undefined;
   const prove = async () => {
@@ -85,6 +87,10 @@ export function healthPage(frame: Frame): Page {
       card(
         { title: "Shards", wide: "flush", key: "shards" },
         answered(asked, ({ shards }) => shardTable(shards)),
+      ),
+      card(
+        { title: "Audit", note: "What the owner did to the mirror", wide: "flush", key: "audit" },
+        answered(audit, (value) => auditTable(value.audit, false, "the mirror")),
       ),
     ],
   };

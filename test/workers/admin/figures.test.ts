@@ -3,6 +3,7 @@ import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import type {
+  AuditAnswer,
   EnvelopesAnswer,
   EventsAnswer,
   HealthAnswer,
@@ -11,6 +12,7 @@ import type {
   SeriesAnswer,
   SpendAnswer,
 } from "../../../src/admin/api.js";
+import { verifyAudit } from "../../../src/audit.js";
 import type { Caller } from "../support.js";
 import { completed, nextId } from "../support.js";
 import { ADMIN, type Browser, bearer, newAddress, signedIn, siteOf } from "./support.js";
@@ -175,8 +177,13 @@ describe("a proof and a rebuild", () => {
       expect(cursor).toBeNull();
     }
     expect((await owner.post("/db/api/rebuild", { cursor: null })).status).toBe(400);
+    const done = await owner.json<AuditAnswer>("/db/api/audit");
+    expect(done.audit[0]).toMatchObject({ actor: "owner", action: "rebuild", reason: "to see" });
+    expect(verifyAudit(done.audit.toReversed())).toBeNull();
     const dropped = await owner.post("/db/api/former-shards/drop", { reason: "to see" });
     expect(await dropped.json()).toEqual({ outcome: "none" });
+    const [last] = (await owner.json<AuditAnswer>("/db/api/audit?limit=1")).audit;
+    expect(last).toMatchObject({ action: "drop-former-shards", after: '{"shards":1,"previous":null}' });
     for (const payer of payers) await runDurableObjectAlarm(env.ENVELOPE.getByName(payer.id));
   });
 });
