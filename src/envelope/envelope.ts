@@ -492,7 +492,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const { currency, paid_currency } = file.payment;
     // Part of it, in another currency than it was paid in, is an amount that nobody named.
     if (input.amount !== undefined && (paid_currency ?? currency) !== currency) return { outcome: "foreign" };
-    const refundable = refundableOf(file, this.#owners.refundsOf(payment_id));
+    const refundable = refundableOf(file, this.#owners.refundsOf(payment_id, now));
     const amount = input.amount ?? refundable;
     if (!(amount > 0) || amount > refundable) return { outcome: "refused", refundable };
     const attempt = randomBase62(22);

@@ -55,9 +55,14 @@ export class OwnersBook {
     return row && toRefund(row);
   }
 
-  refundsOf(payment_id: string): readonly StripeRefund[] {
+  /** But those that Stripe never answered and may have forgotten: what became of them its webhook told, and a new one may be made. */
+  refundsOf(payment_id: string, now_ms: number): readonly StripeRefund[] {
     return this.#sql
-      .exec("SELECT * FROM stripe_refund WHERE payment_id = ?", payment_id)
+      .exec(
+        "SELECT * FROM stripe_refund WHERE payment_id = ? AND (refund_id IS NOT NULL OR status IS NOT NULL OR at_ms >= ?)",
+        payment_id,
+        now_ms - STRIPE_KEY_MS,
+      )
       .toArray()
       .map((row) => toRefund(row).refund);
   }
@@ -113,8 +118,17 @@ export function refundableOf(
   // A charge's own running total, which may be ahead of the refunds that we heard of one by one.
   const total = refundedByCheck(reversals);
   const known = new Set(reversals.filter(({ kind }) => kind === "refund").map(({ reversal_id }) => reversal_id));
+  // Made, told of by the webhook, and its answer to us lost: it is one refund, and not two.
+  const ours = new Set(asked.map(({ refund_id }) => refund_id));
+  const unnamed = told.filter(({ reversal_id }) => !ours.has(reversal_id)).map(({ amount }) => amount);
+  const isTold = ({ refund_id, status, amount }: StripeRefund): boolean => {
+    if (refund_id !== null) return known.has(refund_id);
+    const at = status === null ? unnamed.indexOf(amount) : -1;
+    if (at !== -1) unnamed.splice(at, 1);
+    return at !== -1;
+  };
   const open = asked
-    .filter(({ refund_id, status }) => !FAILED.has(status ?? "") && !(refund_id !== null && known.has(refund_id)))
+    .filter((one) => !FAILED.has(one.status ?? "") && !isTold(one))
     .reduce((sum, { amount }) => sum + amount, 0);
   return Math.max(0, payment.amount_total - Math.max(named + open, total));
 }

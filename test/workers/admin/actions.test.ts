@@ -379,6 +379,35 @@ describe("refunds through Stripe", () => {
     expect(stripe.account.booksOf(payment_id).refunded).toBe(500);
   });
 
+  it("one that Stripe made without an answer to us counts once, when its webhook tells of it", async () => {
+    const { payer, payment_id } = await paid(500);
+    stripe.fault = "lost_answer";
+    const body = { payment_id, amount_micros: 2_000_000 };
+    expect((await act(payer.id, "stripe-refunds", body, "lost")).status).toBe(503);
+    stripe.fault = undefined;
+    expect((await act(payer.id, "stripe-refunds", { payment_id, amount_micros: 3_010_000 })).status).toBe(422);
+    await deliver();
+    expect(await micros(payer)).toBe(3_000_000);
+    expect((await act(payer.id, "stripe-refunds", { payment_id, amount_micros: 3_010_000 })).status).toBe(422);
+    expect((await act(payer.id, "stripe-refunds", { payment_id, amount_micros: 3_000_000 })).status).toBe(202);
+    expect((await act(payer.id, "stripe-refunds", body, "lost")).status).toBe(202);
+    expect(stripe.account.booksOf(payment_id).refunded).toBe(500);
+  });
+
+  it("one that never reached Stripe sets nothing aside once it cannot be sent again", async () => {
+    const { payer, payment_id } = await paid(500);
+    stripe.fault = "down";
+    expect((await act(payer.id, "stripe-refunds", { payment_id }, "never")).status).toBe(503);
+    stripe.fault = undefined;
+    expect((await act(payer.id, "stripe-refunds", { payment_id }, "new")).status).toBe(422);
+    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.setSystemTime(Date.now() + 24 * 3_600_000);
+    owner = await signedIn(site);
+    expect((await act(payer.id, "stripe-refunds", { payment_id }, "never")).status).toBe(409);
+    expect((await act(payer.id, "stripe-refunds", { payment_id }, "new")).status).toBe(202);
+    expect(stripe.account.booksOf(payment_id).refunded).toBe(500);
+  });
+
   it("a refusal of Stripe's is told by its code, and frees what it had set aside", async () => {
     const { payer, payment_id } = await paid(500);
     const elsewhere = stripe.account.refund(payment_id, 500);
