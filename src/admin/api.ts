@@ -182,7 +182,7 @@ export interface AssignBody {
   readonly envelopeId: string;
   /** What it is worth, where Stripe's own amount could not be used. */
   readonly amount_micros?: number;
-  readonly reason?: string;
+  readonly reason: string;
 }
 
 /** `GET /api/events?range=&cursor=&limit=` newest first within each shard. */

@@ -18,11 +18,11 @@ export async function assign(asked: OwnersRequest, { payment = "" }: Params): Pr
   const body = await readJson(request);
   const { envelopeId, amount, amount_micros } = body ?? {};
   if (body === undefined || typeof envelopeId !== "string") {
-    return invalid('The body must be JSON such as {"envelopeId":"…"}');
+    return invalid('The body must be JSON such as {"envelopeId":"…","reason":"…"}');
   }
   const target = targetOf(asked, envelopeId);
   if (target === undefined) return invalid("envelopeId must be an envelope's id or a genuine client_reference_id");
-  const reason = body["reason"] === undefined ? null : readReason(body["reason"]);
+  const reason = readReason(body["reason"]);
   if (reason instanceof Response) return reason;
   const worth = amount_micros === undefined ? amount : { micros: amount_micros };
   const paymentId = decoded(payment);

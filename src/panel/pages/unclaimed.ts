@@ -109,7 +109,7 @@ function assign({ payment_id, facts, amount_total, currency, assigned_to }: Uncl
             ? "Stripe’s own amount could not be used: say what it is worth."
             : `Empty: ${known}, as Stripe says.`,
       },
-      { name: "reason", label: "Reason", kind: "reason", optional: true },
+      { name: "reason", label: "Reason", kind: "reason", hint: "Kept in the envelope’s audit for good." },
     ],
     restate: (values) => [
       "Envelope ",
@@ -122,11 +122,10 @@ function assign({ payment_id, facts, amount_total, currency, assigned_to }: Uncl
     path: `/api/unclaimed/${encodeURIComponent(payment_id)}/assign`,
     body: (values): AssignBody => {
       const amount = values["amount"] ? microsOf(values) : undefined;
-      const reason = values["reason"];
       return {
         envelopeId: values["envelope"] ?? "",
         ...(amount === undefined ? {} : { amount_micros: amount }),
-        ...(reason ? { reason } : {}),
+        reason: values["reason"] ?? "",
       };
     },
     done: () => "The payment was credited.",

@@ -281,6 +281,7 @@ describe("the audit", () => {
     const payment_intent = nextId("pi");
     await site.outcomeOf((await import("../support.js")).completed({ client_reference_id: null, payment_intent }));
     const path = `/db/api/unclaimed/${payment_intent}/assign`;
+    expect((await owner.post(path, { envelopeId: caller.reference })).status).toBe(400);
     expect(await (await owner.post(path, { envelopeId: caller.reference, reason })).json()).toEqual({
       outcome: "credited",
     });
