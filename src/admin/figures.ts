@@ -145,7 +145,7 @@ async function searched(asked: OwnersRequest, search: string): Promise<string | 
 export async function prove({ env, request }: OwnersRequest): Promise<Response> {
   const cursor = readStep(await readJson(request));
   if (cursor === undefined) return noCursor();
-  return json((await attempt(() => provePage(env, { cursor, limit: STEP_ENVELOPES }))) satisfies ProofAnswer);
+  return stepped(async () => (await provePage(env, { cursor, limit: STEP_ENVELOPES })) satisfies ProofAnswer);
 }
 
 /** Changes copies only, and any number of times to the same: it needs no key. */
@@ -157,7 +157,7 @@ export async function rebuild(asked: OwnersRequest): Promise<Response> {
   const reason = readReason(body["reason"]);
   if (reason instanceof Response) return reason;
   if (cursor === null) await note(asked, "rebuild", reason, null);
-  return json((await attempt(() => rebuildPage(env, { cursor, limit: STEP_ENVELOPES }))) satisfies RebuildAnswer);
+  return stepped(async () => (await rebuildPage(env, { cursor, limit: STEP_ENVELOPES })) satisfies RebuildAnswer);
 }
 
 /** Copies only, and only once those of today have as much: done again, there is nothing to drop. */
@@ -185,6 +185,16 @@ export async function listMirrorAudit({ env, url }: OwnersRequest): Promise<Resp
   const audit = await attempt(() => ownerStub(env).noted({ before, limit: limit + 1 }));
   const { lines, next } = pageOf(audit, limit, ({ audit_id }) => audit_id);
   return json({ audit: lines, next } satisfies AuditAnswer);
+}
+
+/** One step; a cursor that only the steps themselves can tell to be none is the asker's fault, and nobody's outage. */
+async function stepped(step: () => Promise<ProofAnswer | RebuildAnswer>): Promise<Response> {
+  try {
+    return json(await attempt(step));
+  } catch (error) {
+    if (error instanceof Error && (error.cause as Error | undefined)?.name === "RangeError") return noCursor();
+    throw error;
+  }
 }
 
 /** The cursor of a proof or rebuild: `null` to begin; `undefined` for what no step answered. */

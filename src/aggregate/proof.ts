@@ -24,8 +24,17 @@ export function writeCursor(cursor: ProofCursor): string {
   return JSON.stringify(cursor);
 }
 
+/** Of one that no page answered, it is a RangeError: half of a cursor would prove half of it. */
 export function readCursor(cursor: string | null): ProofCursor {
-  return cursor === null ? { at: "envelopes", after: "" } : (JSON.parse(cursor) as ProofCursor);
+  if (cursor === null) return { at: "envelopes", after: "" };
+  const read = (cursor.startsWith("{") ? JSON.parse(cursor) : {}) as Partial<
+    Record<"at" | "after" | "pruned" | "sums", unknown>
+  >;
+  const { at, after, pruned, sums } = read;
+  const numbers = [after, pruned, ...Object.keys(NO_RAW).map((name) => (sums as RawSums | null)?.[name as SumName])];
+  const fits = at === "envelopes" ? typeof after === "string" : at === "raw" && numbers.every(Number.isSafeInteger);
+  if (!fits) throw new RangeError("This cursor is of no page");
+  return read as ProofCursor;
 }
 
 /** A ledger that cannot be read proves nothing: that is a difference, too. */

@@ -176,6 +176,16 @@ describe("a proof and a rebuild", () => {
       } while (cursor !== null && ++steps < 100);
       expect(cursor).toBeNull();
     }
+    for (const cursor of [
+      "500.",
+      "0.zzz",
+      "0.{}",
+      '0.{"at":"raw","after":"x"}',
+      '0.{"at":"raw","after":0,"pruned":0,"sums":{}}',
+    ]) {
+      expect((await owner.post("/db/api/proof", { cursor })).status).toBe(400);
+    }
+    expect((await owner.post("/db/api/rebuild", { cursor: "500.", reason: "to see" })).status).toBe(400);
     expect((await owner.post("/db/api/rebuild", { cursor: null })).status).toBe(400);
     const done = await owner.json<AuditAnswer>("/db/api/audit");
     expect(done.audit[0]).toMatchObject({ actor: "owner", action: "rebuild", reason: "to see" });
