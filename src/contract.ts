@@ -788,9 +788,9 @@ export interface RefusalRow {
   readonly refusals: number;
 }
 
-/** Envelopes by the month of their first top-up or grant, and what they spent in each month since. UTC. */
+/** Envelopes by the month of their first top-up, and what they spent in each month since. UTC. */
 export interface CohortRow {
-  /** `2026-11` */
+  /** `2026-11`; empty for what was spent before a first top-up. */
   readonly cohort: string;
   readonly month: string;
   readonly active: number;

@@ -69,6 +69,7 @@ export class AggregateStore {
     const hours = byHour(entries, (reason) => this.#nameOf(reason));
     if (opened !== undefined) hours.unshift(folded(opened));
     const days = byDay(hours);
+    const cohort = this.#cohortOf(before, entries, opened);
     const active = activity(before ?? NEVER_ACTIVE, days);
     const first = entries[0];
     const first_at_ms = opened?.opening.first_at_ms ?? first?.at_ms;
@@ -80,14 +81,23 @@ export class AggregateStore {
       envelope_id: batch.envelope_id,
       currency: batch.currency,
       first_at_ms: known ? before.first_at_ms : (first_at_ms ?? 0),
-      cohort: known ? before.cohort : first_at_ms === undefined ? "" : monthName(first_at_ms),
+      cohort: cohort.name,
     };
     this.#fileCopy(copy);
     if (opened !== undefined) this.#filePruned(opened);
     if (hours.length > 0) {
       this.#fileRaw(batch.envelope_id, entries, now_ms);
       this.#filePeriods(hours, days);
-      this.#fileMonths(copy.cohort, days, active.first);
+      this.#fileActive(active.first);
+      if (cohort.from === 0) this.#fileMonths(cohort.name, days, active.first);
+      else {
+        // What comes before the first top-up was not yet any cohort's, however the entries are cut into batches.
+        const early = byDay(byHour(entries.slice(0, cohort.from), () => NO_REASON));
+        const then = activity(before ?? NEVER_ACTIVE, early);
+        this.#fileMonths(NO_COHORT, early, then.first);
+        const late = byDay(byHour(entries.slice(cohort.from), () => NO_REASON));
+        this.#fileMonths(cohort.name, late, activity(then.last, late).first);
+      }
     }
     const arrival_ms = first === undefined || batch.again ? null : Math.max(0, now_ms - first.at_ms);
     this.#fileTotal(before, copy, applied, { arrival_ms, now_ms });
@@ -114,6 +124,23 @@ export class AggregateStore {
       duplicates,
       now_ms,
     );
+  }
+
+  /** The month of the first top-up, and the entry it begins at. */
+  #cohortOf(
+    before: Copy | undefined,
+    entries: Applied["entries"],
+    opened: Applied["opened"],
+  ): { readonly name: string; readonly from: number } {
+    const known = before !== undefined && before.applied_seq > 0 ? before.cohort : NO_COHORT;
+    if (known !== NO_COHORT) return { name: known, from: 0 };
+    // Of what was folded, no more is known than when it began and whether any of it was paid.
+    if (opened !== undefined && opened.opening.credited_micros > 0) {
+      return { name: monthName(opened.opening.first_at_ms), from: 0 };
+    }
+    const from = entries.findIndex(({ kind }) => kind === "topup");
+    const topup = entries[from];
+    return topup === undefined ? { name: NO_COHORT, from: 0 } : { name: monthName(topup.at_ms), from };
   }
 
   #fileCopy(copy: Copy): void {
@@ -221,6 +248,9 @@ export class AggregateStore {
         spent_micros,
       );
     }
+  }
+
+  #fileActive(first: Activity["first"]): void {
     for (const [period, at_ms] of first) {
       this.#sql.exec(
         `INSERT INTO active (period, at_ms, envelopes) VALUES (?, ?, 1)
@@ -284,6 +314,8 @@ export class AggregateStore {
 }
 
 const NEVER_ACTIVE: LastActive = { active_day_ms: -1, active_week_ms: -1, active_month_ms: -1 };
+/** Of who never topped up. */
+const NO_COHORT = "";
 const NO_COPY = { ...NO_SUMMARY, frozen: 0, behind_since_ms: null } as const;
 
 /** One array of arrays: without the numbers, which are consecutive, with times from the first on, and without what is empty at the end. */

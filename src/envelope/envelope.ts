@@ -843,7 +843,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   #name(): string {
-    const { name } = this.ctx.id;
+    // An object that is woken by its id alone is not told its name; it noted it.
+    const name = this.ctx.id.name ?? this.#store.envelopeId();
     if (name === undefined) throw new Error("An Envelope is reached by name only: use getByName");
     return name;
   }

@@ -112,6 +112,13 @@ export class Store {
     this.#head = { ...this.#head, currency };
   }
 
+  /** As it was when the first thing was filed. */
+  envelopeId(): string | undefined {
+    if (!this.exists) return undefined;
+    const [row] = this.#sql.exec("SELECT envelope_id FROM envelope WHERE id = 1").toArray();
+    return row?.["envelope_id"] as string | undefined;
+  }
+
   get exists(): boolean {
     return this.#head.currency !== null;
   }

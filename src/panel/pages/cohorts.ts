@@ -23,9 +23,11 @@ function figureOf(row: CohortRow, figure: Figure): number {
   return figure === "spent" ? row.spent_micros : row.credited_micros;
 }
 
-export function cohortsView(rows: readonly CohortRow[], query: URLSearchParams): Child {
+export function cohortsView(all: readonly CohortRow[], query: URLSearchParams): Child {
+  // Who never topped up is in no cohort.
+  const rows = all.filter(({ cohort }) => cohort !== "");
   if (rows.length === 0)
-    return empty("overview", "No cohorts yet", "Envelopes are grouped by the month of their first top-up or grant.");
+    return empty("overview", "No cohorts yet", "Envelopes are grouped by the month of their first top-up.");
   const figure = FIGURES.find(([name]) => name === query.get("cohort"))?.[0] ?? "active";
   const cohorts = [...new Set(rows.map(({ cohort }) => cohort))].sort().slice(-MONTHS_MAX);
   const age = (row: CohortRow) => indexOf(row.month) - indexOf(row.cohort);
