@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** `npx with-envelope …`: finds the command, and turns whatever stops it into a sentence and an exit status. */
 import { Failure, usage } from "./failure.js";
+import { PROOF_HELP, proof, REBUILD_HELP, rebuild } from "./mirror.js";
 import { STRIPE_HELP } from "./options.js";
 import { print, printError } from "./report.js";
 import { holdsSecret } from "./secrets.js";
@@ -8,6 +9,8 @@ import { holdsSecret } from "./secrets.js";
 const HELP = `Usage: with-envelope <command> [options]
 
   stripe    set up Stripe: product, price, payment link, webhook, secrets
+  proof     hold the aggregate against every envelope's ledger
+  rebuild   have every envelope send its entries to the aggregate again
 
 with-envelope <command> --help says more.
 `;
@@ -19,6 +22,8 @@ interface Command {
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   // Loaded when it runs: nobody waits for the stripe package to read a help text.
+  proof: { help: PROOF_HELP, run: proof },
+  rebuild: { help: REBUILD_HELP, run: rebuild },
   stripe: { help: STRIPE_HELP, run: async (argv) => (await import("./stripe.js")).stripe(argv) },
 };
 
