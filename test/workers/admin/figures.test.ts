@@ -1,7 +1,7 @@
 /** The owner's figures, as the API answers them: from the aggregate's copies, over all shards. */
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type {
   AuditAnswer,
   EnvelopesAnswer,
@@ -14,8 +14,10 @@ import type {
 } from "../../../src/admin/api.js";
 import { verifyAudit } from "../../../src/audit.js";
 import type { Caller } from "../support.js";
-import { completed, nextId } from "../support.js";
+import { completed, expectMirrored, nextId } from "../support.js";
 import { ADMIN, type Browser, bearer, newAddress, signedIn, siteOf } from "./support.js";
+
+afterAll(expectMirrored);
 
 const site = siteOf();
 let owner: Browser;
