@@ -1,7 +1,7 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { EnvelopeApi } from "../../../src/contract.js";
 import type { Envelope } from "../../../src/index.js";
 import { micros } from "../rules/values.js";
@@ -60,6 +60,14 @@ const step: fc.Arbitrary<readonly [string, Step]> = fc.oneof(
     ),
   },
 );
+
+// In the future, so that no mirror's alarm rings while the tests run, or end.
+beforeAll(() => {
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.UTC(2100, 0, 1) });
+});
+afterAll(() => {
+  vi.useRealTimers();
+});
 
 let names = 0;
 
