@@ -36,12 +36,26 @@ export interface Operation {
 }
 
 /** Why an expected "no" was said. The wire names and statuses are in refusal.ts. */
-export type RefusalReason = "insufficient_balance" | "frozen" | "credential_revoked";
+export type RefusalReason =
+  | "insufficient_balance"
+  | "window"
+  | "key_cap"
+  | "key_expired"
+  | "key_scope"
+  | "frozen"
+  | "credential_revoked";
 
 export interface Refusal {
   readonly reason: RefusalReason;
   readonly price_micros: Micros;
+  /** What has to be paid for the price to be covered; 0 where paying is not what it takes. */
   readonly shortfall_micros: Micros;
+  /** What the limit that refused still admits. Of a limit only. */
+  readonly admits_micros?: Micros;
+  /** When that limit admits more by itself; `null` for never, and absent where no limit refused. */
+  readonly resets_at_ms?: number | null;
+  /** Which window refused. */
+  readonly window_id?: string | null;
 }
 
 export interface Balances {

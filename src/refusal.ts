@@ -23,6 +23,35 @@ const REFUSALS: Readonly<Record<RefusalReason, Kind>> = {
     detail: "The balance does not cover the price. Top up at paymentLink and send the request again.",
     canTopUp: true,
   },
+  window: {
+    status: 402,
+    limit: "window",
+    title: "Spending limit reached",
+    detail:
+      "A spending limit over a period of time does not admit the price. Paying more would not lift that; resetsAt says when it admits more.",
+    canTopUp: false,
+  },
+  key_cap: {
+    status: 403,
+    limit: "key",
+    title: "Key limit reached",
+    detail: "The limit of this key does not admit the price. Paying more would not lift that.",
+    canTopUp: false,
+  },
+  key_expired: {
+    status: 403,
+    limit: "key",
+    title: "Key expired",
+    detail: "This key is no longer valid. Paying more would not change that.",
+    canTopUp: false,
+  },
+  key_scope: {
+    status: 403,
+    limit: "key",
+    title: "Key not allowed to",
+    detail: "This key may not do that. Paying more would not change that.",
+    canTopUp: false,
+  },
   frozen: {
     status: 403,
     limit: "frozen",
@@ -42,6 +71,11 @@ const REFUSALS: Readonly<Record<RefusalReason, Kind>> = {
 /** The wire's name of what said no. */
 export function limitOf(reason: RefusalReason): Limit {
   return REFUSALS[reason].limit;
+}
+
+/** Whether paying lifts what said no. */
+export function canTopUp(reason: RefusalReason): boolean {
+  return REFUSALS[reason].canTopUp;
 }
 
 export const TYPE = "urn:with-envelope:problem:";
@@ -92,7 +126,8 @@ export function refusalProblem(refusal: Refusal, at: RefusedAt): Response {
     price: formatMinor(refusal.price_micros, currency),
     currency: currency.code,
     canTopUp: kind.canTopUp,
-    resetsAt: null,
+    resetsAt: refusal.resets_at_ms == null ? null : new Date(refusal.resets_at_ms).toISOString(),
+    ...(refusal.window_id == null ? {} : { windowId: refusal.window_id }),
   };
   // A revoked credential is told nothing about the envelope it once opened.
   if (kind.status === 401) return problem(body, headers);

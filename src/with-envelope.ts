@@ -143,11 +143,10 @@ async function turnAway<Env>(visit: Visit<Env>, price: Micros): Promise<Response
   // Should the envelope not be reached, the charge after the handler will say so.
   const outcome = await visit.afford(least).catch(() => undefined);
   if (outcome?.outcome !== "refused") return undefined;
-  const shortfall_micros = Math.max(0, price - outcome.available_micros) as Micros;
-  return answerNo(visit, {
-    ...outcome,
-    refusal: { ...outcome.refusal, price_micros: price, shortfall_micros },
-  });
+  const { reason } = outcome.refusal;
+  const missing = reason === "insufficient_balance" ? Math.max(0, price - outcome.available_micros) : 0;
+  const refusal = { ...outcome.refusal, price_micros: price, shortfall_micros: missing as Micros };
+  return answerNo(visit, { ...outcome, refusal });
 }
 
 function askedFor<Env>({ request }: Visit<Env>): string {

@@ -73,7 +73,7 @@ export type SettleDecision =
   | { readonly outcome: SettleOutcome }
   | { readonly end: HoldEnd; readonly write?: Draft; readonly outcome?: SettleOutcome };
 
-/** `account` still counts this hold's amount as held. `paid` is what the hold's entry took, where it has one. */
+/** `account` and all its limits still count this hold's amount as held. `paid` is what the hold's entry took, where it has one. */
 export function decideSettle(
   account: Account,
   hold: Hold | undefined,
@@ -91,14 +91,17 @@ export function decideSettle(
     return { outcome: { outcome: "invalid", detail: "An amount is an integer of 0 to 2^53−1 micros", ...now } };
   }
 
-  const after: Account = { ...account, held_micros: (account.held_micros - hold.amount_micros) as Micros };
+  const held = hold.amount_micros;
+  const limits = account.limits?.map((limit) => ({ ...limit, admits_micros: (limit.admits_micros + held) as Micros }));
+  const after: Account = { ...account, held_micros: (account.held_micros - held) as Micros, limits };
   if (isExpired(hold, now_ms)) {
     return { end: "expired", outcome: { outcome: "ended", end: "expired", ...now } };
   }
   if (input.amount_micros === 0) return { end: "settled" };
-  // What was reserved may still be spent if the envelope was frozen since; more than that may not.
-  const frozen = after.frozen && input.amount_micros > hold.amount_micros;
-  const refused = refuseSpending({ ...after, frozen }, input.amount_micros);
+  // What was reserved may still be spent if the envelope was frozen since, or a limit lowered; more than that may not.
+  const above = input.amount_micros > held;
+  const asked = above ? after : { ...after, frozen: false, limits: undefined };
+  const refused = refuseSpending(asked, input.amount_micros);
   if (refused !== undefined) {
     return { end: "released", outcome: { outcome: "refused", refusal: refused, ...balances(after) } };
   }

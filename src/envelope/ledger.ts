@@ -3,7 +3,11 @@
  * no clock, no storage. A rule answers with the entry to write, or with the outcome when nothing is to be written.
  *
  * Precedence of a charge's answers, so that a request with two faults has one defined outcome: an operation already
- * written, a key already used, a price of zero, frozen, too little money.
+ * written, a key already used, a price of zero, frozen, a limit.
+ *
+ * Of several limits that refuse (the balance, windows, the cap of a key), one is named: one that paying does not lift before
+ * one that it does, because a refusal that says "pay" must be true; of those the one that admits least; of equals the one that
+ * is lifted last, and then the first in the list.
  */
 import type {
   Balances,
@@ -19,6 +23,7 @@ import type {
   RefusalReason,
 } from "../contract.js";
 import { addMicros, type Micros, toMicros, ZERO } from "../money.js";
+import { canTopUp } from "../refusal.js";
 
 /** What the rules know of an envelope: the newest entry, and what open holds reserve. */
 export interface Account {
@@ -29,6 +34,19 @@ export interface Account {
   readonly funded: boolean;
   /** Of its first entry; `null` until there is one. */
   readonly currency: string | null;
+  /** What limits spending besides the balance. Absent on the envelopes that have no other limit. */
+  readonly limits?: readonly Headroom[] | undefined;
+}
+
+/** What one limit still admits, with open holds taken off. */
+export interface Headroom {
+  readonly reason: RefusalReason;
+  /** Below zero where the limit was lowered since. */
+  readonly admits_micros: Micros;
+  /** When it admits more by itself; `null` for never. */
+  readonly resets_at_ms: number | null;
+  /** Which window. */
+  readonly window_id?: string | null;
 }
 
 /** An entry before it has its number and running balance. */
@@ -72,6 +90,14 @@ export function taken(entry: { readonly amount_micros: Micros }): Micros {
   return (0 - entry.amount_micros) as Micros;
 }
 
+/** What all limits together admit. Below zero where one of them does. */
+export function headroom(account: Account): Micros {
+  let least = available(account);
+  if (account.limits !== undefined)
+    for (const { admits_micros } of account.limits) if (admits_micros < least) least = admits_micros;
+  return least;
+}
+
 export function refusal(account: Account, reason: RefusalReason, price: Micros): Refusal {
   const missing = Math.max(0, price - available(account));
   return {
@@ -81,11 +107,25 @@ export function refusal(account: Account, reason: RefusalReason, price: Micros):
   };
 }
 
-/** Why money must not leave, or `undefined` when it may. */
-export function refuseSpending(account: Account, price: Micros): Refusal | undefined {
+/** Why money must not leave, or `undefined` when it may. `least` is what would do, where that is less than the price. */
+export function refuseSpending(account: Account, price: Micros, least: Micros = price): Refusal | undefined {
   if (account.frozen) return refusal(account, "frozen", price);
-  if (price > available(account)) return refusal(account, "insufficient_balance", price);
-  return undefined;
+  const left = available(account);
+  let named: Headroom | undefined = least > left ? { ...BALANCE, admits_micros: left } : undefined;
+  for (const limit of account.limits ?? NO_LIMITS) {
+    if (least > limit.admits_micros && (named === undefined || comesBefore(limit, named))) named = limit;
+  }
+  return named && { ...refusal(account, named.reason, price), ...named };
+}
+
+const NO_LIMITS: readonly Headroom[] = [];
+const BALANCE = { reason: "insufficient_balance", resets_at_ms: null } as const;
+
+function comesBefore(one: Headroom, other: Headroom): boolean {
+  const [lifted, liftedToo] = [canTopUp(one.reason), canTopUp(other.reason)];
+  if (lifted !== liftedToo) return liftedToo;
+  if (one.admits_micros !== other.admits_micros) return one.admits_micros < other.admits_micros;
+  return (one.resets_at_ms ?? Number.POSITIVE_INFINITY) > (other.resets_at_ms ?? Number.POSITIVE_INFINITY);
 }
 
 interface Keyed {
@@ -148,14 +188,11 @@ export function decideCharge(
     return { outcome: { outcome: "charged", seq: null, amount_micros: ZERO, ...now } };
   }
   const amount = input.at_most
-    ? (Math.max(0, Math.min(input.amount_micros, available(account))) as Micros)
+    ? (Math.max(0, Math.min(input.amount_micros, headroom(account))) as Micros)
     : input.amount_micros;
-  const nothingLeft = amount === 0 && input.amount_micros > 0;
-  const refused = nothingLeft
-    ? refusal(account, account.frozen ? "frozen" : "insufficient_balance", input.amount_micros)
-    : amount > 0
-      ? refuseSpending(account, amount)
-      : undefined;
+  // Of what would be taken at most, one micro would do: what refuses is what leaves nothing.
+  const least = (amount === 0 ? Math.min(1, input.amount_micros) : amount) as Micros;
+  const refused = least > 0 ? refuseSpending(account, amount === 0 ? input.amount_micros : amount, least) : undefined;
   if (refused !== undefined) return { outcome: { outcome: "refused", refusal: refused, ...now } };
 
   const { key, scope, op, reason, metadata } = input;
