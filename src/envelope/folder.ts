@@ -4,9 +4,9 @@
  */
 import type { ArchivePage } from "../contract.js";
 import { foldableAtMs, nextPage, pageName, type Stretch } from "./folding.js";
-import { nextAttemptMs, RETRY_MAX_MS } from "./outbox.js";
-import { ENTRIES_KEPT } from "./schema.js";
-import type { Store } from "./store.js";
+import type { LedgerBook } from "./ledger-book.js";
+import { nextAttemptMs, RETRY_MAX_MS } from "./pace.js";
+import { ENTRIES_KEPT, type Store } from "./store.js";
 
 /** Between two pages, so that catching up on years leaves the object to its users. */
 const PAUSE_MS = 250;
@@ -26,6 +26,7 @@ interface FolderPorts {
 
 export class Folder {
   readonly #store: Store;
+  readonly #ledger: LedgerBook;
   readonly #ports: FolderPorts;
   #busy = false;
   #failures = 0;
@@ -33,8 +34,9 @@ export class Folder {
   /** After a failure, or a page: no page begins before this. */
   #notBefore = 0;
 
-  constructor(store: Store, ports: FolderPorts) {
+  constructor(store: Store, ledger: LedgerBook, ports: FolderPorts) {
     this.#store = store;
+    this.#ledger = ledger;
     this.#ports = ports;
   }
 
@@ -70,7 +72,7 @@ export class Folder {
       return undefined;
     }
     if (retention_ms === undefined) return undefined;
-    return { page, at_ms: foldableAtMs(this.#store.atOf(page.last_seq), retention_ms) };
+    return { page, at_ms: foldableAtMs(this.#ledger.atOf(page.last_seq), retention_ms) };
   }
 
   async #fold(): Promise<void> {
@@ -78,13 +80,13 @@ export class Folder {
     if (page === undefined) return;
     this.#busy = true;
     try {
-      const archived = this.#store.page(page);
+      const archived = this.#ledger.page(page);
       const { currency } = this.#store.head;
       const envelope_id = this.#ports.name();
       const name = pageName(envelope_id, page);
       await this.#ports.archive({ name, envelope_id, currency: currency ?? "", ...page, entries: archived.entries });
       // Meanwhile the mirror may have been asked to begin anew: then this page comes again later.
-      if (this.#due()?.page.last_seq === page.last_seq) this.#store.fold(page, archived.sums);
+      if (this.#due()?.page.last_seq === page.last_seq) this.#ledger.fold(page, archived.sums);
       this.#failures = 0;
       this.#notBefore = this.#ports.now() + PAUSE_MS;
     } catch (error) {

@@ -15,14 +15,10 @@ import type {
   ChargeOutcome,
   ConflictDetail,
   EntryKind,
-  GrantInput,
-  GrantOutcome,
-  RefundInput,
-  RefundOutcome,
   Refusal,
   RefusalReason,
 } from "../contract.js";
-import { addMicros, type Micros, toMicros, ZERO } from "../money.js";
+import { type Micros, toMicros, ZERO } from "../money.js";
 import { canTopUp } from "../refusal.js";
 
 /** What the rules know of an envelope: the newest entry, and what open holds reserve. */
@@ -197,74 +193,4 @@ export function decideCharge(
 
   const { key, scope, op, reason, metadata } = input;
   return { write: { kind: "charge", amount_micros: (0 - amount) as Micros, key, scope, op, reason, metadata } };
-}
-
-/** All that is known of a charge without a row. */
-export interface FoldedCharge {
-  readonly folded: number;
-}
-
-/** What is known of the charge that is to be given back. */
-export interface Refundable {
-  readonly seq: number;
-  readonly at_ms: number;
-  readonly kind: EntryKind;
-  readonly amount_micros: Micros;
-  /** Already given back, over all earlier refunds. */
-  readonly refunded_micros: Micros;
-}
-
-export function decideRefund(
-  account: Account,
-  charge: Refundable | FoldedCharge | undefined,
-  prior: Prior | undefined,
-  input: RefundInput,
-  /** Older than what may still be given back. */
-  isClosed: (charge_at_ms: number) => boolean = () => false,
-): Decision<RefundOutcome> {
-  const now = balances(account);
-  if (charge === undefined) return { outcome: { outcome: "unknown", ...now } };
-  // What was given back in part is never folded: a key that was used, was used for another charge.
-  if ("folded" in charge) return { outcome: { outcome: prior === undefined ? "expired" : "conflict", ...now } };
-  if (charge.kind !== "charge") return { outcome: { outcome: "unknown", ...now } };
-  if (prior !== undefined) {
-    const { seq, amount_micros } = prior;
-    const same = prior.ref_seq === charge.seq && amount_micros === (input.amount_micros ?? amount_micros);
-    return { outcome: same ? { outcome: "replayed", seq, amount_micros, ...now } : { outcome: "conflict", ...now } };
-  }
-  if (isClosed(charge.at_ms)) return { outcome: { outcome: "expired", ...now } };
-  const left = (taken(charge) - charge.refunded_micros) as Micros;
-  const amount = input.amount_micros ?? left;
-  if (!(amount > 0) || amount > left || addMicros(account.balance_micros, amount) === undefined) {
-    return { outcome: { outcome: "refused", refundable_micros: left, ...now } };
-  }
-  const { key, op, reason } = input;
-  return { write: { kind: "refund", amount_micros: amount, ref_seq: charge.seq, key, op, reason } };
-}
-
-export function decideGrant(account: Account, prior: Prior | undefined, input: GrantInput): Decision<GrantOutcome> {
-  const now = balances(account);
-  if (prior !== undefined) {
-    const { seq, amount_micros } = prior;
-    const same = prior.kind === "grant" && amount_micros === input.amount_micros;
-    return {
-      outcome: same
-        ? { outcome: "replayed", seq, amount_micros, ...now }
-        : { outcome: "conflict", detail: "price", ...now },
-    };
-  }
-  if (account.currency !== null && account.currency !== input.currency) {
-    return { outcome: { outcome: "invalid", detail: `This envelope is kept in ${account.currency}`, ...now } };
-  }
-  if (!(input.amount_micros > 0) || addMicros(account.balance_micros, input.amount_micros) === undefined) {
-    return {
-      outcome: {
-        outcome: "invalid",
-        detail: "A grant is above zero and keeps the balance within 2^53−1 micros",
-        ...now,
-      },
-    };
-  }
-  const { key, op, reason } = input;
-  return { write: { kind: "grant", amount_micros: input.amount_micros, key, op, reason } };
 }

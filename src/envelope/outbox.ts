@@ -1,29 +1,12 @@
 /** The mirror's sending side: the ledger is the outbox, a cursor over `seq` says how far the aggregate has it. */
 import type { AggregateApi } from "../contract.js";
-import type { MirrorPace } from "../settings.js";
+import type { LedgerBook } from "./ledger-book.js";
 import type { Refusals } from "./refusals.js";
 import type { Store } from "./store.js";
 
 /** With the longest reasons, escaped, still below the 2 MB that the aggregate's row for it may take. */
 const BATCH_MAX = 500;
 const BATCHES_PER_RUN_MAX = 20;
-const RETRY_FIRST_MS = 1_000;
-export const RETRY_MAX_MS = 5 * 60_000;
-
-/** Doubles from one second to five minutes; the jitter (0 to 1) keeps envelopes from coming back all at once. */
-export function nextAttemptMs(failures: number, jitter: number): number {
-  const delay = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 30));
-  return Math.round(delay * (0.5 + jitter / 2));
-}
-
-/**
- * How long an entry waits for company, so that one alarm and one cursor row serve many: a little after an idle time; while an
- * envelope is busy, for some time since its last shipment. A clock that was set back makes no pause longer.
- */
-export function gatheringMs({ wait_ms, apart_ms }: MirrorPace, since_last_ms: number): number {
-  return Math.max(wait_ms, apart_ms - Math.max(0, since_last_ms));
-}
-
 /** What an envelope remembers between shipments, in memory. */
 export interface Shipping {
   readonly refusals: Refusals;
@@ -39,6 +22,7 @@ export interface Shipping {
  */
 export async function shipEntries(
   store: Store,
+  ledger: LedgerBook,
   aggregate: AggregateApi,
   envelope_id: string,
   shipping: Shipping,
@@ -52,8 +36,8 @@ export async function shipEntries(
     if (currency === null || (mirrored_seq >= until && refusals === undefined)) return false;
     // From the beginning: now or never is it known that there is something to lose.
     if (mirrored_seq === 0 && seq > 0) await shipping.enrol();
-    const entries = store.unmirrored(BATCH_MAX);
-    const opening = store.opening();
+    const entries = ledger.unmirrored(BATCH_MAX);
+    const opening = ledger.opening();
     const { next_seq } = await aggregate.mirror({
       envelope_id,
       currency,

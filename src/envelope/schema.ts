@@ -6,15 +6,14 @@
  * charge costs.
  */
 
-/** How many of the newest entries a retry can find its first attempt among: at full load, more than a second's worth. They are never folded. */
-export const ENTRIES_KEPT = 8_192;
+import { ENTRIES_KEPT, type ENVELOPE_VERSION } from "./store.js";
 
 const SAFE = "9007199254740991";
 
 /** `amount BETWEEN −(2^53−1) AND 2^53−1`: what a JavaScript number holds exactly, and what workerd reads back unharmed. */
 const safe = (column: string): string => `CHECK (${column} BETWEEN -${SAFE} AND ${SAFE})`;
 
-export const ENVELOPE_MIGRATIONS: readonly string[] = [
+export const ENVELOPE_MIGRATIONS = [
   `
   CREATE TABLE envelope (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -244,4 +243,7 @@ export const ENVELOPE_MIGRATIONS: readonly string[] = [
     OR NOT EXISTS (SELECT 1 FROM foldable WHERE seq = OLD.seq)
   BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END;
   `,
-];
+] as const satisfies readonly string[];
+
+/** Does not compile unless the version is the number of migrations. */
+export const VERSION: typeof ENVELOPE_VERSION = ENVELOPE_MIGRATIONS.length;

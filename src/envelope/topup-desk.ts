@@ -1,15 +1,19 @@
 /**
- * Top-ups from a saved card: the decision in the turn of a charge, the asking of Stripe in the alarm, and what its answers
- * mean. The rules are in auto-topup.ts, the rows in topups.ts; here is only their order.
+ * Top-ups that we ask Stripe for. From a saved card: the decision in the turn of a charge, the asking in the alarm, and what the
+ * answers mean. The rules are in auto-topup.ts, the rows in topups.ts; here is only their order.
  */
 import { bookPayment } from "../booking.js";
 import type {
   AutoTopUpRules,
   AutoTopUpState,
+  BeginTopUpInput,
+  BeginTopUpOutcome,
+  NoteTopUpInput,
   PaymentFacts,
   PaymentOutcome,
   PaymentReport,
   Reversal,
+  SetAutoTopUpInput,
   TopUp,
 } from "../contract.js";
 import type { Micros } from "../money.js";
@@ -22,48 +26,87 @@ import {
   climbTopUp,
   decideAutoTopUp,
   decideSending,
+  decideTopUp,
   failureOf,
   isLow,
   nextTryMs,
   standing,
   type TopUpState,
 } from "./auto-topup.js";
+import { found } from "./founding.js";
 import { available } from "./ledger.js";
+import { pageLimit } from "./ledger-book.js";
+import type { Office } from "./office.js";
 import type { Store } from "./store.js";
-import type { DueTopUp, TopUps } from "./topups.js";
-
-/** What of its envelope it needs besides the rows. */
-interface DeskPorts {
-  readonly env: Cloudflare.Env;
-  readonly name: () => string;
-  readonly now: () => number;
-  readonly report: (report: PaymentReport) => Promise<PaymentOutcome>;
-  /** Now. */
-  readonly armAlarm: () => void;
-}
+import { type DueTopUp, TopUps } from "./topups.js";
 
 /** An alarm that fails at once must not be rung again at once. */
 const FAILED_PAUSE_MS = 5_000;
 
 export class TopUpDesk {
+  readonly #office: Office;
   readonly #store: Store;
   readonly #topups: TopUps;
-  readonly #ports: DeskPorts;
 
-  constructor(store: Store, topups: TopUps, ports: DeskPorts) {
-    this.#store = store;
-    this.#topups = topups;
-    this.#ports = ports;
+  constructor(office: Office) {
+    this.#office = office;
+    this.#store = office.store;
+    this.#topups = new TopUps(office.store.storage);
+  }
+
+  async beginTopUp(input: BeginTopUpInput): Promise<BeginTopUpOutcome> {
+    const now = Date.now();
+    const prior = this.#store.exists ? this.#topups.byKey(input.key) : undefined;
+    const decision = decideTopUp(this.#store.account(now), prior, input);
+    if ("outcome" in decision) return decision;
+    if (prior !== undefined) {
+      const { attempt, reference, ...topup } = prior;
+      return { outcome: "found", topup, attempt, reference };
+    }
+    const attempt = randomBase62(22);
+    const { key, amount_micros, currency, reference } = input;
+    const topup = this.#store.transaction(() => {
+      found(this.#store, this.#office.name, currency, now);
+      return this.#topups.begin({ attempt, key, amount_micros, currency, reference }, now);
+    });
+    return { outcome: "begun", topup, attempt, reference };
+  }
+
+  async noteTopUp(input: NoteTopUpInput): Promise<TopUp | null> {
+    if (!this.#store.exists) return null;
+    const { attempt, ...told } = input;
+    return this.climb(attempt, told, Date.now()) ?? null;
+  }
+
+  async topUps(input: { readonly limit: number }): Promise<readonly TopUp[]> {
+    return this.#store.exists ? this.#topups.list(pageLimit(input.limit)) : [];
+  }
+
+  async setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null> {
+    const now = Date.now();
+    if (!input.enabled) {
+      if (this.#store.exists) this.#topups.disable(now);
+      return this.state();
+    }
+    const before = this.#store.exists ? this.#topups.saved() : undefined;
+    const same = before?.customer === input.customer && before.payment_method === input.payment_method;
+    // Said again, it changes nothing: the declines so far go on counting.
+    if (same && before.enabled && this.state()?.stopped === null) return this.state();
+    this.#store.transaction(() => {
+      found(this.#store, this.#office.name, input.currency, now);
+      this.#topups.enable(input, now);
+    });
+    return this.state();
   }
 
   isDue(): boolean {
     const due = this.#store.exists ? this.#topups.inFlight() : undefined;
-    return due !== undefined && due.next_try_ms <= this.#ports.now();
+    return due !== undefined && due.next_try_ms <= Date.now();
   }
 
   /** Asks Stripe for the attempt under way, when it is due. Answers in how many milliseconds to come back. */
   async send(): Promise<number | undefined> {
-    const now = this.#ports.now();
+    const now = Date.now();
     const due = this.#store.exists ? this.#topups.inFlight() : undefined;
     if (due === undefined) return undefined;
     if (due.next_try_ms > now) return due.next_try_ms - now;
@@ -78,7 +121,7 @@ export class TopUpDesk {
       least_ms = FAILED_PAUSE_MS;
     }
     const left = this.#topups.inFlight();
-    return left && Math.max(least_ms, left.next_try_ms - this.#ports.now());
+    return left && Math.max(least_ms, left.next_try_ms - Date.now());
   }
 
   async #ask(due: DueTopUp, now: number): Promise<void> {
@@ -93,25 +136,25 @@ export class TopUpDesk {
     const request = this.#requestOf(due);
     // Stored first: the platform holds the call back until this is durable.
     this.#topups.noteTry(due, request, now + next, now);
-    const answer = await askForIntent(this.#ports.env, request);
+    const answer = await askForIntent(this.#office.env, request);
     switch (answer.outcome) {
       case "paid":
         await this.#bookTopUp(due.attempt, request.reference, answer.payment_id, answer.facts);
         return;
       case "pending":
-        this.climb(due.attempt, { ...NO_ANSWER, payment_id: answer.payment_id }, this.#ports.now());
+        this.climb(due.attempt, { ...NO_ANSWER, payment_id: answer.payment_id }, Date.now());
         return;
       case "declined": {
         const { payment_id, code } = answer;
         const told: TopUpState = { status: "FAILED", payment_id, failure: failureOf(code), code };
-        this.climb(due.attempt, told, this.#ports.now());
+        this.climb(due.attempt, told, Date.now());
         return;
       }
       case "rejected":
         this.climb(
           due.attempt,
           { status: "FAILED", payment_id: null, failure: "rejected", code: answer.code },
-          this.#ports.now(),
+          Date.now(),
         );
         return;
       case "unknown":
@@ -121,7 +164,7 @@ export class TopUpDesk {
 
   #requestOf(due: DueTopUp): IntentRequest {
     const { attempt, amount_micros, currency, customer, payment_method, payment_id } = due;
-    const reference = due.reference ?? writeReference(keysOf(this.#ports.env).reference, this.#ports.name());
+    const reference = due.reference ?? writeReference(keysOf(this.#office.env).reference, this.#office.name);
     return { attempt, amount_micros, currency, reference, payment_id, card: { customer, payment_method } };
   }
 
@@ -134,8 +177,8 @@ export class TopUpDesk {
 
   /** As the webhook books it: whichever comes first credits, the other finds it done. */
   async #bookTopUp(attempt: string, reference: string, payment_id: string, payment: PaymentFacts): Promise<void> {
-    const { env } = this.#ports;
-    const own = this.#ports.name();
+    const { env } = this.#office;
+    const own = this.#office.name;
     const report = { payment_id, currency: payment.currency, payment, topup: { attempt, code: null } };
     await bookPayment(
       {
@@ -147,11 +190,15 @@ export class TopUpDesk {
         claim: (id, envelope_id) => directoryStub(env, id).claim({ payment_id: id, envelope_id }),
         settle: (settled) => directoryStub(env, settled.payment_id).settle(settled),
         recordUnclaimed: (unclaimed) => directoryStub(env, unclaimed.payment_id).recordUnclaimed(unclaimed),
-        report: (id, told) => (id === own ? this.#ports.report(told) : envelopeStub(env, id).report(told)),
+        report: (id, told) => (id === own ? this.#report(told) : envelopeStub(env, id).report(told)),
       },
     );
     // Should the owner have given it to another envelope, this attempt has ended all the same.
-    this.climb(attempt, { ...NO_ANSWER, status: "SUCCEEDED", payment_id }, this.#ports.now());
+    this.climb(attempt, { ...NO_ANSWER, status: "SUCCEEDED", payment_id }, Date.now());
+  }
+
+  async #report(told: PaymentReport): Promise<PaymentOutcome> {
+    return (await this.#office.desks.ask("payments")).report(told);
   }
 
   /** Decides on a top-up in the turn of the charge that made it due, and stores it in the same turn. */
@@ -174,7 +221,7 @@ export class TopUpDesk {
     if ("no" in decision) return;
     const { charge_micros: amount_micros } = decision;
     this.#topups.begin({ attempt: randomBase62(22), amount_micros, currency, card: saved }, now);
-    this.#ports.armAlarm();
+    this.#office.bell.armNow();
   }
 
   state(): AutoTopUpState | null {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { gatheringMs } from "../../../src/envelope/outbox.js";
+import { gatheringMs } from "../../../src/envelope/pace.js";
 import { ConfigurationError, mirrorPace } from "../../../src/settings.js";
 
 describe("how long entries wait for company", () => {

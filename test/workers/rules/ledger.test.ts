@@ -1,16 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ChargeInput, GrantInput, RefundInput } from "../../../src/contract.js";
-import {
-  type Account,
-  answerPrior,
-  decideCharge,
-  decideGrant,
-  decideRefund,
-  type FoldedCharge,
-  type Prior,
-  type Priors,
-  type Refundable,
-} from "../../../src/envelope/ledger.js";
+import { decideGrant, decideRefund, type FoldedCharge, type Refundable } from "../../../src/envelope/giving.js";
+import { type Account, answerPrior, decideCharge, type Prior, type Priors } from "../../../src/envelope/ledger.js";
 import { account, charged, granted, read } from "./ledger-values.js";
 import { micros } from "./values.js";
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { nextAttemptMs } from "../../../src/envelope/outbox.js";
+import { nextAttemptMs } from "../../../src/envelope/pace.js";
 
 describe("T93 how long the mirror waits after a failure", () => {
   it.each([

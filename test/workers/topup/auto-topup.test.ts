@@ -15,9 +15,10 @@ import {
   standing,
   type TopUpState,
 } from "../../../src/envelope/auto-topup.js";
+import { PaymentsDesk } from "../../../src/envelope/payments-desk.js";
 import {
   type AutoTopUpOptions,
-  Envelope,
+  type Envelope,
   EnvelopeAggregate,
   EnvelopeDirectory,
   envelopeOf,
@@ -335,7 +336,7 @@ describe("an attempt that is interrupted", () => {
       "before the claim",
       () => vi.spyOn(EnvelopeDirectory.prototype, "claim").mockRejectedValueOnce(new Error("killed")),
     ],
-    ["before the credit", () => vi.spyOn(Envelope.prototype, "report").mockRejectedValueOnce(new Error("killed"))],
+    ["before the credit", () => vi.spyOn(PaymentsDesk.prototype, "report").mockRejectedValueOnce(new Error("killed"))],
   ];
   it.each(steps)("%s is finished with the same key, and charged and credited once", async (_step, interrupt) => {
     const caller = await holder(300);

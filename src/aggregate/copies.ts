@@ -1,0 +1,339 @@
+/**
+ * What one shard of the aggregate does. The rule says which entries of a batch to take, the store adds them to all sums in one
+ * transaction, reports read the sums. Loaded with the first call of its object.
+ */
+import type {
+  AggregateApi,
+  CohortRow,
+  EnvelopeSummary,
+  EnvelopesInput,
+  EventsInput,
+  EventsPage,
+  MirrorBatch,
+  MirrorOutcome,
+  Overview,
+  Period,
+  ProofPage,
+  QueryOutcome,
+  ReadQuery,
+  RebuildPage,
+  RefusalRow,
+  SeriesPoint,
+  ShardHealth,
+  SpendRow,
+} from "../contract.js";
+import { hasSchema, migrate } from "../migrate.js";
+import { inParallel } from "../parallel.js";
+import { readQuery } from "../read-query.js";
+import { rawEventDays } from "../settings.js";
+import { envelopeStub } from "../stubs.js";
+import { DAY_MS, HOUR_MS } from "./calendar.js";
+import { type Applied, applyBatch, NO_SUMMARY } from "./mirror.js";
+import { addRaw, compareCopy, compareSums, NO_RAW, type ProofCursor, readCursor, writeCursor } from "./proof.js";
+import * as reports from "./reports.js";
+import { AGGREGATE_MIGRATIONS } from "./schema.js";
+import { AggregateStore, type Copy, type Told } from "./store.js";
+import { forgetCopies, type Missing, nextPullMs, prune, takeMissing } from "./upkeep.js";
+
+/** An envelope that is known to be behind for this long is asked; and again after as long. */
+const PULL_AFTER_MS = 2 * 60_000;
+const PULLS_PER_RUN = 50;
+const CALLS_AT_ONCE = 8;
+const PAGE_MAX = 500;
+const PRUNE_EVERY_MS = 6 * HOUR_MS;
+const PRUNE_STEP_MS = 1_000;
+
+export class Copies implements AggregateApi {
+  readonly #env: Cloudflare.Env;
+  readonly #id: DurableObjectId;
+  readonly #storage: DurableObjectStorage;
+  readonly #sql: SqlStorage;
+  readonly #store: AggregateStore;
+  /** When the alarm goes off; unknown on waking. */
+  #alarmAt: number | undefined;
+  #ready = false;
+
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+    this.#env = env;
+    this.#id = ctx.id;
+    this.#storage = ctx.storage;
+    this.#sql = ctx.storage.sql;
+    this.#store = new AggregateStore(this.#sql);
+    if (this.#exists) this.#create();
+  }
+
+  async mirror(batch: MirrorBatch): Promise<MirrorOutcome> {
+    this.#create();
+    const now = Date.now();
+    const before = this.#store.copy(batch.envelope_id);
+    const applied = applyBatch(before ?? NO_SUMMARY, batch.opening, batch.entries);
+    const told = whatIsTold(batch, before, applied, now);
+    try {
+      this.#storage.transactionSync(() => this.#file(batch, before, applied, told, now));
+    } catch (error) {
+      this.#store.forget();
+      throw error;
+    }
+    this.#armAlarm(Math.min(told.pull_at_ms ?? Number.POSITIVE_INFINITY, now + PRUNE_EVERY_MS));
+    return { next_seq: applied.summary.applied_seq + 1 };
+  }
+
+  #file(batch: MirrorBatch, before: Copy | undefined, applied: Applied, told: Told, now: number): void {
+    if (batch.refusals !== undefined && batch.refusals.id !== before?.refusals_id) {
+      this.#store.refuse(batch.refusals.by_limit, now);
+    }
+    if (applied.entries.length > 0 || applied.opened !== undefined || isNews(told, before))
+      this.#store.file(batch, before, applied, told, now);
+    else this.#store.count(applied, now);
+  }
+
+  async overview(): Promise<Overview> {
+    return this.#exists ? reports.overview(this.#sql, Date.now()) : NO_OVERVIEW;
+  }
+
+  async series(input: Period & { readonly step: "hour" | "day" }): Promise<readonly SeriesPoint[]> {
+    return reports.series(this.#exists ? this.#sql : undefined, input);
+  }
+
+  async spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]> {
+    return this.#exists ? reports.spend(this.#sql, input) : [];
+  }
+
+  async refusals(input: Period): Promise<readonly RefusalRow[]> {
+    return this.#exists ? reports.refusals(this.#sql, input) : [];
+  }
+
+  async cohorts(): Promise<readonly CohortRow[]> {
+    return this.#exists ? reports.cohorts(this.#sql) : [];
+  }
+
+  async envelopes(input: EnvelopesInput): Promise<readonly EnvelopeSummary[]> {
+    return this.#exists ? reports.envelopes(this.#sql, input) : [];
+  }
+
+  async envelope(input: { readonly envelope_id: string }): Promise<EnvelopeSummary | null> {
+    return this.#exists ? reports.envelope(this.#sql, input.envelope_id) : null;
+  }
+
+  async events(input: EventsInput): Promise<EventsPage> {
+    return this.#exists ? reports.events(this.#sql, input) : { events: [], cursor: null };
+  }
+
+  async health(): Promise<ShardHealth> {
+    const shard = this.#id.name ?? "";
+    return this.#exists ? { shard, ...reports.health(this.#sql, Date.now()) } : { shard, ...NO_HEALTH };
+  }
+
+  async query(input: ReadQuery): Promise<QueryOutcome> {
+    return readQuery(this.#storage, input);
+  }
+
+  async prove(input: { readonly cursor: string | null; readonly limit: number }): Promise<ProofPage> {
+    if (!this.#exists) return { envelopes: 0, entries: 0, behind: 0, differences: [], cursor: null };
+    const cursor = readCursor(input.cursor);
+    return cursor.at === "envelopes" ? this.#proveCopies(cursor.after, input.limit) : this.#proveSums(cursor);
+  }
+
+  async #proveCopies(after: string, limit: number): Promise<ProofPage> {
+    const most = Math.max(1, Math.min(limit, PAGE_MAX));
+    const copies = this.#sql
+      .exec(
+        "SELECT * FROM envelope_summary WHERE envelope_id > ? AND applied_seq > 0 ORDER BY envelope_id LIMIT ?",
+        after,
+        most,
+      )
+      .toArray() as unknown as Copy[];
+    const answers = await inParallel(copies, CALLS_AT_ONCE, async (copy) => {
+      const ledger = await envelopeStub(this.#env, copy.envelope_id)
+        .sums({ up_to: copy.applied_seq })
+        .catch(() => undefined);
+      const behind = ledger !== undefined && ledger.head_seq > copy.applied_seq;
+      return { behind, differences: compareCopy(copy, ledger) };
+    });
+    const last = copies.at(-1)?.envelope_id;
+    const next: ProofCursor =
+      copies.length === most && last !== undefined
+        ? { at: "envelopes", after: last }
+        : { at: "raw", after: 0, pruned: this.#pruned(), sums: NO_RAW };
+    return {
+      envelopes: copies.length,
+      entries: copies.reduce((sum, { applied_seq }) => sum + applied_seq, 0),
+      behind: answers.filter(({ behind }) => behind).length,
+      differences: answers.flatMap(({ differences }) => differences),
+      cursor: writeCursor(next),
+    };
+  }
+
+  /** The last step compares in the turn that read the last events, so that no batch comes between. */
+  #proveSums(cursor: ProofCursor & { readonly at: "raw" }): ProofPage {
+    const { after, done, sums } = addRaw(this.#sql, cursor.after, cursor.sums);
+    const page = { envelopes: 0, entries: 0, behind: 0 };
+    if (!done) return { ...page, differences: [], cursor: writeCursor({ ...cursor, after, sums }) };
+    const differences = compareSums(this.#sql, this.#pruned() === cursor.pruned ? sums : undefined);
+    return { ...page, differences, cursor: null };
+  }
+
+  #pruned(): number {
+    return this.#sql.exec<{ entries: number }>("SELECT entries FROM pruned").one().entries;
+  }
+
+  async rebuild(input: {
+    readonly cursor: string | null;
+    readonly limit: number;
+    readonly also?: readonly string[];
+  }): Promise<RebuildPage> {
+    this.#create();
+    const now = Date.now();
+    if (input.cursor === null) {
+      this.#storage.transactionSync(() => forgetCopies(this.#sql, now, now + PULL_AFTER_MS));
+      this.#store.forget();
+      this.#armAlarm(now + PULL_AFTER_MS);
+    }
+    const limit = Math.max(0, Math.min(input.limit, PAGE_MAX));
+    const known = this.#sql
+      .exec(
+        "SELECT envelope_id, applied_seq FROM envelope_summary WHERE envelope_id > ? ORDER BY envelope_id LIMIT ?",
+        input.cursor ?? "",
+        limit,
+      )
+      .toArray() as unknown as Missing[];
+    const others = (input.also ?? []).map((envelope_id) => {
+      return { envelope_id, applied_seq: this.#store.copy(envelope_id)?.applied_seq ?? 0 };
+    });
+    const unreachable = await this.#ask([...known, ...others]);
+    const cursor = limit > 0 && known.length === limit ? (known.at(-1)?.envelope_id ?? null) : null;
+    return { asked: known.length + others.length, unreachable, cursor };
+  }
+
+  async drop(): Promise<void> {
+    this.#ready = false;
+    this.#alarmAt = undefined;
+    this.#store.forget();
+    await this.#storage.deleteAlarm();
+    await this.#storage.deleteAll();
+  }
+
+  /** Asks envelopes to send what follows on what is here. Answers who could not be asked. */
+  async #ask(envelopes: readonly Missing[]): Promise<string[]> {
+    const answers = await inParallel(envelopes, CALLS_AT_ONCE, async ({ envelope_id, applied_seq }) => {
+      try {
+        await envelopeStub(this.#env, envelope_id).ship({ after: applied_seq });
+        return [];
+      } catch {
+        return [envelope_id];
+      }
+    });
+    return answers.flat();
+  }
+
+  async alarm(): Promise<void> {
+    // Whatever comes in while it runs is looked after at its end.
+    this.#alarmAt = 0;
+    let next = Date.now() + PRUNE_EVERY_MS;
+    try {
+      if (!this.#exists) return;
+      const now = Date.now();
+      await this.#ask(takeMissing(this.#sql, now, now + PULL_AFTER_MS, PULLS_PER_RUN));
+      if (prune(this.#storage, now - rawEventDays(this.#env) * DAY_MS)) next = Date.now() + PRUNE_STEP_MS;
+    } catch (error) {
+      // Caught, because the platform gives an alarm up after six failures.
+      console.error("with-envelope: the aggregate's upkeep will be retried", error);
+    } finally {
+      this.#alarmAt = undefined;
+    }
+    this.#armAlarm(next);
+  }
+
+  /** Un-awaited on purpose: in the turn of the write, both become durable together. */
+  #armAlarm(at_ms: number): void {
+    if (this.#alarmAt !== undefined && this.#alarmAt <= at_ms) return;
+    // Dropped meanwhile.
+    if (this.#alarmAt === undefined && !this.#exists) return;
+    // Not known any more, after waking: what is waiting may be due before this.
+    const due = this.#alarmAt === undefined ? (nextPullMs(this.#sql) ?? at_ms) : at_ms;
+    this.#alarmAt = Math.max(Math.min(due, at_ms), Date.now());
+    void this.#storage.setAlarm(this.#alarmAt);
+  }
+
+  get #exists(): boolean {
+    return hasSchema(this.#storage);
+  }
+
+  #create(): void {
+    if (this.#ready) return;
+    migrate(this.#storage, AGGREGATE_MIGRATIONS, Date.now());
+    this.#ready = true;
+  }
+}
+
+/** What a batch tells besides its entries. */
+function whatIsTold(
+  batch: MirrorBatch,
+  before: Copy | undefined,
+  { summary, entries }: Pick<Applied, "summary" | "entries">,
+  now: number,
+): Told {
+  const sent = batch.entries.at(-1)?.seq ?? 0;
+  const head_seq = Math.max(before?.head_seq ?? 0, batch.head_seq ?? 0, sent, summary.applied_seq);
+  const behind = head_seq > summary.applied_seq;
+  // What follows comes at once as a rule: only one who brings nothing keeps the turn it had.
+  const pull_at_ms = entries.length > 0 ? now + PULL_AFTER_MS : (before?.pull_at_ms ?? now + PULL_AFTER_MS);
+  return {
+    head_seq,
+    frozen: batch.frozen === undefined ? (before?.frozen ?? 0) : batch.frozen ? 1 : 0,
+    behind_since_ms: behind ? behindSince(batch, before, { summary, entries }, now) : null,
+    pull_at_ms: behind ? pull_at_ms : null,
+    refusals_id: batch.refusals?.id ?? before?.refusals_id ?? null,
+  };
+}
+
+/** The oldest entry that is missing is no older than the one it follows, nor younger than one behind it that had to wait. */
+function behindSince(
+  batch: MirrorBatch,
+  before: Copy | undefined,
+  { summary, entries }: Pick<Applied, "summary" | "entries">,
+  now: number,
+): number {
+  const known = before?.behind_since_ms ?? undefined;
+  if (entries.length > 0) return Math.min(now, Math.max(known ?? 0, summary.last_at_ms));
+  const waiting = batch.entries.find(({ seq }) => seq > summary.applied_seq)?.at_ms ?? now;
+  return known ?? Math.min(now, waiting);
+}
+
+function isNews(told: Told, before: Copy | undefined): boolean {
+  if (before === undefined) return told.head_seq > 0;
+  return (Object.keys(told) as (keyof Told)[]).some((name) => told[name] !== before[name]);
+}
+
+const ZERO = NO_SUMMARY.balance_micros;
+
+const NO_OVERVIEW: Overview = {
+  envelopes: 0,
+  entries: 0,
+  credited_micros: ZERO,
+  granted_micros: ZERO,
+  spent_micros: ZERO,
+  refunded_micros: ZERO,
+  reversed_micros: ZERO,
+  outstanding_micros: ZERO,
+  owed_micros: ZERO,
+  active_today: 0,
+  active_this_week: 0,
+  active_this_month: 0,
+  frozen: 0,
+  lag_ms: 0,
+  behind: 0,
+};
+
+const NO_HEALTH: Omit<ShardHealth, "shard"> = {
+  envelopes: 0,
+  entries: 0,
+  behind: 0,
+  lag_ms: 0,
+  last_batch_at_ms: null,
+  gaps: 0,
+  duplicates: 0,
+  raw_events: 0,
+  raw_since_ms: null,
+  database_bytes: 0,
+};

@@ -1,0 +1,69 @@
+/**
+ * The half of an envelope that a plain charge does not need, a desk for each matter. A desk is loaded when it is first asked for;
+ * one whose rules count in the turn of a charge is open before that turn begins (docs/architecture.md).
+ */
+import type { LoginsDesk } from "./logins-desk.js";
+import type { MirrorDesk } from "./mirror-desk.js";
+import type { Office } from "./office.js";
+import type { OwnersDesk } from "./owners-desk.js";
+import type { PaymentsDesk } from "./payments-desk.js";
+import type { TopUpDesk } from "./topup-desk.js";
+
+interface All {
+  readonly payments: PaymentsDesk;
+  readonly logins: LoginsDesk;
+  readonly topups: TopUpDesk;
+  readonly owners: OwnersDesk;
+  readonly mirror: MirrorDesk;
+}
+
+const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
+  payments: async (office) => {
+    const [{ PaymentsDesk }, logins, topups] = await Promise.all([
+      import("./payments-desk.js"),
+      office.desks.ask("logins"),
+      office.desks.ask("topups"),
+    ]);
+    return new PaymentsDesk(office, logins, topups);
+  },
+  logins: async (office) => new (await import("./logins-desk.js")).LoginsDesk(office),
+  topups: async (office) => new (await import("./topup-desk.js")).TopUpDesk(office),
+  owners: async (office) => new (await import("./owners-desk.js")).OwnersDesk(office),
+  mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),
+};
+
+export class Desks {
+  /** Those that are loaded: all that a turn of the envelope may use. */
+  readonly open: { -readonly [Name in keyof All]?: All[Name] } = {};
+  readonly #office: Office;
+  readonly #opening: { [Name in keyof All]?: Promise<All[Name]> } = {};
+
+  constructor(office: Office) {
+    this.#office = office;
+  }
+
+  /** Opens a desk, once. Await it first and act then: between what is read and what is written there is no await. */
+  ask<Name extends keyof All>(name: Name): Promise<All[Name]> {
+    const asked: Promise<All[Name]> | undefined = this.#opening[name];
+    if (asked !== undefined) return asked;
+    const opening = LOAD[name](this.#office).then(
+      (desk) => {
+        this.open[name] = desk;
+        return desk;
+      },
+      (error) => {
+        delete this.#opening[name];
+        throw error;
+      },
+    );
+    (this.#opening as { [One in Name]?: Promise<All[One]> })[name] = opening;
+    return opening;
+  }
+
+  /** On waking, before anything else: what was written by an earlier version, and the desks that a charge needs here. */
+  async wake(): Promise<void> {
+    const { store } = this.#office;
+    if (store.isOutdated) (await import("./founding.js")).bringUpToDate(store, Date.now());
+    await Promise.all(store.desks.map((name) => this.ask(name)));
+  }
+}

@@ -1,0 +1,86 @@
+/** What all of an envelope works with: its rows, its alarm, its name, and who may use it. Whatever writes an entry arms the mirror. */
+import type { ArchivePage, Asked, Credential, LimitedCredential } from "../contract.js";
+import { Bell } from "./bell.js";
+import { judge, type Standing } from "./credentials.js";
+import { Desks } from "./desks.js";
+import type { Draft } from "./ledger.js";
+import { Store } from "./store.js";
+
+/** How long a token stays valid once its successor was used: enough for requests under way in other tabs. */
+const CREDENTIAL_GRACE_MS = 15 * 60_000;
+
+export class Office {
+  readonly env: Cloudflare.Env;
+  readonly store: Store;
+  readonly bell: Bell;
+  readonly desks: Desks;
+  readonly archive: (page: ArchivePage) => Promise<void>;
+  readonly #id: DurableObjectId;
+
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env, archive: (page: ArchivePage) => Promise<void>) {
+    this.env = env;
+    this.store = new Store(ctx.storage);
+    this.bell = new Bell(ctx, env);
+    this.desks = new Desks(this);
+    this.archive = archive;
+    this.#id = ctx.id;
+  }
+
+  get name(): string {
+    // An object that is woken by its id alone is not told its name; it noted it.
+    const name = this.#id.name ?? this.store.envelopeId();
+    if (name === undefined) throw new Error("An Envelope is reached by name only: use getByName");
+    return name;
+  }
+
+  append(draft: Draft, now: number): ReturnType<Store["append"]> {
+    const entry = this.store.append(draft, now);
+    this.bell.armMirror();
+    return entry;
+  }
+
+  /** Several writes as one, and the alarm with them. Armed afterwards, because a roll-back takes an alarm back and not what the bell knows. */
+  transaction<T>(work: () => T): T {
+    const { seq } = this.store.head;
+    const result = this.store.transaction(work);
+    if (this.store.head.seq > seq) this.bell.armMirror();
+    return result;
+  }
+
+  /** The aggregate hears of it with an entry: where none is waiting, the newest is sent once more. */
+  tellFrozen(): void {
+    const { seq, mirrored_seq } = this.store.head;
+    if (seq === 0) return;
+    if (mirrored_seq === seq) this.store.setMirrored(seq - 1);
+    this.bell.armMirror();
+  }
+
+  /** A full credential that is not about to end: who is on the way out decides nothing any more. */
+  holds(credential: Credential, now: number): boolean {
+    const standing = this.present(credential, now);
+    return standing === "first" || standing === "successor" || standing === "current";
+  }
+
+  mayAct({ credential }: Asked, now: number): boolean {
+    return this.present(credential, now) !== "revoked";
+  }
+
+  /** Judges a credential, and notes its first use. A caller that the Worker vouches for has none. Nothing is noted where nothing was paid. */
+  present(credential: Credential | LimitedCredential | undefined, now: number): Standing | "limited" {
+    if (credential === undefined) return "current";
+    // Who was never let in needs no desk to be turned away.
+    if ("key_id" in credential) return this.desks.open.logins?.judge(credential, now) ?? "revoked";
+    const { store } = this;
+    const standing = judge(store.credentials, credential, now);
+    if (!store.exists) return standing;
+    if (standing === "first") store.transaction(() => store.fileCredential(credential, now, now));
+    if (standing === "successor") {
+      store.transaction(() => {
+        store.useSuccessor(credential.generation, CREDENTIAL_GRACE_MS, now);
+        // Once more: until now the old token could let others in.
+        store.closeLogins(now);
+      });
+    }
+    return standing;
+  }
+}
