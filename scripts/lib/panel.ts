@@ -33,9 +33,12 @@ export interface Charge {
 }
 
 /** In the runtime itself, on empty storage. */
-export async function startPanelServer(worker = WORKER): Promise<PanelServer> {
+export async function startPanelServer(
+  worker = WORKER,
+  more: Readonly<Record<string, string>> = {},
+): Promise<PanelServer> {
   const folder = temporaryFolder("panel");
-  const vars = { ...randomVars(), ENVELOPE_ADMIN_SECRET: randomBytes(32).toString("base64url") };
+  const vars = { ...randomVars(), ENVELOPE_ADMIN_SECRET: randomBytes(32).toString("base64url"), ...more };
   writeProject({ folder: folder.path, main: worker, vars });
   const built = bundle(folder.path);
   configureWorkerd(built, vars);
