@@ -55,7 +55,9 @@ export class EnvelopeClient extends EventTarget {
   readonly #origin: string;
   readonly #paths: { readonly me: string; readonly pay: string; readonly rotateToken: string };
   #me: Me | undefined;
+  /** The first question of all, which makes the visitor's identity. */
   #first: Promise<Me> | undefined;
+  #asking: Promise<Me> | undefined;
   /** Requests whose answer may still change the balance. */
   #under_way = 0;
   /** More than one was under way at a time: which of their balances is the latest, no header says. */
@@ -78,11 +80,13 @@ export class EnvelopeClient extends EventTarget {
     return new URL(this.#paths.pay, this.#origin).href;
   }
 
-  /** Asks the Worker. @throws {Error} when it does not answer with a 200 */
-  async refresh(): Promise<Me> {
-    const asking = this.#askMe();
-    this.#first ??= asking;
-    return asking;
+  /** Asks the Worker; one answer is for all who ask at the same time. @throws {Error} when it does not answer with a 200 */
+  refresh(): Promise<Me> {
+    this.#asking ??= this.#askMe().finally(() => {
+      this.#asking = undefined;
+    });
+    this.#first ??= this.#asking;
+    return this.#asking;
   }
 
   /**
@@ -91,8 +95,7 @@ export class EnvelopeClient extends EventTarget {
    */
   async fetch(input: string | URL, init: RequestInit = {}): Promise<Response> {
     // Should it fail, the request itself will say so better.
-    this.#first ??= this.#askMe();
-    await this.#first.catch(() => undefined);
+    await (this.#first ?? this.refresh()).catch(() => undefined);
     this.#under_way += 1;
     if (this.#under_way > 1) this.#overlapped = true;
     try {
