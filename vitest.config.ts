@@ -8,6 +8,9 @@ const secrets = {
   // The objects have no other environment than this one, and auto top-up calls Stripe from there. Nobody answers at the address.
   STRIPE_SECRET_KEY: "sk_test_0123456789abcdefghij",
   STRIPE_API_BASE: "http://stripe.test",
+  // Nobody answers here either, unless a test does: two secrets, as while they are changed.
+  ENVELOPE_WEBHOOK_URL: "https://owner.test/alerts",
+  ENVELOPE_WEBHOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 };
 
 /** `CASES`: how many the differential test of the webhook's gate draws. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** `npx with-envelope …`: finds the command, and turns whatever stops it into a sentence and an exit status. */
+import { AUDIT_HELP, audit } from "./audit.js";
 import { Failure, usage } from "./failure.js";
 import { PROOF_HELP, proof, REBUILD_HELP, rebuild } from "./mirror.js";
 import { STRIPE_HELP } from "./options.js";
@@ -11,6 +12,7 @@ const HELP = `Usage: with-envelope <command> [options]
   stripe    set up Stripe: product, price, payment link, webhook, secrets
   proof     hold the aggregate against every envelope's ledger
   rebuild   have every envelope send its entries to the aggregate again
+  audit     check that no audit line was changed since it was written
 
 with-envelope <command> --help says more.
 `;
@@ -22,6 +24,7 @@ interface Command {
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   // Loaded when it runs: nobody waits for the stripe package to read a help text.
+  audit: { help: AUDIT_HELP, run: audit },
   proof: { help: PROOF_HELP, run: proof },
   rebuild: { help: REBUILD_HELP, run: rebuild },
   stripe: { help: STRIPE_HELP, run: async (argv) => (await import("./stripe.js")).stripe(argv) },

@@ -2,9 +2,8 @@
  * `with-envelope proof` and `with-envelope rebuild`: the owner's two questions to the mirror, asked of a deployed Worker page by
  * page through its own API.
  */
-import { parseArgs } from "node:util";
-import { DevVars } from "./dev-vars.js";
-import { Failure, usage } from "./failure.js";
+import { usage } from "./failure.js";
+import { owner } from "./owner.js";
 import { print } from "./report.js";
 
 export const PROOF_HELP = `Usage: with-envelope proof <origin> [--path /db] [--json]
@@ -46,7 +45,7 @@ interface RebuildPage {
 }
 
 export async function proof(argv: readonly string[]): Promise<number> {
-  const { ask, json } = owner(argv, PROOF_HELP);
+  const { ask, json } = ownerOf(argv, PROOF_HELP);
   const total = { envelopes: 0, entries: 0, behind: 0, differences: [] as ProofPage["differences"][number][] };
   for (let cursor: string | null | undefined; cursor !== null; ) {
     const page = (await ask("/api/proof", { cursor: cursor ?? null })) as ProofPage;
@@ -68,7 +67,7 @@ export async function proof(argv: readonly string[]): Promise<number> {
 }
 
 export async function rebuild(argv: readonly string[]): Promise<number> {
-  const { ask, json, reason } = owner(argv, REBUILD_HELP);
+  const { ask, json, reason } = ownerOf(argv, REBUILD_HELP);
   if (reason === undefined || reason === "")
     throw usage(`--reason is needed: it goes into the audit.\n\n${REBUILD_HELP}`);
   let asked = 0;
@@ -88,55 +87,9 @@ export async function rebuild(argv: readonly string[]): Promise<number> {
   return unreachable.length === 0 ? 0 : 1;
 }
 
-interface Owner {
-  readonly json: boolean;
-  readonly reason: string | undefined;
-  ask(path: string, body: object): Promise<unknown>;
-}
-
-function owner(argv: readonly string[], help: string): Owner {
-  let parsed: ReturnType<typeof parse>;
-  try {
-    parsed = parse(argv);
-  } catch (error) {
-    throw usage(`${(error as Error).message}\n\n${help}`);
-  }
-  const { values, positionals } = parsed;
-  const [origin, ...more] = positionals;
-  if (origin === undefined || more.length > 0 || !URL.canParse(origin)) throw usage(`One origin is needed.\n\n${help}`);
-  const base = new URL(origin);
-  // The secret goes along: nobody on the way may read it.
-  const local = ["localhost", "127.0.0.1", "[::1]"].includes(base.hostname);
-  if (base.protocol !== "https:" && !(base.protocol === "http:" && local)) {
-    throw usage("The origin must be https, or on this machine.");
-  }
-  const secret = process.env["ENVELOPE_ADMIN_SECRET"] ?? new DevVars(process.cwd()).get("ENVELOPE_ADMIN_SECRET");
-  if (secret === undefined || secret === "") throw usage("ENVELOPE_ADMIN_SECRET is not set.");
-  return {
-    json: values.json,
-    reason: values.reason,
-    ask: async (path, body) => {
-      const answer = await fetch(new URL(values.path.replace(/\/$/, "") + path, base), {
-        method: "POST",
-        redirect: "error",
-        headers: { Authorization: `Bearer ${secret}`, "Content-Type": "application/json" },
-        body: JSON.stringify(body),
-      }).catch(() => undefined);
-      if (answer === undefined) throw new Failure("unreachable", `${base.origin} does not answer`);
-      if (!answer.ok) throw new Failure("refused", `${base.origin}${values.path}${path} answered ${answer.status}`);
-      return answer.json();
-    },
-  };
-}
-
-function parse(argv: readonly string[]) {
-  return parseArgs({
-    args: [...argv],
-    allowPositionals: true,
-    options: {
-      path: { type: "string", default: "/db" },
-      reason: { type: "string" },
-      json: { type: "boolean", default: false },
-    },
-  });
+/** Takes an origin and nothing else. */
+function ownerOf(argv: readonly string[], help: string) {
+  const known = owner(argv, help);
+  if (known.names.length > 0) throw usage(`One origin is needed.\n\n${help}`);
+  return known;
 }

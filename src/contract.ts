@@ -26,6 +26,8 @@ export interface Asked {
   readonly currency: string;
   /** When a saved card may be charged. Travels with each call, so that a deployment without it charges no card. */
   readonly auto_topup?: AutoTopUpRules | undefined;
+  /** What somebody is to be told of. */
+  readonly alerts?: AlertRules | undefined;
 }
 
 /** Names one attempt to write, so that a retry after a lost answer finds what the first attempt did. */
@@ -45,6 +47,31 @@ export type RefusalReason =
   | "frozen"
   | "credential_revoked";
 
+/** What somebody wants to be told of. Travels with each call, as `auto_topup` does. */
+export interface AlertRules {
+  /** Told when the balance is less than this. Not what is available: a hold that comes and goes is no news. */
+  readonly low_micros: Micros | null;
+  /** Parts of a window's limit in hundredths of a percent, ascending. */
+  readonly window_bps: readonly number[];
+}
+
+/** How an envelope stands, at the moment that changed. */
+export type Alert =
+  | {
+      readonly kind: "low_balance" | "low_balance_recovered";
+      readonly balance_micros: Micros;
+      readonly threshold_micros: Micros;
+    }
+  | {
+      readonly kind: "window_threshold" | "window_recovered";
+      readonly window_id: string;
+      /** Part of the limit, above 0 and at most 1. */
+      readonly threshold: number;
+      readonly limit_micros: Micros;
+      readonly spent_micros: Micros;
+      readonly resets_at_ms: number | null;
+    };
+
 export interface Refusal {
   readonly reason: RefusalReason;
   readonly price_micros: Micros;
@@ -58,6 +85,11 @@ export interface Refusal {
   readonly window_id?: string | null;
 }
 
+/** What the call changed of how the envelope stands, where somebody is to be told of it. Told once. */
+export interface Alerted {
+  readonly alerts?: readonly Alert[];
+}
+
 export interface Balances {
   readonly balance_micros: Micros;
   /** `balance_micros` less what open holds reserve. */
@@ -68,6 +100,7 @@ export interface Balances {
 export type ConflictDetail = "price" | "scope" | "in_progress" | "expired" | "refunded";
 
 export type ChargeOutcome = Balances &
+  Alerted &
   /** `seq` is `null` for a charge of zero that was not recorded. */
   (
     | { readonly outcome: "charged"; readonly seq: number | null; readonly amount_micros: Micros }
@@ -92,6 +125,8 @@ export interface ChargeInput extends Asked, Operation {
   readonly reason?: string | undefined;
   /** JSON text, at most `METADATA_MAX` characters. */
   readonly metadata?: string | undefined;
+  /** Keep a record of a "no", too: for the owner's servers. */
+  readonly record_refusal?: boolean | undefined;
 }
 
 /** Asks whether a price could be paid now, without taking it. A "no" is what a charge would have been told, and does what it would have done. */
@@ -128,11 +163,13 @@ export interface SettleInput extends Operation {
   readonly amount_micros: Micros;
   readonly metadata?: string | undefined;
   readonly auto_topup?: AutoTopUpRules | undefined;
+  readonly alerts?: AlertRules | undefined;
   /** The deployment's: what `auto_topup` counts in. Absent from Workers of an earlier version. */
   readonly currency?: string | undefined;
 }
 
 export type SettleOutcome = Balances &
+  Alerted &
   (
     | { readonly outcome: "charged"; readonly seq: number | null; readonly amount_micros: Micros }
     /** The price was above the hold and what is left does not cover the rest: nothing was taken, the hold is released. */
@@ -161,6 +198,7 @@ export interface RefundInput extends Operation, Audited {
 }
 
 export type RefundOutcome = Balances &
+  Alerted &
   (
     | { readonly outcome: "refunded" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
     | { readonly outcome: "refused"; readonly refundable_micros: Micros }
@@ -180,6 +218,7 @@ export interface GrantInput extends Operation, Audited {
 }
 
 export type GrantOutcome = Balances &
+  Alerted &
   (
     | { readonly outcome: "granted" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
     | { readonly outcome: "conflict"; readonly detail: ConflictDetail }
@@ -248,6 +287,7 @@ export interface PaymentReport extends Audited {
 }
 
 export type PaymentOutcome = Balances &
+  Alerted &
   (
     | { readonly outcome: "credited"; readonly seq: number; readonly amount_micros: Micros }
     /** A refund or dispute took money back, or gave it back: the signed effect on the balance. */
@@ -419,6 +459,38 @@ export interface TopUp {
   readonly ended_at_ms: number | null;
 }
 
+/** A place in both lists of usage. */
+export interface UsagePlace {
+  readonly seq: number;
+  readonly record_id: number;
+}
+
+export interface UsageInput {
+  /** `null` for the newest. */
+  readonly before: UsagePlace | null;
+  readonly limit: number;
+}
+
+export interface UsageRecord {
+  /** `BLOCKED`: a limit said no. `ERROR`: the request itself was at fault. */
+  readonly status: "SUCCESS" | "BLOCKED" | "ERROR";
+  /** Of the entry, or of the record of a refusal. */
+  readonly number: number;
+  readonly at_ms: number;
+  readonly amount_micros: Micros;
+  /** Why it was refused. */
+  readonly detail: string | null;
+  readonly key: string | null;
+  readonly spender_id: string | null;
+  readonly reason: string | null;
+  readonly metadata: string | null;
+}
+
+export interface UsagePage {
+  readonly records: readonly UsageRecord[];
+  readonly next: UsagePlace | null;
+}
+
 export interface BeginTopUpInput {
   /** Makes the top-up happen once. */
   readonly key: string;
@@ -516,8 +588,10 @@ export interface EnvelopeApi {
   beginTopUp(input: BeginTopUpInput): Promise<BeginTopUpOutcome>;
   /** What Stripe answered. */
   noteTopUp(input: NoteTopUpInput): Promise<TopUp | null>;
-  /** Newest first. */
-  topUps(input: { readonly limit: number }): Promise<readonly TopUp[]>;
+  /** Newest first: those with a smaller number than `before`. */
+  topUps(input: { readonly limit: number; readonly before?: number | null }): Promise<readonly TopUp[]>;
+  /** What was charged, and what was refused to the owner's servers, newest first. */
+  usage(input: UsageInput): Promise<UsagePage>;
   /** The aggregate has entries up to `after` only: sends what follows, soon. */
   ship(input: { readonly after: number }): Promise<{ readonly head_seq: number }>;
   /** What the ledger says up to an entry, read from the checkpoint and every row. Below what is folded, it answers for `folded_seq`. */

@@ -1,4 +1,5 @@
 /** Reaching an envelope from outside a request: a queue, a cron trigger, an alarm, an owner's script. */
+import { type AlertOptions, resolveAlerts } from "./alert-options.js";
 import { attempt } from "./attempt.js";
 import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
 import {
@@ -47,16 +48,19 @@ export interface KeyedOptions {
   readonly reason?: string | undefined;
 }
 
+/** As given to `withEnvelope`. Default: `"usd"`, no saved card is charged, and nobody is told of anything. */
+export interface EnvelopeOfOptions {
+  readonly currency?: string | undefined;
+  readonly autoTopUp?: AutoTopUpOptions | undefined;
+  /** What there is to tell goes to `ENVELOPE_WEBHOOK_URL`, and comes with the outcome of `charge` as `alerts`. */
+  readonly alerts?: AlertOptions | undefined;
+}
+
 /**
  * @param env the Worker's environment
- * @param options `currency` and `autoTopUp` as given to `withEnvelope`; default `"usd"`, and no saved card is charged
  * @throws {TypeError} for an address or currency that is malformed; its methods reject with one for a malformed amount or key
  */
-export function envelopeOf(
-  env: unknown,
-  address: EnvelopeAddress,
-  options: { readonly currency?: string | undefined; readonly autoTopUp?: AutoTopUpOptions | undefined } = {},
-): EnvelopeHandle {
+export function envelopeOf(env: unknown, address: EnvelopeAddress, options: EnvelopeOfOptions = {}): EnvelopeHandle {
   const currency = currencyOf(options.currency ?? "usd");
   if (currency === undefined) {
     throw new TypeError('options.currency must be a lower-case ISO 4217 code such as "usd"');
@@ -64,6 +68,7 @@ export function envelopeOf(
   const id = "id" in address ? address.id : envelopeIdOf(address.identity);
   if (!/^[0-9A-Za-z]{22}$/.test(id)) throw new TypeError("address.id must be an envelope's id: 22 letters and digits");
   const auto_topup = resolveAutoTopUp(options.autoTopUp, currency);
+  const alerts = resolveAlerts(options.alerts, currency);
   const stub = () => envelopeStub(env, id);
   const write = (prefix: string, { key, reason }: KeyedOptions) => {
     if (!isKey(key)) throw new TypeError("options.key must be 1 to 255 visible ASCII characters");
@@ -85,6 +90,7 @@ export function envelopeOf(
         amount_micros: requireAmount(price, currency),
         at_most: given.atMost,
         auto_topup,
+        alerts,
       };
       return attempt((retry) => stub().charge({ ...input, retry }));
     },

@@ -1,9 +1,12 @@
 /** Public names. Nothing else is API. */
 export { EnvelopeAggregate } from "./aggregate/aggregate.js";
+export type { AlertOptions } from "./alert-options.js";
+export type { AlertListener, EnvelopeAlert } from "./alerting.js";
 export { EnvelopeUnreachableError } from "./attempt.js";
 export { verifyAudit } from "./audit.js";
 export type { AutoTopUpOptions } from "./auto-topup-options.js";
 export type {
+  Alert,
   ArchivePage,
   AuditLine,
   Author,
@@ -29,7 +32,7 @@ export type {
 } from "./contract.js";
 export { EnvelopeDirectory } from "./directory/directory.js";
 export { Envelope } from "./envelope/envelope.js";
-export { type EnvelopeAddress, type EnvelopeHandle, envelopeOf } from "./envelope-of.js";
+export { type EnvelopeAddress, type EnvelopeHandle, type EnvelopeOfOptions, envelopeOf } from "./envelope-of.js";
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
 export { type Assignment, type AssignmentResult, assignPayment, unclaimedPayments } from "./unclaimed.js";

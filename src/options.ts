@@ -1,6 +1,8 @@
 /** Options: their types, their defaults, and the one place where they are checked. A wrong one throws a TypeError that names its path. */
+import { type AlertOptions, resolveAlerts } from "./alert-options.js";
+import type { AlertListener } from "./alerting.js";
 import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
-import type { AutoTopUpRules } from "./contract.js";
+import type { AlertRules, AutoTopUpRules } from "./contract.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import { DEFAULT_PATHS, type Paths } from "./wire.js";
 
@@ -87,6 +89,12 @@ export interface EnvelopeOptions<Env = unknown> {
     | undefined;
   /** Charges a saved card when the balance is low. Default: none is ever charged. */
   readonly autoTopUp?: AutoTopUpOptions | undefined;
+  /** When somebody is told how an envelope stands: by the listeners below, and by `ENVELOPE_WEBHOOK_URL`. Default: never. */
+  readonly alerts?: AlertOptions | undefined;
+  /** Told of every alert that a request of this Worker brought about, once, beside its response. */
+  readonly onAlert?: AlertListener | undefined;
+  /** The same, of a low balance only. */
+  readonly onLowBalance?: AlertListener | undefined;
   /** Told of every incident. Default: `console.error`. */
   readonly onIncident?: ((incident: Incident) => void) | undefined;
 }
@@ -112,6 +120,9 @@ export interface ResolvedOptions<Env = unknown> {
   readonly maxCredit: Micros;
   readonly onDispute: "freeze" | "ignore";
   readonly autoTopUp: AutoTopUpRules | undefined;
+  readonly alerts: AlertRules | undefined;
+  readonly onAlert: AlertListener | undefined;
+  readonly onLowBalance: AlertListener | undefined;
   readonly onIncident: (incident: Incident) => void;
 }
 
@@ -140,6 +151,9 @@ const KNOWN = {
   cors: true,
   stripe: true,
   autoTopUp: true,
+  alerts: true,
+  onAlert: true,
+  onLowBalance: true,
   onIncident: true,
 } as const satisfies Record<keyof EnvelopeOptions, true>;
 
@@ -182,8 +196,21 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     maxCredit,
     onDispute: oneOf("options.stripe.onDispute", options.stripe?.onDispute ?? "freeze", ["freeze", "ignore"]),
     autoTopUp: resolveAutoTopUp(options.autoTopUp, currency),
+    alerts: resolveAlertOptions(options, currency),
+    onAlert: optionalFunction("options.onAlert", options.onAlert),
+    onLowBalance: optionalFunction("options.onLowBalance", options.onLowBalance),
     onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,
   };
+}
+
+/** A listener without a rule would wait for ever. */
+function resolveAlertOptions<Env>(options: EnvelopeOptions<Env>, currency: Currency): AlertRules | undefined {
+  const rules = resolveAlerts(options.alerts, currency);
+  if (options.onLowBalance !== undefined && (rules?.low_micros ?? null) === null) {
+    throw new TypeError("options.onLowBalance needs options.alerts.lowBalance");
+  }
+  if (options.onAlert !== undefined && rules === undefined) throw new TypeError("options.onAlert needs options.alerts");
+  return rules;
 }
 
 /** The default rule of `chargeWhen`: what was delivered, and is not a probe or an upgrade. */

@@ -1,5 +1,6 @@
 /** Our own paths. Loaded only when one of them is asked for. */
 import { IttyRouter } from "itty-router/IttyRouter";
+import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
 import { readForm } from "./body.js";
 import { isSameOrigin } from "./csrf.js";
@@ -249,6 +250,7 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
       attempt(() => envelopeStub(env, envelope_id).paymentState({ payment_id })),
     report: async (envelope_id, report, reference) => {
       const outcome = await reportPayment(env, envelope_id, report, reference?.locationHint);
+      tellAlerts(options, outcome.alerts, { envelope_id, currency: report.currency });
       if (outcome.outcome === "noted" && outcome.unbooked_micros !== undefined) {
         const { unbooked_micros: amount_micros } = outcome;
         options.onIncident({

@@ -2,6 +2,7 @@
  * What the environment says: secrets, and how to be paid. Read when a path needs it, so that a missing Stripe secret never
  * takes a free page down. A fault names the variable, never its value.
  */
+import type { WebhookTarget } from "./outbound.js";
 import { deriveKey } from "./secrets.js";
 import { isLocalHost } from "./wire.js";
 
@@ -147,6 +148,46 @@ export function stripeApiBase(env: unknown): URL | undefined {
   if (keyMode(env) === "live") throw new ConfigurationError(name, "is refused together with a live STRIPE_SECRET_KEY");
   if (!URL.canParse(base)) throw new ConfigurationError(name, "is not a URL");
   return new URL(base);
+}
+
+/** Fewer bytes could be guessed from one signature. */
+const WEBHOOK_SECRET_BYTES_MIN = 24;
+
+/** Where alerts are sent; `undefined` where they are not. https only, but on this machine: what is sent is nobody else's business. */
+export function webhookTarget(env: unknown): WebhookTarget | undefined {
+  const name = "ENVELOPE_WEBHOOK_URL";
+  const address = variable(env, name);
+  if (address === "") return undefined;
+  if (!URL.canParse(address)) throw new ConfigurationError(name, "is not a URL");
+  const url = new URL(address);
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLocalHost(url.hostname))) {
+    throw new ConfigurationError(name, "must be https");
+  }
+  const secrets = variable(env, "ENVELOPE_WEBHOOK_SECRET")
+    .split(",")
+    .map((part) => bytesOf(part.trim()));
+  const [first, ...rest] = secrets.filter((secret) => secret !== undefined);
+  if (first === undefined || rest.length + 1 < secrets.length) {
+    throw new ConfigurationError(
+      "ENVELOPE_WEBHOOK_SECRET",
+      `must be whsec_ and the base64 of at least ${WEBHOOK_SECRET_BYTES_MIN} random bytes`,
+    );
+  }
+  return { url, secrets: [first, ...rest] };
+}
+
+/** Whether there is an address at all, good or bad. */
+export function hasWebhook(env: unknown): boolean {
+  return variable(env, "ENVELOPE_WEBHOOK_URL") !== "";
+}
+
+function bytesOf(secret: string): Uint8Array | undefined {
+  try {
+    const bytes = Uint8Array.from(atob(secret.replace(/^whsec_/, "")), (char) => char.charCodeAt(0));
+    return bytes.length < WEBHOOK_SECRET_BYTES_MIN ? undefined : bytes;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The owner's secret; `undefined` where there is none, and then no owner's path exists. */

@@ -2,8 +2,9 @@
  * One request's dealings with its envelope: who the caller is, and what was charged. Everything is lazy: a request that
  * asks nothing of it computes nothing, calls no object and gets no cookie.
  */
+import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
-import type { AffordOutcome, ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
+import type { AffordOutcome, Alerted, ChargeInput, ChargeOutcome, EnvelopeState, Refusal } from "./contract.js";
 import { METADATA_MAX, REASON_MAX } from "./contract.js";
 import { isSameOrigin } from "./csrf.js";
 import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
@@ -219,7 +220,7 @@ export class Visit<Env> {
 
   /** Charges the caller's envelope. A caller without credentials has nothing to charge, and no object is asked. */
   async charge(
-    input: Omit<ChargeInput, "credential" | "currency" | "auto_topup" | "op" | "retry">,
+    input: Omit<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts" | "op" | "retry">,
   ): Promise<ChargeOutcome> {
     const op = newOperation();
     const outcome = await this.ask(async (caller) => {
@@ -228,13 +229,21 @@ export class Visit<Env> {
       return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge(retry ? { ...asked, retry } : asked));
     });
     if (this.known.kind !== "fresh") this.balance = outcome.balance_micros;
+    this.alert(outcome);
     return outcome;
   }
 
-  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup"> {
+  /** Tells the app what it wanted to be told of. */
+  alert({ alerts }: Alerted): void {
+    if (alerts === undefined) return;
+    tellAlerts(this.options, alerts, { envelope_id: this.known.envelopeId, currency: this.currency.code });
+  }
+
+  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts"> {
     // A limited session spends what is there; it does not draw on the holder's card.
     const auto_topup = caller.kind === "limited" ? undefined : this.options.autoTopUp;
-    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup };
+    const { alerts } = this.options;
+    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup, alerts };
   }
 
   /**

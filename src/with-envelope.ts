@@ -306,11 +306,12 @@ async function settle<Env>(
   hold_id: number,
   price: Micros,
 ): Promise<ChargeOutcome | undefined> {
-  const { currency, auto_topup } = visit.asked(visit.known);
-  const input = { hold_id, amount_micros: price, op: newOperation(), currency, auto_topup };
+  const { currency, auto_topup, alerts } = visit.asked(visit.known);
+  const input = { hold_id, amount_micros: price, op: newOperation(), currency, auto_topup, alerts };
   const outcome = await attempt((retry) => envelopeStub(visit.env, envelopeId).settle({ ...input, retry }));
   if (outcome.outcome === "ended" || outcome.outcome === "unknown") return undefined;
   visit.balance = outcome.balance_micros;
+  visit.alert(outcome);
   return outcome;
 }
 

@@ -102,7 +102,7 @@ export async function listEvents({ env, url }: OwnersRequest): Promise<Response>
   return json({ events: page.events, next: page.cursor } satisfies EventsAnswer);
 }
 
-const ORDERS: ReadonlySet<string> = new Set<EnvelopeOrder>(["recent", "spent", "balance"]);
+const ORDERS: ReadonlySet<string> = new Set<EnvelopeOrder>(["recent", "spent", "balance", "id"]);
 
 export async function listEnvelopes(asked: OwnersRequest): Promise<Response> {
   const { env, url } = asked;
@@ -110,7 +110,7 @@ export async function listEnvelopes(asked: OwnersRequest): Promise<Response> {
   const limit = readLimit(url);
   const after = readEnvelopeCursor(url.searchParams.get("cursor"));
   if (!ORDERS.has(order) || limit === undefined || after === "malformed") {
-    return invalid("order must be recent, spent or balance; limit 1 to 500; cursor one that a page answered");
+    return invalid("order must be recent, spent, balance or id; limit 1 to 500; cursor one that a page answered");
   }
   const prefix = await searched(asked, url.searchParams.get("search")?.trim() ?? "");
   if (prefix === undefined) return json({ envelopes: [], next: null } satisfies EnvelopesAnswer);

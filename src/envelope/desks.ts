@@ -2,12 +2,14 @@
  * The half of an envelope that a plain charge does not need, a desk for each matter. A desk is loaded when it is first asked for;
  * one whose rules count in the turn of a charge is open before that turn begins (docs/architecture.md).
  */
+import type { AlertsDesk } from "./alerts-desk.js";
 import type { LoginsDesk } from "./logins-desk.js";
 import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
 import type { PaymentsDesk } from "./payments-desk.js";
 import type { TopUpDesk } from "./topup-desk.js";
+import type { UsageDesk } from "./usage-desk.js";
 
 interface All {
   readonly payments: PaymentsDesk;
@@ -15,6 +17,8 @@ interface All {
   readonly topups: TopUpDesk;
   readonly owners: OwnersDesk;
   readonly mirror: MirrorDesk;
+  readonly alerts: AlertsDesk;
+  readonly usage: UsageDesk;
 }
 
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
@@ -30,6 +34,8 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
   topups: async (office) => new (await import("./topup-desk.js")).TopUpDesk(office),
   owners: async (office) => new (await import("./owners-desk.js")).OwnersDesk(office),
   mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),
+  alerts: async (office) => new (await import("./alerts-desk.js")).AlertsDesk(office),
+  usage: async (office) => new (await import("./usage-desk.js")).UsageDesk(office),
 };
 
 export class Desks {

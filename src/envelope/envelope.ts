@@ -56,7 +56,19 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   protected async archive(_page: ArchivePage): Promise<void> {}
 
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
+    const { desks } = this.#office;
+    if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
+    if (input.record_refusal === true) return this.#chargeOnRecord(input);
     return this.#group.run(() => this.#charge(input));
+  }
+
+  async #chargeOnRecord(input: ChargeInput): Promise<ChargeOutcome> {
+    const usage = await this.#office.desks.ask("usage");
+    return this.#group.run(() => {
+      const outcome = this.#charge(input);
+      usage.record(input, outcome);
+      return outcome;
+    });
   }
 
   #charge(input: ChargeInput): ChargeOutcome {
@@ -83,7 +95,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     }
     const entry = this.#office.append(decision.write, now);
     this.#topUpIfLow(input, undefined, now);
-    return { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...balances(this.#store.account(now)) };
+    const after = balances(this.#store.account(now));
+    const charged = { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...after } as const;
+    return this.#office.alerted(charged, input.alerts, now);
   }
 
   async afford(input: AffordInput): Promise<AffordOutcome> {
@@ -131,6 +145,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async settle(input: SettleInput): Promise<SettleOutcome> {
+    const { desks } = this.#office;
+    if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
     return this.#group.run(() => this.#settle(input));
   }
 
@@ -158,7 +174,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     if (currency !== null) this.#topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);
     if (decision.outcome !== undefined) return decision.outcome;
     const amount_micros = entry ? taken(entry) : ZERO;
-    return { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...balances(this.#store.account(now)) };
+    const after = balances(this.#store.account(now));
+    const charged = { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...after } as const;
+    return this.#office.alerted(charged, input.alerts, now);
   }
 
   #paidFor({ paid_micros, settled_seq }: Hold): Micros {
@@ -307,6 +325,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async topUps(...input: Input<"topUps">): Answer<"topUps"> {
     return (await this.#office.desks.ask("topups")).topUps(...input);
+  }
+
+  async usage(...input: Input<"usage">): Answer<"usage"> {
+    return (await this.#office.desks.ask("usage")).usage(...input);
   }
 
   async setAutoTopUp(...input: Input<"setAutoTopUp">): Answer<"setAutoTopUp"> {

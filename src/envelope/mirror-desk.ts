@@ -1,6 +1,6 @@
 /** The envelope's alarm: it sends entries to the aggregate, asks Stripe for a top-up that is due, and folds what is old. And the ledger as others read it. */
 import type { EntriesInput, Entry, LedgerSums } from "../contract.js";
-import { ledgerDays } from "../settings.js";
+import { hasWebhook, ledgerDays } from "../settings.js";
 import { aggregateStub, directoryStub } from "../stubs.js";
 import { type Bell, REFUSALS_DELAY_MS } from "./bell.js";
 import { Folder } from "./folder.js";
@@ -50,15 +50,25 @@ export class MirrorDesk {
     const waits_ms = this.#topups?.isDue() || this.#folder.isDue() ? this.#bell.mirrorWaits() : 0;
     const mirroring = waits_ms > 0 ? Promise.resolve(waits_ms) : this.#mirror();
     // Side by side: neither a slow aggregate nor a slow Stripe holds up the other.
-    const [mirrored, sent] = await Promise.allSettled([mirroring, this.#sendWhile(mirroring)]);
+    const [mirrored, sent, announced] = await Promise.allSettled([
+      mirroring,
+      this.#sendWhile(mirroring),
+      this.#announce(),
+    ]);
     this.#bell.rang();
-    const delays = [mirrored, sent].map((one) => (one.status === "fulfilled" ? one.value : undefined));
+    const delays = [mirrored, sent, announced].map((one) => (one.status === "fulfilled" ? one.value : undefined));
     if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= this.#bell.gathering();
     if (this.#shipping.refusals.any) delays[0] ??= REFUSALS_DELAY_MS;
     delays.push(this.#folder.start());
     const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
     if (soonest !== undefined) this.#bell.arm(soonest);
-    for (const one of [mirrored, sent]) if (one.status === "rejected") throw one.reason;
+    for (const one of [mirrored, sent, announced]) if (one.status === "rejected") throw one.reason;
+  }
+
+  /** Alerts go to the owner's webhook, where there is one. */
+  async #announce(): Promise<number | undefined> {
+    if (!hasWebhook(this.#office.env) || !this.#store.exists) return undefined;
+    return (await this.#office.desks.ask("alerts")).send();
   }
 
   /** Sends what is due, and what becomes due as long as the mirror is at it: an alarm cannot be rung while it runs. */

@@ -1,5 +1,5 @@
 /** What all of an envelope works with: its rows, its alarm, its name, and who may use it. Whatever writes an entry arms the mirror. */
-import type { ArchivePage, Asked, Credential, LimitedCredential } from "../contract.js";
+import type { Alerted, AlertRules, ArchivePage, Asked, Credential, LimitedCredential } from "../contract.js";
 import { Bell } from "./bell.js";
 import { judge, type Standing } from "./credentials.js";
 import { Desks } from "./desks.js";
@@ -47,6 +47,12 @@ export class Office {
     return result;
   }
 
+  /** The outcome of a write, with what somebody is to be told of it. Where nothing was ever told or asked for, the desk is not open. */
+  alerted<Outcome extends object>(outcome: Outcome, rules: AlertRules | undefined, now: number): Outcome & Alerted {
+    const alerts = this.desks.open.alerts?.notice(rules, now) ?? NONE;
+    return alerts.length === 0 ? outcome : { ...outcome, alerts };
+  }
+
   /** The aggregate hears of it with an entry: where none is waiting, the newest is sent once more. */
   tellFrozen(): void {
     const { seq, mirrored_seq } = this.store.head;
@@ -84,3 +90,5 @@ export class Office {
     return standing;
   }
 }
+
+const NONE: readonly never[] = [];

@@ -45,7 +45,7 @@ export class PaymentsDesk {
   }
 
   async report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }> {
-    const outcome = this.#report(report);
+    const outcome = this.#office.alerted(this.#report(report), undefined, Date.now());
     const undo = this.#logins.undo(report.payment_id);
     return undo === undefined ? outcome : { ...outcome, undo };
   }
@@ -119,7 +119,8 @@ export class PaymentsDesk {
       this.#audit(input, { action: "grant", before: { balance_micros }, after: this.#after(written) }, now);
       return written;
     });
-    return { outcome: "granted", ...entry, ...balances(this.#store.account(now)) };
+    const granted = { outcome: "granted", ...entry, ...balances(this.#store.account(now)) } as const;
+    return this.#office.alerted(granted, undefined, now);
   }
 
   async refund(input: RefundInput): Promise<RefundOutcome> {
@@ -136,7 +137,8 @@ export class PaymentsDesk {
       this.#audit(input, { action: "refund", before: { balance_micros }, after: this.#after(written) }, now);
       return written;
     });
-    return { outcome: "refunded", ...entry, ...balances(this.#store.account(now)) };
+    const refunded = { outcome: "refunded", ...entry, ...balances(this.#store.account(now)) } as const;
+    return this.#office.alerted(refunded, undefined, now);
   }
 
   /** What an owner did, in the transaction that does it. What the app itself does by code of its own has no author. */

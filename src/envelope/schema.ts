@@ -243,6 +243,35 @@ export const ENVELOPE_MIGRATIONS = [
     OR NOT EXISTS (SELECT 1 FROM foldable WHERE seq = OLD.seq)
   BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END;
   `,
+  `
+  CREATE TABLE alert (
+    watch TEXT PRIMARY KEY,
+    threshold_micros INTEGER NOT NULL ${safe("threshold_micros")},
+    start_ms INTEGER,
+    at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE announcement (
+    announcement_id INTEGER PRIMARY KEY,
+    message_id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    next_try_ms INTEGER
+  ) STRICT;
+
+  CREATE TABLE refused_usage (
+    record_id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('BLOCKED', 'ERROR')),
+    amount_micros INTEGER NOT NULL ${safe("amount_micros")},
+    detail TEXT NOT NULL,
+    key TEXT,
+    spender_id TEXT,
+    reason TEXT,
+    metadata TEXT
+  ) STRICT;
+  `,
 ] as const satisfies readonly string[];
 
 /** Does not compile unless the version is the number of migrations. */

@@ -14,13 +14,13 @@ import type { Account, Draft, Prior } from "./ledger.js";
 export const ENTRIES_KEPT = 8_192;
 
 /** How many migrations there are: the list itself is only loaded where one is missing. */
-export const ENVELOPE_VERSION = 8;
+export const ENVELOPE_VERSION = 9;
 
 /**
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
  * Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
  */
-const OPENED_BY = { logins: "limited_session", topups: "auto_topup" } as const;
+const OPENED_BY = { logins: "limited_session", topups: "auto_topup", alerts: "alert" } as const;
 
 export interface Head {
   seq: number;

@@ -78,8 +78,8 @@ export class TopUpDesk {
     return this.climb(attempt, told, Date.now()) ?? null;
   }
 
-  async topUps(input: { readonly limit: number }): Promise<readonly TopUp[]> {
-    return this.#store.exists ? this.#topups.list(pageLimit(input.limit)) : [];
+  async topUps(input: { readonly limit: number; readonly before?: number | null }): Promise<readonly TopUp[]> {
+    return this.#store.exists ? this.#topups.list(pageLimit(input.limit), input.before) : [];
   }
 
   async setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null> {

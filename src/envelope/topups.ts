@@ -87,9 +87,13 @@ export class TopUps {
     );
   }
 
-  list(limit: number): readonly TopUp[] {
+  list(limit: number, before: number | null = null): readonly TopUp[] {
     return this.#sql
-      .exec(`SELECT ${VIEW} FROM topup ORDER BY topup_id DESC LIMIT ?`, limit)
+      .exec(
+        `SELECT ${VIEW} FROM topup WHERE topup_id < ? ORDER BY topup_id DESC LIMIT ?`,
+        before ?? Number.MAX_SAFE_INTEGER,
+        limit,
+      )
       .toArray() as unknown as TopUp[];
   }
 

@@ -1,7 +1,9 @@
-/** `npx with-envelope proof` and `rebuild`, as an owner runs them, against a real server. */
-import { spawnSync } from "node:child_process";
+/** `npx with-envelope proof`, `rebuild` and `audit`, as an owner runs them, against a real server. */
+import { execFile, spawnSync } from "node:child_process";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PACKAGE_FOLDER } from "../../scripts/lib/folders.ts";
 import { type PanelServer, startPanelServer } from "../../scripts/lib/panel.ts";
 
@@ -21,8 +23,19 @@ interface Ran {
   readonly said: string;
 }
 
+const command = join(PACKAGE_FOLDER, "dist/cli/index.js");
+
+/** Without stopping this process, which the command asks. */
+function cliBeside(args: readonly string[]): Promise<Ran> {
+  const env = { ...process.env, ENVELOPE_ADMIN_SECRET: server.secret };
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [command, ...args], { env }, (_, stdout, stderr) =>
+      resolve({ status: child.exitCode, said: stdout + stderr }),
+    );
+  });
+}
+
 function cli(args: readonly string[], secret = server.secret): Ran {
-  const command = join(PACKAGE_FOLDER, "dist/cli/index.js");
   const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], {
     encoding: "utf8",
     env: { ...process.env, ENVELOPE_ADMIN_SECRET: secret },
@@ -58,4 +71,52 @@ it("says what is wrong, and no secret", () => {
   expect(cli(["proof", "http://example.com"])).toMatchObject({ status: 2, said: expect.stringContaining("https") });
   expect(cli(["proof", server.origin], "")).toMatchObject({ status: 2 });
   expect(cli(["proof", server.origin, "--nonsense"])).toMatchObject({ status: 2 });
+});
+
+describe("audit", () => {
+  const grant = async (holder: { readonly id: string }, key: string) => {
+    const answer = await fetch(`${server.origin}/db/api/envelopes/${holder.id}/grants`, {
+      method: "POST",
+      headers: {
+        Authorization: `Bearer ${server.secret}`,
+        "Content-Type": "application/json",
+        "Idempotency-Key": key,
+      },
+      body: JSON.stringify({ amount_micros: 10_000, reason: `for “${key}”, 100 %` }),
+    });
+    expect(answer.status).toBe(201);
+  };
+
+  it("follows every line of an envelope, and prints the newest hash", async () => {
+    const holder = await server.fund("audited", 100);
+    for (const key of ["a", "b", "c"]) await grant(holder, key);
+    const { status, said } = cli(["audit", server.origin, holder.id, "--json"]);
+    const told = JSON.parse(said) as { ok: boolean; audits: { name: string; lines: number; hash: string }[] };
+    expect([status, told.ok, told.audits.length, told.audits[0]?.lines]).toEqual([0, true, 1, 3]);
+    expect(told.audits[0]?.hash).toMatch(/^[0-9A-Za-z]{43}$/);
+    expect(cli(["audit", server.origin])).toMatchObject({ status: 0, said: expect.stringContaining("0 broken") });
+  });
+
+  it("names the line that somebody changed on the way", async () => {
+    const holder = await server.fund("changed", 100);
+    for (const key of ["a", "b", "c"]) await grant(holder, key);
+    for (const [from, to, line] of [
+      ["for “b”", "for “x”", 2],
+      ['"audit_id":3', '"audit_id":4', 3],
+      ["owner", "nobody", 1],
+    ] as const) {
+      const liar = createServer(async (request, response) => {
+        const answer = await fetch(server.origin + request.url, {
+          headers: { Authorization: `Bearer ${server.secret}` },
+        });
+        response.setHeader("Content-Type", "application/json");
+        response.end((await answer.text()).replaceAll(from, to));
+      });
+      await new Promise<void>((resolve) => liar.listen(0, "127.0.0.1", resolve));
+      const { port } = liar.address() as AddressInfo;
+      const { status, said } = await cliBeside(["audit", `http://127.0.0.1:${port}`, holder.id]);
+      liar.close();
+      expect([status, said]).toEqual([1, expect.stringContaining(`line ${line} does not follow`)]);
+    }
+  });
 });

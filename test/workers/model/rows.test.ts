@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ChargeInput, EnvelopeApi, HoldInput } from "../../../src/contract.js";
 import type { Envelope } from "../../../src/index.js";
+import type { Micros } from "../../../src/money.js";
 import { dispute, facts, refund as reversed, told } from "../rules/payment-values.js";
 import { micros } from "../rules/values.js";
 
@@ -152,6 +153,15 @@ describe("rows written, which are what a charge costs", () => {
       expect(answered).toBe(outcome);
     });
   }
+
+  it("a charge that somebody watches → 1; the one that crosses the line → 3: entry, alert, what is to be told", async () => {
+    await inside(fund);
+    const { balance_micros } = (await inside((envelope) => envelope.state({}))) as { readonly balance_micros: Micros };
+    const alerts = { low_micros: micros(balance_micros - 5), window_bps: [] };
+    expect(await rowsWritten(charge(5, { alerts, op: "op-1" }))).toBe(1);
+    expect(await rowsWritten(charge(1, { alerts, op: "op-2" }))).toBe(3);
+    expect(await rowsWritten(charge(1, { alerts, op: "op-3" }))).toBe(1);
+  });
 
   it("a hundred charges → 100, and one alarm", async () => {
     await inside(fund);
