@@ -4,7 +4,7 @@
  */
 import { attempt } from "./attempt.js";
 import type { CardOutcome } from "./contract.js";
-import { directoryStub } from "./stubs.js";
+import { directoryStub } from "./shards.js";
 
 /** Looks it up; writes nothing. */
 export async function cardOwner(env: unknown, cards: readonly string[]): Promise<CardOutcome> {

@@ -2,9 +2,11 @@
 export { EnvelopeAggregate } from "./aggregate/aggregate.js";
 export type { AlertOptions } from "./alert-options.js";
 export type { AlertListener, EnvelopeAlert } from "./alerting.js";
+export type { Assignment, AssignmentResult } from "./assigning.js";
 export { EnvelopeUnreachableError } from "./attempt.js";
 export { verifyAudit } from "./audit.js";
 export type { AutoTopUpOptions } from "./auto-topup-options.js";
+export type { ChargeOptions, ChargeResult, EnvelopeContext, StateResult } from "./context.js";
 export type {
   Alert,
   ArchivePage,
@@ -35,8 +37,8 @@ export { Envelope } from "./envelope/envelope.js";
 export { type EnvelopeAddress, type EnvelopeHandle, type EnvelopeOfOptions, envelopeOf } from "./envelope-of.js";
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
-export { type Assignment, type AssignmentResult, assignPayment, unclaimedPayments } from "./unclaimed.js";
-export type { ChargeOptions, ChargeResult, EnvelopeContext, StateResult } from "./visit.js";
+export { assignPayment, unclaimedPayments } from "./unclaimed.js";
+
 export type { Paths } from "./wire.js";
 export {
   type EnvelopeExecutionContext,

@@ -14,8 +14,9 @@ import { attempt, EnvelopeUnreachableError } from "./attempt.js";
 import { readForm } from "./body.js";
 import { cardOwner, claimCard, releaseCard } from "./cards.js";
 import type { Credential } from "./contract.js";
+import { creditRules } from "./credit-rules.js";
 import { isSameOrigin } from "./csrf.js";
-import { forgetLimited, forgetPayNonce, payNonces, setLimited } from "./identity/cookie.js";
+import { forgetLimited, forgetPayNonce, payNonces, setLimited } from "./identity/cookie-jar.js";
 import {
   boundNonce,
   cardHashes,
@@ -30,8 +31,9 @@ import { escapeHtml, page, thankYou } from "./page.js";
 import { plainProblem } from "./refusal.js";
 import { undoLogin } from "./report.js";
 import { equalConstantTime } from "./secrets.js";
-import { ConfigurationError, hasStripeKey } from "./settings.js";
+import { ConfigurationError } from "./settings.js";
 import { fetchReturnedSession } from "./stripe-api.js";
+import { hasStripeKey } from "./stripe-settings.js";
 import { envelopeStub } from "./stubs.js";
 import {
   isSessionId,
@@ -40,7 +42,7 @@ import {
   readReturn,
   readSessionOf,
 } from "./topup/returned.js";
-import { creditRules, type Visit } from "./visit.js";
+import type { Visit } from "./visit.js";
 import { NO_STORE } from "./wire.js";
 
 /** What this payment may do for this browser. */

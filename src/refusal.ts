@@ -1,82 +1,53 @@
 /** Every expected "no", as an HTTP answer: RFC 9457 problem details, from one table. A new refusal does not compile until it is in it. */
 import type { ConflictDetail, Refusal, RefusalReason } from "./contract.js";
+import { canTopUp, limitOf } from "./limits.js";
 import { type Currency, formatMinor, type Micros } from "./money.js";
 import { EXPOSED_HEADERS, HEADER, NO_STORE } from "./wire.js";
 
-/** Which limit said no: what a client should look at before it tries again. */
-export type Limit = "balance" | "window" | "key" | "frozen";
-
 interface Kind {
   readonly status: 401 | 402 | 403;
-  readonly limit: Limit;
   readonly title: string;
   readonly detail: string;
-  /** False when paying would not help. */
-  readonly canTopUp: boolean;
 }
 
 const REFUSALS: Readonly<Record<RefusalReason, Kind>> = {
   insufficient_balance: {
     status: 402,
-    limit: "balance",
     title: "Payment required",
     detail: "The balance does not cover the price. Top up at paymentLink and send the request again.",
-    canTopUp: true,
   },
   window: {
     status: 402,
-    limit: "window",
     title: "Spending limit reached",
     detail:
       "A spending limit over a period of time does not admit the price. Paying more would not lift that; resetsAt says when it admits more.",
-    canTopUp: false,
   },
   key_cap: {
     status: 403,
-    limit: "key",
     title: "Key limit reached",
     detail: "The limit of this key does not admit the price. Paying more would not lift that.",
-    canTopUp: false,
   },
   key_expired: {
     status: 403,
-    limit: "key",
     title: "Key expired",
     detail: "This key is no longer valid. Paying more would not change that.",
-    canTopUp: false,
   },
   key_scope: {
     status: 403,
-    limit: "key",
     title: "Key not allowed to",
     detail: "This key may not do that. Paying more would not change that.",
-    canTopUp: false,
   },
   frozen: {
     status: 403,
-    limit: "frozen",
     title: "Envelope frozen",
     detail: "Spending from this envelope is suspended. Paying more would not lift that.",
-    canTopUp: false,
   },
   credential_revoked: {
     status: 401,
-    limit: "key",
     title: "Credential revoked",
     detail: "This token was replaced by a newer one.",
-    canTopUp: false,
   },
 };
-
-/** The wire's name of what said no. */
-export function limitOf(reason: RefusalReason): Limit {
-  return REFUSALS[reason].limit;
-}
-
-/** Whether paying lifts what said no. */
-export function canTopUp(reason: RefusalReason): boolean {
-  return REFUSALS[reason].canTopUp;
-}
 
 export const TYPE = "urn:with-envelope:problem:";
 
@@ -122,10 +93,10 @@ export function refusalProblem(refusal: Refusal, at: RefusedAt): Response {
     title: kind.title,
     status: kind.status,
     detail: kind.detail,
-    limit: kind.limit,
+    limit: limitOf(refusal.reason),
     price: formatMinor(refusal.price_micros, currency),
     currency: currency.code,
-    canTopUp: kind.canTopUp,
+    canTopUp: canTopUp(refusal.reason),
     resetsAt: refusal.resets_at_ms == null ? null : new Date(refusal.resets_at_ms).toISOString(),
     ...(refusal.window_id == null ? {} : { windowId: refusal.window_id }),
   };

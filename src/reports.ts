@@ -21,8 +21,8 @@ import type {
   ShardHealth,
   SpendRow,
 } from "./contract.js";
+import { aggregateShardCount, previousShardCount } from "./copy-settings.js";
 import { inParallel } from "./parallel.js";
-import { aggregateShardCount, previousShardCount } from "./settings.js";
 import {
   aggregateShard,
   aggregateShardOf,
@@ -30,8 +30,8 @@ import {
   aggregateStub,
   DIRECTORY_SHARDS,
   directoryShard,
-  envelopeStub,
-} from "./stubs.js";
+} from "./shards.js";
+import { envelopeStub } from "./stubs.js";
 
 const SHARDS_AT_ONCE = 16;
 /** A shard answers so many reasons at most; all of them are needed to know the first few over all shards. */

@@ -3,19 +3,23 @@ import { IttyRouter } from "itty-router/IttyRouter";
 import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
 import { readForm } from "./body.js";
+import { cookiesOf } from "./cookies.js";
+import { creditRules } from "./credit-rules.js";
 import { isSameOrigin } from "./csrf.js";
-import { payNonces, setCookie, setPayNonce, setRenewed, wasRenewed } from "./identity/cookie.js";
-import { newNonce } from "./identity/payer.js";
+import { payNonces, setCookie, setPayNonce, setRenewed, wasRenewed } from "./identity/cookie-jar.js";
+import { bindingOf, newNonce } from "./identity/payer.js";
 import { credentialOf, newToken, successors, type Token, writeToken } from "./identity/token.js";
 import { minorNumber, ZERO } from "./money.js";
 import { escapeHtml, page, thankYou } from "./page.js";
 import { plainProblem, unauthorizedProblem } from "./refusal.js";
 import { reportPayment } from "./report.js";
-import { ConfigurationError, hasStripeKey, testCheckout, webhookSecrets } from "./settings.js";
+import { ConfigurationError, testCheckout } from "./settings.js";
+import { directoryStub } from "./shards.js";
 import { fetchEventObject, fetchPaymentOfInvoice } from "./stripe-api.js";
-import { directoryStub, envelopeStub } from "./stubs.js";
+import { hasStripeKey, webhookSecrets } from "./stripe-settings.js";
+import { envelopeStub } from "./stubs.js";
 import type { WebhookPorts } from "./topup/webhook.js";
-import { creditRules, type Visit } from "./visit.js";
+import type { Visit } from "./visit.js";
 import { EXPOSED_HEADERS, NO_STORE } from "./wire.js";
 
 type Route = (visit: Visit<unknown>) => Promise<Response> | Response;
@@ -100,7 +104,7 @@ const me: Route = async (visit) => {
       ? { limited: visit.caller.kind === "limited", limited_sessions: state?.limited_sessions ?? [] }
       : {}),
   };
-  for (const cookie of visit.cookies()) headers.append("Set-Cookie", cookie);
+  for (const cookie of cookiesOf(visit)) headers.append("Set-Cookie", cookie);
   // Sent again once a month, so that a browser which keeps coming back never loses its envelope to the cookie's age, and has
   // it signed with the newest secret. Not each time, and never one that was replaced: it would take a newer one's place.
   const renewed = wasRenewed(visit.url, visit.request.headers.get("Cookie"));
@@ -207,14 +211,15 @@ const pay: Route = async (visit) => {
     if (state.outcome === "unauthorized") visit.becomeFresh();
   }
   const nonce = payerNonce(visit);
-  const link = visit.paymentLink(nonce);
+  const binding = nonce && bindingOf(visit.keys.pay[0], nonce, visit.self.envelopeId);
+  const link = visit.paymentLink(binding);
   if (link === null) {
     return plainProblem(503, "misconfigured", "Not set up", "STRIPE_PAYMENT_LINK is not set.", {
       "Retry-After": "3600",
     });
   }
   const headers = new Headers({ Location: link, "Cache-Control": NO_STORE, "Referrer-Policy": "no-referrer" });
-  for (const cookie of visit.cookies()) headers.append("Set-Cookie", cookie);
+  for (const cookie of cookiesOf(visit)) headers.append("Set-Cookie", cookie);
   if (nonce !== undefined) headers.append("Set-Cookie", setPayNonce(visit.url, nonce));
   return new Response(null, { status: 303, headers });
 };

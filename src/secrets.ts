@@ -2,7 +2,6 @@
  * Secrets: random identifiers, derived keys, keyed checks. Synchronous, so that a request which needs none of it pays
  * for none of it. Nothing here reads the environment or keeps a secret longer than a derived key.
  */
-import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
@@ -57,9 +56,13 @@ export function numberFromBase62(text: string): number {
   return value;
 }
 
-/** One key per purpose, so that no keyed check can stand in for another (RFC 5869, `info`). */
+/**
+ * One key per purpose, so that no keyed check can stand in for another: HKDF-SHA-256 (RFC 5869) without salt. What is derived is as
+ * long as the hash, which is one block.
+ */
 export function deriveKey(secret: string, purpose: string): Uint8Array {
-  return hkdf(sha256, encoder.encode(secret), undefined, encoder.encode(`with-envelope/${purpose}/v1`), 32);
+  const extracted = hmac(sha256, new Uint8Array(32), encoder.encode(secret));
+  return hmac(sha256, extracted, encoder.encode(`with-envelope/${purpose}/v1\x01`));
 }
 
 /** HMAC-SHA-256 of `text`, cut to `bytes` and written in base62. */
@@ -70,18 +73,6 @@ export function keyedCheck(key: Uint8Array, text: string, bytes: number): string
 /** SHA-256 of `text`, cut to `bytes` and written in base62. */
 export function digest(text: string, bytes = 16): string {
   return base62(sha256(encoder.encode(text)).subarray(0, bytes));
-}
-
-/** SHA-256 of a stream, in base62; `undefined` when it is longer than `bytes_max`, and then the rest is cancelled. */
-export async function digestOf(stream: ReadableStream<Uint8Array>, bytes_max: number): Promise<string | undefined> {
-  const hash = sha256.create();
-  let length = 0;
-  for await (const chunk of stream) {
-    length += chunk.byteLength;
-    if (length > bytes_max) return undefined;
-    hash.update(chunk);
-  }
-  return base62(hash.digest().subarray(0, 16));
 }
 
 /** Compares without leaking where two texts differ. Both are fixed-length in every use, so the length is no secret. */

@@ -1,7 +1,7 @@
 /** Stripe's API, for the few calls that need it. The package is loaded on the first one, so nothing else pays for it. */
 import type Stripe from "stripe";
 import { EnvelopeUnreachableError } from "./attempt.js";
-import { stripeApiBase, stripeKey } from "./settings.js";
+import { stripeApiBase, stripeKey } from "./stripe-settings.js";
 
 const TIMEOUT_MS = 20_000;
 

@@ -7,9 +7,10 @@ import { formatMain, minorFromMicros, parseMain, paymentDecimals } from "./money
 import { writeReference } from "./reference.js";
 import { plainProblem } from "./refusal.js";
 import { digest } from "./secrets.js";
-import { stripeKey } from "./settings.js";
+import { directoryStub } from "./shards.js";
 import { askForIntent, type IntentAnswer, isCardOf } from "./stripe-intent.js";
-import { directoryStub, envelopeStub } from "./stubs.js";
+import { stripeKey } from "./stripe-settings.js";
+import { envelopeStub } from "./stubs.js";
 import type { Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 

@@ -1,57 +1,127 @@
-/** What a Worker has to load: the package bundled as a user would, in pieces, so that what is only loaded when asked for counts apart. */
+/**
+ * What a Worker has to load: the package bundled as a user would, in pieces, so that what is only loaded when asked for counts
+ * apart. What a Worker evaluates that charges and takes webhooks is not guessed: such a one is run, and asked.
+ */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
-import { PACKAGE_FOLDER } from "../lib/folders.ts";
+import { PACKAGE_FOLDER, temporaryFolder } from "../lib/folders.ts";
+import { newHolder } from "../lib/holder.ts";
+import { type Question, send } from "../lib/http.ts";
+import { randomVars } from "../lib/project.ts";
+import { completedEvent, deliver } from "../lib/stripe.ts";
+import { configureWorkerd, startWorkerd } from "../lib/workerd.ts";
 
 const WORKER = `
 import { withEnvelope } from "with-envelope";
 export { Envelope, EnvelopeDirectory, EnvelopeAggregate } from "with-envelope";
-export default { fetch: withEnvelope(() => new Response("hello", { headers: { "X-Price": "1" } })) };
+export default { fetch: withEnvelope((request) =>
+  request.url.endsWith("/loaded") ? Response.json(globalThis.LOADED) : new Response("hello", { headers: { "X-Price": "1" } })) };
 `;
 
+interface Piece {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Loaded by none but those who verify a webhook or call Stripe, and not ours. */
+const STRIPE = /^stripe\./;
+
+export interface Loaded {
+  readonly pieces: readonly Piece[];
+  /** Names of the pieces that are evaluated before the first request. */
+  readonly start: readonly string[];
+  /** … by a charge, once the envelope is awake and has been mirrored: nothing more than at the start, and that once. */
+  readonly charge: readonly string[];
+  /** … all in all, by a Worker that only charges and takes webhooks; but Stripe's own package. */
+  readonly core: readonly string[];
+}
+
 export async function sizes(): Promise<Readonly<Record<string, number>>> {
-  const { outputFiles, metafile } = await build({
-    stdin: { contents: WORKER, resolveDir: PACKAGE_FOLDER, loader: "js" },
+  const { pieces, start, core } = await loaded();
+  const all = pieces.map(({ name }) => name);
+  return {
+    start_gzip_kb: gzipBytes(pieces, start) / 1000,
+    core_gzip_kb: gzipBytes(pieces, core) / 1000,
+    everything_gzip_kb: gzipBytes(pieces, all) / 1000,
+  };
+}
+
+export function gzipBytes(pieces: readonly Piece[], names: readonly string[]): number {
+  const chosen = pieces.filter(({ name }) => names.includes(name)).map(({ text }) => text);
+  return gzipSync(chosen.join("\n"), { level: 9 }).length;
+}
+
+export async function loaded(): Promise<Loaded> {
+  const pieces = await bundled();
+  const [entry] = pieces;
+  if (entry === undefined) throw new Error("The bundle has no entry");
+  const folder = temporaryFolder("sizes");
+  for (const { name, text } of pieces) {
+    writeFileSync(join(folder.path, name), `(globalThis.LOADED ??= []).push(${JSON.stringify(name)});\n${text}`);
+  }
+  const vars = randomVars();
+  configureWorkerd(folder.path, vars, entry.name);
+  const server = await startWorkerd(folder.path, join(folder.path, "storage"));
+  try {
+    return { pieces, ...(await use(server.origin, vars.STRIPE_WEBHOOK_SECRET)) };
+  } finally {
+    await server.kill();
+    folder.remove();
+  }
+}
+
+/** The entry first. */
+async function bundled(): Promise<readonly Piece[]> {
+  const { outputFiles } = await build({
+    stdin: { contents: WORKER, resolveDir: PACKAGE_FOLDER, loader: "js", sourcefile: "entry.js" },
     bundle: true,
     splitting: true,
     format: "esm",
     minify: true,
     write: false,
-    metafile: true,
     outdir: "out",
+    entryNames: "entry",
     conditions: ["workerd", "worker", "browser"],
     external: ["cloudflare:*", "node:*"],
   });
-  const bytes = new Map(outputFiles.map(({ path, contents }) => [path.slice(path.lastIndexOf("/") + 1), contents]));
-  const outputs = Object.entries(metafile.outputs).map(([path, output]) => ({
-    name: path.slice(path.lastIndexOf("/") + 1),
-    inputs: Object.keys(output.inputs),
-    imports: output.imports,
-    entry: output.entryPoint?.includes("stdin") === true,
-  }));
-  const entry = outputs.find(({ entry }) => entry);
-  if (entry === undefined) throw new Error("The bundle has no entry");
-  // What is evaluated at the start: the entry, and what it imports outright.
-  const started = new Set<string>();
-  const visit = (name: string): void => {
-    if (started.has(name)) return;
-    started.add(name);
-    const output = outputs.find((one) => one.name === name);
-    for (const { path, kind } of output?.imports ?? []) {
-      if (kind === "import-statement") visit(path.slice(path.lastIndexOf("/") + 1));
-    }
+  const pieces = outputFiles.map(({ path, text }) => ({ name: path.slice(path.lastIndexOf("/") + 1), text }));
+  return pieces.sort((one, other) => Number(other.name === "entry.js") - Number(one.name === "entry.js"));
+}
+
+const MIRRORED_MS_MAX = 10_000;
+
+async function use(origin: string, secret: string): Promise<Omit<Loaded, "pieces">> {
+  const names = async (): Promise<readonly string[]> => JSON.parse((await send(origin, "/loaded")).body);
+  const must = async (status: number, path: string, question?: Question): Promise<void> => {
+    const answer = await send(origin, path, question);
+    if (answer.status !== status)
+      throw new Error(`${path} answered ${answer.status} and not ${status}: ${answer.body}`);
   };
-  visit(entry.name);
-  const gzip = (names: Iterable<string>): number => {
-    const all = [...names].map((name) => Buffer.from(bytes.get(name) ?? new Uint8Array()));
-    return gzipSync(Buffer.concat(all), { level: 9 }).length / 1000;
-  };
-  const isOptional = ({ inputs }: { readonly inputs: readonly string[] }): boolean =>
-    inputs.some((path) => /node_modules\/(stripe|jose)\/|dist\/admin\//.test(path));
-  const core = outputs.filter((one) => !isOptional(one)).map(({ name }) => name);
+  const start = await names();
+  const { cookie, reference } = await newHolder(origin);
+  const headers = { Cookie: cookie };
+  await must(402, "/refused", { headers });
+  const paid = await deliver(origin, completedEvent({ name: "sizes", reference, amount: 1_000 }), secret);
+  if (paid.status !== 200) throw new Error(`The webhook answered ${paid.status}: ${paid.body}`);
+  // Its first entry is on its way to the aggregate within seconds, and then all that follows on a payment is loaded.
+  const fetched = await names();
+  for (let waited_ms = 0; (await names()).length === fetched.length; waited_ms += 100) {
+    if (waited_ms > MIRRORED_MS_MAX) throw new Error("Nothing was mirrored");
+    await sleep(100);
+  }
+  await sleep(500);
+  const before = await names();
+  await must(200, "/charge", { headers });
+  const after = await names();
+  await must(200, "/charge", { method: "POST", headers: { ...headers, "Idempotency-Key": "once" }, body: "work" });
+  await must(303, "/pay", { headers });
+  await must(200, "/rotate-token", { method: "POST", headers });
   return {
-    start_gzip_kb: gzip(started),
-    core_gzip_kb: gzip(core),
-    everything_gzip_kb: gzip(bytes.keys()),
+    start,
+    charge: after.filter((name) => !before.includes(name)),
+    core: (await names()).filter((name) => !STRIPE.test(name)),
   };
 }

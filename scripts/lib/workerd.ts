@@ -19,11 +19,13 @@ export const WORKERD_VERSION = version;
 const READY_MS = 20_000;
 const CONFIG = "workerd.capnp";
 
-/** Writes the runtime's configuration beside the bundle. */
-export function configureWorkerd(bundle: string, vars: Readonly<Record<string, string>>): void {
-  const module = readdirSync(bundle).find((name) => /\.m?js$/.test(name));
-  if (module === undefined) throw new Error("The bundle holds no module");
-  writeFileSync(join(bundle, CONFIG), capnp(module, vars), { mode: 0o600 });
+/** Writes the runtime's configuration beside the bundle. `main` where it is of several modules. */
+export function configureWorkerd(bundle: string, vars: Readonly<Record<string, string>>, main?: string): void {
+  const modules = readdirSync(bundle).filter((name) => /\.m?js$/.test(name));
+  const [first = main] = modules;
+  if (first === undefined) throw new Error("The bundle holds no module");
+  const ordered = main === undefined ? [first] : [main, ...modules.filter((name) => name !== main)];
+  writeFileSync(join(bundle, CONFIG), capnp(ordered, vars), { mode: 0o600 });
 }
 
 export async function startWorkerd(bundle: string, storage: string): Promise<Server> {
@@ -73,7 +75,7 @@ function portOf(told: string, socket: string): number | undefined {
   return undefined;
 }
 
-function capnp(module: string, vars: Readonly<Record<string, string>>): string {
+function capnp(modules: readonly string[], vars: Readonly<Record<string, string>>): string {
   const namespaces = CLASSES.map((name) => `(className = "${name}", uniqueKey = "harness-${name}", enableSql = true)`);
   const bindings = Object.entries(vars).map(([name, value]) => `(name = "${name}", text = ${JSON.stringify(value)})`);
   return `using Workerd = import "/workerd/workerd.capnp";
@@ -87,7 +89,7 @@ const config :Workerd.Config = (
 );
 
 const worker :Workerd.Worker = (
-  modules = [(name = "worker", esModule = embed "${module}")],
+  modules = [${modules.map((name) => `(name = "${name}", esModule = embed "${name}")`).join(", ")}],
   compatibilityDate = "${COMPATIBILITY_DATE}",
   bindings = [${bindings.join(", ")}],
   durableObjectNamespaces = [${namespaces.join(", ")}],

@@ -2,7 +2,7 @@
  * Cloudflare Access: who its signed token names. A Worker can be reached without Access in front of it (workers.dev, a forgotten
  * route), so the header alone is nothing: signature, algorithm, audience, issuer and expiry are checked, by `jose`.
  */
-import type { AccessSettings } from "../settings.js";
+import type { AccessSettings } from "../owner-settings.js";
 
 const HEADER = "Cf-Access-Jwt-Assertion";
 /** Unknown key ids come from anybody, so they make us ask for the keys at most this often. */

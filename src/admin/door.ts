@@ -4,9 +4,9 @@
  * told only whether what was presented is right, and answers in the same turn whether that may count.
  */
 import { attempt } from "../attempt.js";
+import { type AccessSettings, accessSettings, adminSecret } from "../owner-settings.js";
 import { digest, equalConstantTime, keyedCheck } from "../secrets.js";
-import { type AccessSettings, accessSettings, adminSecret } from "../settings.js";
-import { ownerStub } from "../stubs.js";
+import { ownerStub } from "../shards.js";
 import { accessActor } from "./access.js";
 import { networkOf } from "./address.js";
 import type { Asked, Owner } from "./asked.js";

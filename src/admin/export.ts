@@ -1,8 +1,9 @@
 /** Exports: page after page of what the lists show, as it is asked for, so that no export is ever held as a whole. */
+
+import { unclaimedPayments } from "../assigning.js";
 import { attempt } from "../attempt.js";
 import { envelopesPage, eventsPage } from "../reports.js";
 import { envelopeStub } from "../stubs.js";
-import { unclaimedPayments } from "../unclaimed.js";
 import { notFound } from "./answers.js";
 import type { ExportName } from "./api.js";
 import type { OwnersRequest } from "./asked.js";

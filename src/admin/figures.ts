@@ -1,6 +1,9 @@
 /** Figures over all envelopes, from the aggregate's copies: never asked for a decision about money. */
+
+import { unclaimedPayments } from "../assigning.js";
 import { attempt } from "../attempt.js";
 import type { EnvelopeOrder, EnvelopeSummary, Overview } from "../contract.js";
+import { aggregateShardCount, previousShardCount } from "../copy-settings.js";
 import {
   cohortsOf,
   dropFormerShards,
@@ -15,9 +18,7 @@ import {
   spendOf,
   summaryOf,
 } from "../reports.js";
-import { aggregateShardCount, previousShardCount } from "../settings.js";
-import { directoryStub, ownerStub } from "../stubs.js";
-import { unclaimedPayments } from "../unclaimed.js";
+import { directoryStub, ownerStub } from "../shards.js";
 import { invalid, json, pageOf, readJson, readLimit, readNumberedPage, readReason } from "./answers.js";
 import type {
   AuditAnswer,

@@ -3,7 +3,7 @@ import { attempt } from "../attempt.js";
 import { isSameOrigin } from "../csrf.js";
 import { plainProblem } from "../refusal.js";
 import { withHeaders } from "../reply.js";
-import { ownerStub } from "../stubs.js";
+import { ownerStub } from "../shards.js";
 import { crossSite, invalid, json, notFound, readJson, readText, useMethods } from "./answers.js";
 import type { Asked, Owner } from "./asked.js";
 import { type Door, type Knock, knock, trySecret } from "./door.js";

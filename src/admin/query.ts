@@ -5,9 +5,10 @@
  */
 import { attempt } from "../attempt.js";
 import type { QueryOutcome, ReadQuery } from "../contract.js";
+import { aggregateShardCount } from "../copy-settings.js";
 import { readBindings } from "../read-query.js";
-import { aggregateShardCount } from "../settings.js";
-import { aggregateShard, envelopeStub } from "../stubs.js";
+import { aggregateShard } from "../shards.js";
+import { envelopeStub } from "../stubs.js";
 import { type Body, invalid, json, notFound, readJson } from "./answers.js";
 import type { QueryResult } from "./api.js";
 import type { OwnersRequest } from "./asked.js";

@@ -1,6 +1,6 @@
 /** The owner's JSON API: which path is answered by what. Loaded with the first request of an owner's. */
 import type { IttyRouterType } from "itty-router";
-import { hasStripeKey, stripeMode } from "../settings.js";
+import { hasStripeKey, stripeMode } from "../stripe-settings.js";
 import { freeze, grant, refund, rotate, unfreeze } from "./actions.js";
 import { json, useMethods } from "./answers.js";
 import type { SessionAnswer } from "./api.js";

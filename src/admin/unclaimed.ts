@@ -1,7 +1,8 @@
 /** Payments that are in no envelope yet, and the owner's decision about each. */
+
+import { assignPayment, unclaimedPayments } from "../assigning.js";
 import type { Price } from "../money.js";
 import { problem, TYPE } from "../refusal.js";
-import { assignPayment, unclaimedPayments } from "../unclaimed.js";
 import { invalid, json, notFound, readJson, readReason } from "./answers.js";
 import type { UnclaimedAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";

@@ -22,10 +22,10 @@ import type {
   ShardHealth,
   SpendRow,
 } from "../contract.js";
+import { rawEventDays } from "../copy-settings.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { inParallel } from "../parallel.js";
 import { readQuery } from "../read-query.js";
-import { rawEventDays } from "../settings.js";
 import { envelopeStub } from "../stubs.js";
 import { DAY_MS, HOUR_MS } from "./calendar.js";
 import { type Applied, applyBatch, NO_SUMMARY } from "./mirror.js";

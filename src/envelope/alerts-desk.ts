@@ -2,9 +2,10 @@
  * Alerts: what is raised here, and what is still to be told. Decided in the turn of the charge, refund or top-up that changed how the
  * envelope stands, and stored in that turn; what goes to the owner's webhook is sent by the alarm.
  */
+
+import { webhookTarget } from "../alert-settings.js";
 import type { Alert, AlertRules } from "../contract.js";
 import type { WebhookTarget } from "../outbound.js";
-import { webhookTarget } from "../settings.js";
 import { type AlertDecision, decideAlerts, type Raised, type Watched } from "./alerts.js";
 import { Announcements } from "./announcements.js";
 import type { Office } from "./office.js";

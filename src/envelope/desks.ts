@@ -3,6 +3,8 @@
  * one whose rules count in the turn of a charge is open before that turn begins (docs/architecture.md).
  */
 import type { AlertsDesk } from "./alerts-desk.js";
+import type { HolderDesk } from "./holder-desk.js";
+import type { HoldsDesk } from "./holds-desk.js";
 import type { LoginsDesk } from "./logins-desk.js";
 import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
@@ -12,6 +14,8 @@ import type { TopUpDesk } from "./topup-desk.js";
 import type { UsageDesk } from "./usage-desk.js";
 
 interface All {
+  readonly holder: HolderDesk;
+  readonly holds: HoldsDesk;
   readonly payments: PaymentsDesk;
   readonly logins: LoginsDesk;
   readonly topups: TopUpDesk;
@@ -22,6 +26,8 @@ interface All {
 }
 
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
+  holder: async (office) => new (await import("./holder-desk.js")).HolderDesk(office),
+  holds: async (office) => new (await import("./holds-desk.js")).HoldsDesk(office),
   payments: async (office) => {
     const [{ PaymentsDesk }, logins, topups] = await Promise.all([
       import("./payments-desk.js"),

@@ -6,28 +6,21 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import type {
-  AffordInput,
-  AffordOutcome,
   ArchivePage,
-  Asked,
   ChargeInput,
   ChargeOutcome,
   EnvelopeApi,
   HoldInput,
   HoldOutcome,
-  RefusalReason,
   ReleaseOutcome,
   SettleInput,
   SettleOutcome,
-  StateOutcome,
 } from "../contract.js";
-import { type Micros, ZERO } from "../money.js";
 import { GroupCommit } from "./group-commit.js";
-import { decideHold, decideRelease, decideSettle, type Hold } from "./holds.js";
-import { balances, decideCharge, refusal, refuseSpending, taken } from "./ledger.js";
+import type { HoldsDesk } from "./holds-desk.js";
+import { balances, decideCharge, NOTHING, refusal, taken } from "./ledger.js";
 import { Office } from "./office.js";
 import type { Store } from "./store.js";
-import type { TopUpDesk } from "./topup-desk.js";
 
 type Input<Name extends keyof EnvelopeApi> = Parameters<EnvelopeApi[Name]>;
 type Answer<Name extends keyof EnvelopeApi> = ReturnType<EnvelopeApi[Name]>;
@@ -75,7 +68,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     const now = Date.now();
     const account = this.#store.account(now);
     if (!this.#office.mayAct(input, now)) {
-      this.#countRefusal("credential_revoked");
+      this.#office.countRefusal("credential_revoked");
       return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
     }
     const decision = decideCharge(
@@ -89,162 +82,50 @@ export class Envelope extends DurableObject implements EnvelopeApi {
       now,
     );
     if ("outcome" in decision) {
-      if (decision.outcome.outcome === "refused") this.#countRefusal(decision.outcome.refusal.reason);
-      this.#topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      if (decision.outcome.outcome === "refused") this.#office.countRefusal(decision.outcome.refusal.reason);
+      this.#office.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
       return decision.outcome;
     }
     const entry = this.#office.append(decision.write, now);
-    this.#topUpIfLow(input, undefined, now);
+    this.#office.topUpIfLow(input, undefined, now);
     const after = balances(this.#store.account(now));
     const charged = { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...after } as const;
     return this.#office.alerted(charged, input.alerts, now);
   }
 
-  async afford(input: AffordInput): Promise<AffordOutcome> {
-    const now = Date.now();
-    const account = this.#store.account(now);
-    const refused = this.#office.mayAct(input, now)
-      ? refuseSpending(account, input.amount_micros)
-      : refusal(account, "credential_revoked", input.amount_micros);
-    if (refused === undefined) return { outcome: "affordable", ...balances(account) };
-    this.#countRefusal(refused.reason);
-    if (refused.reason === "credential_revoked") return { outcome: "refused", refusal: refused, ...NOTHING };
-    this.#topUpIfLow(input, input.amount_micros, now);
-    return { outcome: "refused", refusal: refused, ...balances(account) };
-  }
-
   async hold(input: HoldInput): Promise<HoldOutcome> {
-    return this.#group.run(() => this.#hold(input));
-  }
-
-  #hold(input: HoldInput): HoldOutcome {
-    const now = Date.now();
-    const account = this.#store.account(now);
-    if (!this.#office.mayAct(input, now)) {
-      this.#countRefusal("credential_revoked");
-      return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
-    }
-    const decision = decideHold(
-      account,
-      {
-        hold: input.retry ? this.#store.holdByOperation(input.op) : undefined,
-        key: this.#store.priorByKey(input.key),
-        key_is_held: this.#store.keyIsHeld(input.key, now),
-      },
-      input,
-      now,
-    );
-    if ("outcome" in decision) {
-      if (decision.outcome.outcome === "refused") this.#countRefusal(decision.outcome.refusal.reason);
-      this.#topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
-      return decision.outcome;
-    }
-    const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#store.openHold(input, now));
-    this.#topUpIfLow(input, undefined, now);
-    return { outcome: "held", hold_id, expires_at_ms, ...balances(this.#store.account(now)) };
+    const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
+    return this.#group.run(() => desk.hold(input));
   }
 
   async settle(input: SettleInput): Promise<SettleOutcome> {
     const { desks } = this.#office;
     if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
-    return this.#group.run(() => this.#settle(input));
-  }
-
-  #settle(input: SettleInput): SettleOutcome {
-    const now = Date.now();
-    const hold = this.#store.hold(input.hold_id);
-    const paid = hold === undefined ? ZERO : this.#paidFor(hold);
-    const decision = decideSettle(this.#store.account(now), hold, input, now, paid);
-    if (hold === undefined || !("end" in decision)) return (decision as { outcome: SettleOutcome }).outcome;
-    const entry = this.#office.transaction(() => {
-      const written = decision.write && this.#store.append(decision.write, now);
-      // Of the hold itself, no more than it held: what was above it came from the balance (docs/decisions/0004).
-      const settled = {
-        op: input.op,
-        seq: written?.seq ?? null,
-        micros: written ? (Math.min(taken(written), hold.amount_micros) as Micros) : ZERO,
-        paid: written ? taken(written) : ZERO,
-      };
-      this.#store.endHold(hold, decision.end, decision.end === "settled" ? settled : undefined);
-      return written;
-    });
-    const currency = input.currency ?? this.#store.head.currency;
-    if (decision.outcome?.outcome === "refused") this.#countRefusal(decision.outcome.refusal.reason);
-    const refused = decision.outcome?.outcome === "refused" ? input.amount_micros : undefined;
-    if (currency !== null) this.#topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);
-    if (decision.outcome !== undefined) return decision.outcome;
-    const amount_micros = entry ? taken(entry) : ZERO;
-    const after = balances(this.#store.account(now));
-    const charged = { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...after } as const;
-    return this.#office.alerted(charged, input.alerts, now);
-  }
-
-  #paidFor({ paid_micros, settled_seq }: Hold): Micros {
-    if (paid_micros !== null || settled_seq === null) return paid_micros ?? ZERO;
-    return taken({ amount_micros: this.#store.amountOf(settled_seq) });
+    const desk = this.#holds ?? (await desks.ask("holds"));
+    return this.#group.run(() => desk.settle(input));
   }
 
   async release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome> {
-    return this.#group.run(() => this.#release(input));
+    const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
+    return this.#group.run(() => desk.release(input));
   }
 
-  #release(input: { readonly hold_id: number } | { readonly op: string }): ReleaseOutcome {
-    const now = Date.now();
-    const hold = "op" in input ? this.#store.holdByOperation(input.op) : this.#store.hold(input.hold_id);
-    const decision = decideRelease(this.#store.account(now), hold, now);
-    if (hold === undefined || "outcome" in decision) return (decision as { outcome: ReleaseOutcome }).outcome;
-    this.#store.endHold(hold, decision.end, undefined);
-    const after = balances(this.#store.account(now));
-    return decision.end === "released"
-      ? { outcome: "released", ...after }
-      : { outcome: "ended", end: decision.end, ...after };
-  }
-
-  async state(input: { readonly credential?: Asked["credential"] }): Promise<StateOutcome> {
-    const now = Date.now();
-    const { desks } = this.#office;
-    const standing = this.#office.present(input.credential, now);
-    if (standing === "revoked") return { outcome: "unauthorized" };
-    const account = this.#store.account(now);
-    // A limited session reads the balance, and nothing about the holder's other business.
-    const limited = standing === "limited";
-    return {
-      outcome: "ok",
-      superseded: standing === "superseded",
-      ...balances(account),
-      held_micros: account.held_micros,
-      seq: this.#store.head.seq,
-      funded: account.funded,
-      frozen: account.frozen,
-      open_disputes: this.#store.head.open_disputes,
-      currency: this.#store.head.currency,
-      holds: (limited ? [] : this.#store.openHolds(now)).map(
-        ({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
-          hold_id,
-          amount_micros,
-          at_ms,
-          expires_at_ms,
-          reason,
-        }),
-      ),
-      windows: [],
-      limited_sessions: limited ? [] : (desks.open.logins?.sessions(now) ?? []),
-      autoTopUp: desks.open.topups?.state() ?? null,
-    };
-  }
-
-  /** Where no card was ever saved, its desk is not open. */
-  #topUpIfLow(asked: Parameters<TopUpDesk["topUpIfLow"]>[0], refused: Micros | undefined, now: number): void {
-    this.#office.desks.open.topups?.topUpIfLow(asked, refused, now);
-  }
-
-  #countRefusal(reason: RefusalReason): void {
-    if (this.#store.exists) this.#office.bell.countRefusal(reason);
+  /** Where it is open, a hold keeps its place among the charges of its turn. */
+  get #holds(): HoldsDesk | undefined {
+    return this.#office.desks.open.holds;
   }
 
   /** The one alarm of all that is to be done later. At-least-once is enough for each: done again, it changes nothing. */
   override async alarm(): Promise<void> {
     return (await this.#office.desks.ask("mirror")).ring();
+  }
+
+  async afford(...input: Input<"afford">): Answer<"afford"> {
+    return (await this.#office.desks.ask("holder")).afford(...input);
+  }
+
+  async state(...input: Input<"state">): Answer<"state"> {
+    return (await this.#office.desks.ask("holder")).state(...input);
   }
 
   async grant(...input: Input<"grant">): Answer<"grant"> {
@@ -363,5 +244,3 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return (await this.#office.desks.ask("owners")).query(...input);
   }
 }
-
-const NOTHING = { balance_micros: ZERO, available_micros: ZERO } as const;

@@ -3,10 +3,11 @@
  * alarm cannot ring while it runs, and an archive may be slow: neither the mirror nor a top-up waits for it.
  */
 import type { ArchivePage } from "../contract.js";
+import { ENTRIES_KEPT } from "./constants.js";
 import { foldableAtMs, nextPage, pageName, type Stretch } from "./folding.js";
 import type { LedgerBook } from "./ledger-book.js";
 import { nextAttemptMs, RETRY_MAX_MS } from "./pace.js";
-import { ENTRIES_KEPT, type Store } from "./store.js";
+import type { Store } from "./store.js";
 
 /** Between two pages, so that catching up on years leaves the object to its users. */
 const PAUSE_MS = 250;

@@ -5,7 +5,7 @@
  */
 import type { HoldEnd, HoldInput, HoldOutcome, ReleaseOutcome, SettleInput, SettleOutcome } from "../contract.js";
 import { type Micros, toMicros, ZERO } from "../money.js";
-import { type Account, answerPrior, balances, type Draft, type Priors, refuseSpending } from "./ledger.js";
+import { type Account, answerPrior, balances, type Draft, isExpired, type Priors, refuseSpending } from "./ledger.js";
 
 export interface Hold {
   readonly hold_id: number;
@@ -22,10 +22,6 @@ export interface Hold {
   readonly key: string | null;
   readonly scope: string | null;
   readonly reason: string | null;
-}
-
-export function isExpired(hold: Pick<Hold, "expires_at_ms">, now_ms: number): boolean {
-  return hold.expires_at_ms <= now_ms;
 }
 
 export type HoldDecision = { readonly open: true } | { readonly outcome: HoldOutcome };

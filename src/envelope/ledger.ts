@@ -18,8 +18,8 @@ import type {
   Refusal,
   RefusalReason,
 } from "../contract.js";
+import { canTopUp } from "../limits.js";
 import { type Micros, toMicros, ZERO } from "../money.js";
-import { canTopUp } from "../refusal.js";
 
 /** What the rules know of an envelope: the newest entry, and what open holds reserve. */
 export interface Account {
@@ -77,8 +77,16 @@ export function balances(account: Account): Balances {
   return { balance_micros: account.balance_micros, available_micros: available(account) };
 }
 
+/** Told to whom the balance is none of their business. */
+export const NOTHING: Balances = { balance_micros: ZERO, available_micros: ZERO };
+
 export function available(account: Account): Micros {
   return (account.balance_micros - account.held_micros) as Micros;
+}
+
+/** Expiry is a matter of the time passed in: an expired hold reserves nothing, whether or not that was noted. */
+export function isExpired(hold: { readonly expires_at_ms: number }, now_ms: number): boolean {
+  return hold.expires_at_ms <= now_ms;
 }
 
 /** Positive amount that an entry took. */

@@ -1,7 +1,9 @@
 /** The envelope's alarm: it sends entries to the aggregate, asks Stripe for a top-up that is due, and folds what is old. And the ledger as others read it. */
+
+import { hasWebhook } from "../alert-settings.js";
 import type { EntriesInput, Entry, LedgerSums } from "../contract.js";
-import { hasWebhook, ledgerDays } from "../settings.js";
-import { aggregateStub, directoryStub } from "../stubs.js";
+import { ledgerDays } from "../copy-settings.js";
+import { aggregateStub, directoryStub } from "../shards.js";
 import { type Bell, REFUSALS_DELAY_MS } from "./bell.js";
 import { Folder } from "./folder.js";
 import { retentionMs } from "./folding.js";

@@ -1,10 +1,20 @@
 /** What all of an envelope works with: its rows, its alarm, its name, and who may use it. Whatever writes an entry arms the mirror. */
-import type { Alerted, AlertRules, ArchivePage, Asked, Credential, LimitedCredential } from "../contract.js";
+import type {
+  Alerted,
+  AlertRules,
+  ArchivePage,
+  Asked,
+  Credential,
+  LimitedCredential,
+  RefusalReason,
+} from "../contract.js";
+import type { Micros } from "../money.js";
 import { Bell } from "./bell.js";
 import { judge, type Standing } from "./credentials.js";
 import { Desks } from "./desks.js";
 import type { Draft } from "./ledger.js";
 import { Store } from "./store.js";
+import type { TopUpDesk } from "./topup-desk.js";
 
 /** How long a token stays valid once its successor was used: enough for requests under way in other tabs. */
 const CREDENTIAL_GRACE_MS = 15 * 60_000;
@@ -88,6 +98,15 @@ export class Office {
       });
     }
     return standing;
+  }
+
+  /** Where no card was ever saved, its desk is not open. */
+  topUpIfLow(asked: Parameters<TopUpDesk["topUpIfLow"]>[0], refused: Micros | undefined, now: number): void {
+    this.desks.open.topups?.topUpIfLow(asked, refused, now);
+  }
+
+  countRefusal(reason: RefusalReason): void {
+    if (this.store.exists) this.bell.countRefusal(reason);
   }
 }
 

@@ -13,8 +13,8 @@ import type {
   Reversal,
   Undo,
 } from "../contract.js";
+import { ledgerDays } from "../copy-settings.js";
 import type { Micros } from "../money.js";
-import { ledgerDays } from "../settings.js";
 import { isClosed, retentionMs } from "./folding.js";
 import { found } from "./founding.js";
 import { decideGrant, decideRefund } from "./giving.js";

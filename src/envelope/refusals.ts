@@ -3,7 +3,7 @@
  * not told before the object is evicted is lost. What was sent is sent again unchanged until it is answered, so none counts twice.
  */
 import type { RefusalCounts, RefusalReason } from "../contract.js";
-import { limitOf } from "../refusal.js";
+import { limitOf } from "../limits.js";
 import { randomBase62 } from "../secrets.js";
 
 export class Refusals {

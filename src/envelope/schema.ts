@@ -6,7 +6,10 @@
  * charge costs.
  */
 
-import { ENTRIES_KEPT, type ENVELOPE_VERSION } from "./store.js";
+import type { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
+
+/** Does not compile where it is another than the one retries go by. */
+const KEPT: typeof ENTRIES_KEPT = 8_192;
 
 const SAFE = "9007199254740991";
 
@@ -230,7 +233,7 @@ export const ENVELOPE_MIGRATIONS = [
 
   CREATE TRIGGER envelope_folds BEFORE UPDATE OF folded_seq, folded_at_ms, folded_charges, folded_micros ON envelope
   WHEN NEW.folded_seq <= OLD.folded_seq OR NEW.folded_seq > NEW.mirrored_seq
-    OR NEW.folded_seq > (SELECT max(seq) FROM entry) - ${ENTRIES_KEPT}
+    OR NEW.folded_seq > (SELECT max(seq) FROM entry) - ${KEPT}
     OR NEW.folded_at_ms IS NOT (SELECT at_ms FROM entry WHERE seq = NEW.folded_seq)
     OR (NEW.folded_charges - OLD.folded_charges, NEW.folded_micros - OLD.folded_micros) IS NOT
       (SELECT count(*), coalesce(sum(amount_micros), 0) FROM foldable WHERE seq > OLD.folded_seq AND seq <= NEW.folded_seq)
@@ -272,7 +275,4 @@ export const ENVELOPE_MIGRATIONS = [
     metadata TEXT
   ) STRICT;
   `,
-] as const satisfies readonly string[];
-
-/** Does not compile unless the version is the number of migrations. */
-export const VERSION: typeof ENVELOPE_VERSION = ENVELOPE_MIGRATIONS.length;
+] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

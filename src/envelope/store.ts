@@ -3,18 +3,13 @@
  * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
  * with it.
  */
-import type { Credential, HoldEnd, HoldInput } from "../contract.js";
+import type { Credential } from "../contract.js";
 import { hasSchema } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
+import { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
 import type { StoredCredential } from "./credentials.js";
-import { type Hold, isExpired } from "./holds.js";
-import type { Account, Draft, Prior } from "./ledger.js";
-
-/** How many of the newest entries a retry can find its first attempt among: at full load, more than a second's worth. They are never folded. */
-export const ENTRIES_KEPT = 8_192;
-
-/** How many migrations there are: the list itself is only loaded where one is missing. */
-export const ENVELOPE_VERSION = 9;
+import type { Hold } from "./holds.js";
+import { type Account, type Draft, isExpired, type Prior } from "./ledger.js";
 
 /**
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
@@ -53,7 +48,8 @@ export class Store {
   readonly storage: DurableObjectStorage;
   readonly sql: SqlStorage;
   #head: Head = EMPTY;
-  #holds = new Map<number, Hold>();
+  /** Those that are open, by their number. */
+  holds: Map<number, Hold> = new Map();
   #credentials: StoredCredential[] = [];
   /** Unknown until a retry asks. */
   #operations: Map<string, Prior> | undefined;
@@ -124,7 +120,7 @@ export class Store {
   }
 
   openHolds(now_ms: number): readonly Hold[] {
-    return [...this.#holds.values()].filter((hold) => !isExpired(hold, now_ms));
+    return [...this.holds.values()].filter((hold) => !isExpired(hold, now_ms));
   }
 
   append(draft: Draft, now_ms: number): { readonly seq: number; readonly amount_micros: Micros } {
@@ -197,60 +193,6 @@ export class Store {
     return key !== undefined && this.openHolds(now_ms).some((hold) => hold.key === key);
   }
 
-  amountOf(seq: number): Micros {
-    const [row] = this.sql.exec("SELECT amount_micros FROM entry WHERE seq = ?", seq).toArray();
-    return (row?.["amount_micros"] as Micros | undefined) ?? ZERO;
-  }
-
-  hold(hold_id: number): Hold | undefined {
-    const open = this.#holds.get(hold_id);
-    if (open !== undefined || !this.exists) return open;
-    const [row] = this.sql.exec("SELECT * FROM hold WHERE hold_id = ?", hold_id).toArray();
-    return row as unknown as Hold | undefined;
-  }
-
-  holdByOperation(op: string): Hold | undefined {
-    return [...this.#holds.values()].find((hold) => hold.op === op);
-  }
-
-  /** Also marks the holds whose time is over: they reserve nothing already, this only tidies. */
-  openHold(input: HoldInput, now_ms: number): Hold {
-    for (const hold of this.#holds.values()) if (isExpired(hold, now_ms)) this.endHold(hold, "expired", undefined);
-    const [row] = this.sql
-      .exec(
-        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason)
-         VALUES (?, ?, ?, 'open', ?, ?, ?, ?) RETURNING *`,
-        now_ms,
-        now_ms + input.ttl_ms,
-        input.amount_micros,
-        input.op,
-        input.key ?? null,
-        input.scope ?? null,
-        input.reason ?? null,
-      )
-      .toArray();
-    const hold = row as unknown as Hold;
-    this.#holds.set(hold.hold_id, hold);
-    return hold;
-  }
-
-  endHold(
-    hold: Hold,
-    end: HoldEnd,
-    settled: { op: string; seq: number | null; micros: Micros; paid: Micros } | undefined,
-  ): void {
-    this.sql.exec(
-      "UPDATE hold SET state = ?, settled_micros = ?, paid_micros = ?, settled_seq = ?, end_op = ? WHERE hold_id = ?",
-      end,
-      settled?.micros ?? null,
-      settled?.paid ?? null,
-      settled?.seq ?? null,
-      settled?.op ?? null,
-      hold.hold_id,
-    );
-    this.#holds.delete(hold.hold_id);
-  }
-
   /** Files a credential: in use from the beginning, or issued and still to be used. Takes the place of one that never was. */
   fileCredential(credential: Credential, used_at_ms: number | null, now_ms: number): void {
     this.sql.exec(
@@ -289,7 +231,7 @@ export class Store {
 
   #held(now_ms: number): Micros {
     let held = 0;
-    for (const hold of this.#holds.values()) if (!isExpired(hold, now_ms)) held += hold.amount_micros;
+    for (const hold of this.holds.values()) if (!isExpired(hold, now_ms)) held += hold.amount_micros;
     return held as Micros;
   }
 
@@ -302,7 +244,7 @@ export class Store {
 
   load(): void {
     this.#head = EMPTY;
-    this.#holds = new Map();
+    this.holds = new Map();
     this.#credentials = [];
     this.#operations = undefined;
     if (!hasSchema(this.storage)) return;
@@ -323,7 +265,7 @@ export class Store {
       folded_seq: meta["folded_seq"] as number,
     };
     const open = this.sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
-    this.#holds = new Map(open.map((hold) => [hold.hold_id, hold]));
+    this.holds = new Map(open.map((hold) => [hold.hold_id, hold]));
     this.loadCredentials();
     this.loadDisputes();
   }

@@ -20,8 +20,9 @@ import type { Micros } from "../money.js";
 import { writeReference } from "../reference.js";
 import { randomBase62 } from "../secrets.js";
 import { ConfigurationError, keysOf } from "../settings.js";
+import { directoryStub } from "../shards.js";
 import { askForIntent, type IntentRequest } from "../stripe-intent.js";
-import { directoryStub, envelopeStub } from "../stubs.js";
+import { envelopeStub } from "../stubs.js";
 import {
   climbTopUp,
   decideAutoTopUp,

@@ -1,14 +1,7 @@
-/** The holder's cookie. Host-only, never shared with sub-domains, never readable by a page's scripts. */
-import { COOKIE, isLocalHost, LIMITED_COOKIE, PAY_COOKIE } from "../wire.js";
-import { looksLikeToken } from "./token.js";
+/** The holder's cookies, as they come. Where they are set is cookie-jar.ts. */
+import { COOKIE, isLocalHost, LIMITED_COOKIE } from "../wire.js";
 
-/** 400 days, the longest a browser keeps a cookie (RFC 6265bis §5.6.3). Sent anew by `/me` once a month, so it lasts. */
-const MAX_AGE_SECONDS = 34_560_000;
-const isLocal = (url: URL): boolean => url.protocol === "http:" && isLocalHost(url.hostname);
-
-export function setCookie(url: URL, token: string): string {
-  return attributes(url, nameOf(url), token);
-}
+export const isLocal = (url: URL): boolean => url.protocol === "http:" && isLocalHost(url.hostname);
 
 /**
  * Every value sent under our names, in order: one may have been planted, so the caller takes the first genuine one. The one
@@ -21,69 +14,18 @@ export function* cookieValues(url: URL, header: string | null): Generator<string
   for (const slot of ASIDE) yield* valuesOf(header, name + slot);
 }
 
-/**
- * Keeps a main cookie that looks like a token of ours, and could not be verified, where it will be found again. Never over one
- * that is kept already: the oldest is the likeliest to hold money. Ask only when no value was genuine.
- */
-export function keepAside(url: URL, header: string | null): string | undefined {
-  const name = nameOf(url);
-  const token = valuesOf(header, name).find(looksLikeToken);
-  const kept = ASIDE.flatMap((slot) => valuesOf(header, name + slot));
-  const free = ASIDE.find((slot) => !valuesOf(header, name + slot).some(looksLikeToken));
-  return token === undefined || free === undefined || kept.includes(token)
-    ? undefined
-    : attributes(url, name + free, token);
-}
-
-/** A month between renewals: often enough for cookies that last 400 days, seldom enough not to meet a rotation under way. */
-const RENEWED_MAX_AGE_SECONDS = 2_592_000;
-const RENEWED = "_renewed";
-
-export function wasRenewed(url: URL, header: string | null): boolean {
-  return valuesOf(header, nameOf(url) + RENEWED).length > 0;
-}
-
-export function setRenewed(url: URL): string {
-  return attributes(url, nameOf(url) + RENEWED, "1", RENEWED_MAX_AGE_SECONDS);
-}
-
-/** An hour to finish a payment in. */
-const PAY_MAX_AGE_SECONDS = 3600;
-const NONCE = /^[0-9A-Za-z]{22}$/;
-
-/** The nonces this browser started payments with. */
-export function payNonces(url: URL, header: string | null): readonly string[] {
-  return valuesOf(header, nameOf(url, PAY_COOKIE)).filter((value) => NONCE.test(value));
-}
-
-export function setPayNonce(url: URL, nonce: string): string {
-  return attributes(url, nameOf(url, PAY_COOKIE), nonce, PAY_MAX_AGE_SECONDS);
-}
-
-export function forgetPayNonce(url: URL): string {
-  return attributes(url, nameOf(url, PAY_COOKIE), "", 0);
-}
-
 export function limitedValues(url: URL, header: string | null): readonly string[] {
   return valuesOf(header, nameOf(url, LIMITED_COOKIE));
 }
 
-export function setLimited(url: URL, token: string, maxAgeSeconds: number): string {
-  return attributes(url, nameOf(url, LIMITED_COOKIE), token, maxAgeSeconds);
-}
-
-export function forgetLimited(url: URL): string {
-  return attributes(url, nameOf(url, LIMITED_COOKIE), "", 0);
-}
-
 /** Two, because a deployment may be wrong twice in a row. */
-const ASIDE = ["_aside", "_aside2"] as const;
+export const ASIDE = ["_aside", "_aside2"] as const;
 
-function nameOf(url: URL, cookie: { readonly secure: string; readonly local: string } = COOKIE): string {
+export function nameOf(url: URL, cookie: { readonly secure: string; readonly local: string } = COOKIE): string {
   return isLocal(url) ? cookie.local : cookie.secure;
 }
 
-function valuesOf(header: string | null, name: string): readonly string[] {
+export function valuesOf(header: string | null, name: string): readonly string[] {
   const values: string[] = [];
   for (const pair of (header ?? "").split(";")) {
     const own = pair.trim();
@@ -92,9 +34,4 @@ function valuesOf(header: string | null, name: string): readonly string[] {
     }
   }
   return values;
-}
-
-function attributes(url: URL, name: string, token: string, maxAgeSeconds = MAX_AGE_SECONDS): string {
-  const secure = isLocal(url) ? "" : " Secure;";
-  return `${name}=${token}; Path=/;${secure} HttpOnly; SameSite=Lax; Max-Age=${maxAgeSeconds}`;
 }

@@ -19,7 +19,7 @@ import {
   spendOf,
   summaryOf,
 } from "../../../src/reports.js";
-import { aggregateShardOf, aggregateShards, aggregateStub, DIRECTORY_SHARDS } from "../../../src/stubs.js";
+import { aggregateShardOf, aggregateShards, aggregateStub, DIRECTORY_SHARDS } from "../../../src/shards.js";
 import { micros } from "../rules/values.js";
 import { expectMirrored, proofOf, Site, shipAll } from "../support.js";
 import { batchOf, inside, ledger, shardOf, stubOf } from "./support.js";

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { ledgerDays } from "../../../src/copy-settings.js";
 import { foldableAtMs, isClosed, nextPage, pageName, retentionMs } from "../../../src/envelope/folding.js";
-import { ConfigurationError, ledgerDays } from "../../../src/settings.js";
+import { ConfigurationError } from "../../../src/settings.js";
 
 const DAY = 24 * 3_600_000;
 const KEPT = 8_192;

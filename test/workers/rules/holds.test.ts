@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { HoldEnd, HoldInput } from "../../../src/contract.js";
-import { decideHold, decideRelease, decideSettle, type Hold, isExpired } from "../../../src/envelope/holds.js";
+import { decideHold, decideRelease, decideSettle, type Hold } from "../../../src/envelope/holds.js";
 import type { Account, Priors } from "../../../src/envelope/ledger.js";
+import { isExpired } from "../../../src/envelope/ledger.js";
 import { account, charged, readDraft, readOutcome } from "./ledger-values.js";
 import { micros } from "./values.js";
 

@@ -9,7 +9,8 @@ import {
   type Priors,
   refuseSpending,
 } from "../../../src/envelope/ledger.js";
-import { canTopUp, refusalProblem } from "../../../src/refusal.js";
+import { canTopUp } from "../../../src/limits.js";
+import { refusalProblem } from "../../../src/refusal.js";
 import { account, charged, read } from "./ledger-values.js";
 import { micros, USD } from "./values.js";
 

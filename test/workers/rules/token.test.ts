@@ -1,3 +1,5 @@
+import { hkdf } from "@noble/hashes/hkdf.js";
+import { sha256 } from "@noble/hashes/sha2.js";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { credentialOf, newToken, readToken, successors, type Token, writeToken } from "../../../src/identity/token.js";
@@ -18,6 +20,18 @@ const token: fc.Arbitrary<Token> = fc.record({
   envelopeId: base62(22),
   generation: fc.oneof(fc.nat(100), fc.integer({ min: 0, max: 62 ** 8 - 1 })),
   secret: base62(27),
+});
+
+describe("keys", () => {
+  it("are derived as RFC 5869 says: the same as another implementation of it, for any secret and purpose", () => {
+    const bytes = (text: string) => new TextEncoder().encode(text);
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", maxLength: 200 }), fc.string({ maxLength: 40 }), (secret, purpose) => {
+        const other = hkdf(sha256, bytes(secret), undefined, bytes(`with-envelope/${purpose}/v1`), 32);
+        expect(deriveKey(secret, purpose)).toEqual(other);
+      }),
+    );
+  });
 });
 
 describe("shape", () => {

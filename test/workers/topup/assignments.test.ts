@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { assignPayment, Envelope, type Incident, unclaimedPayments } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
-import { directoryStub } from "../../../src/stubs.js";
+import { directoryStub } from "../../../src/shards.js";
 import { type Caller, completed, expectMirrored, nextId, refund, reversalEvent, Site } from "../support.js";
 
 afterAll(expectMirrored);

@@ -25,7 +25,7 @@ import {
   withEnvelope,
 } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
-import { directoryStub } from "../../../src/stubs.js";
+import { directoryStub } from "../../../src/shards.js";
 import { type Caller, nextId, type Problem, refund, reversalEvent, Site } from "../support.js";
 import { FaultyStripe } from "./faults.js";
 

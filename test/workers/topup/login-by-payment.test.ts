@@ -8,7 +8,8 @@ import { Envelope, EnvelopeDirectory, type EnvelopeOptions, envelopeOf, type Inc
 import { readReference } from "../../../src/reference.js";
 import { numberFromBase62 } from "../../../src/secrets.js";
 import { keysOf } from "../../../src/settings.js";
-import { directoryStub, envelopeStub } from "../../../src/stubs.js";
+import { directoryStub } from "../../../src/shards.js";
+import { envelopeStub } from "../../../src/stubs.js";
 import { StripeAccount } from "../../stripe/account.js";
 import type { Charge, Event, Session } from "../../stripe/objects.js";
 import { type Me, Site } from "../support.js";

@@ -1,0 +1,61 @@
+/** What a holder is told: how the envelope stands, and whether a price could be paid. */
+import type { AffordInput, AffordOutcome, Asked, StateOutcome } from "../contract.js";
+import { balances, NOTHING, refusal, refuseSpending } from "./ledger.js";
+import type { Office } from "./office.js";
+import type { Store } from "./store.js";
+
+export class HolderDesk {
+  readonly #office: Office;
+  readonly #store: Store;
+
+  constructor(office: Office) {
+    this.#office = office;
+    this.#store = office.store;
+  }
+
+  state(input: { readonly credential?: Asked["credential"] }): StateOutcome {
+    const now = Date.now();
+    const { desks } = this.#office;
+    const standing = this.#office.present(input.credential, now);
+    if (standing === "revoked") return { outcome: "unauthorized" };
+    const account = this.#store.account(now);
+    // A limited session reads the balance, and nothing about the holder's other business.
+    const limited = standing === "limited";
+    return {
+      outcome: "ok",
+      superseded: standing === "superseded",
+      ...balances(account),
+      held_micros: account.held_micros,
+      seq: this.#store.head.seq,
+      funded: account.funded,
+      frozen: account.frozen,
+      open_disputes: this.#store.head.open_disputes,
+      currency: this.#store.head.currency,
+      holds: (limited ? [] : this.#store.openHolds(now)).map(
+        ({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
+          hold_id,
+          amount_micros,
+          at_ms,
+          expires_at_ms,
+          reason,
+        }),
+      ),
+      windows: [],
+      limited_sessions: limited ? [] : (desks.open.logins?.sessions(now) ?? []),
+      autoTopUp: desks.open.topups?.state() ?? null,
+    };
+  }
+
+  afford(input: AffordInput): AffordOutcome {
+    const now = Date.now();
+    const account = this.#store.account(now);
+    const refused = this.#office.mayAct(input, now)
+      ? refuseSpending(account, input.amount_micros)
+      : refusal(account, "credential_revoked", input.amount_micros);
+    if (refused === undefined) return { outcome: "affordable", ...balances(account) };
+    this.#office.countRefusal(refused.reason);
+    if (refused.reason === "credential_revoked") return { outcome: "refused", refusal: refused, ...NOTHING };
+    this.#office.topUpIfLow(input, input.amount_micros, now);
+    return { outcome: "refused", refusal: refused, ...balances(account) };
+  }
+}
