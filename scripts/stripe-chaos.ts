@@ -10,8 +10,6 @@
  * Exits 0 only if everything is exact; with --control, only if the judge found that it is not.
  */
 import { randomBytes, randomInt } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
-import { registerHooks } from "node:module";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Holder } from "../test/stripe/chaos.ts";
@@ -22,16 +20,10 @@ import { newHolder } from "./lib/holder.ts";
 import { readJson, send } from "./lib/http.ts";
 import { type Machine, thisMachine } from "./lib/machine.ts";
 import { randomVars, writeProject } from "./lib/project.ts";
-import { configureWorkerd, startWorkerd } from "./lib/workerd.ts";
+import "./lib/test-code.ts";
+import { allowThisMachine, configureWorkerd, startWorkerd } from "./lib/workerd.ts";
 import { bundle } from "./lib/wrangler.ts";
 
-// The tests' own code is written for bundlers, which find `./x.ts` under the name of `./x.js`. Node has to be told.
-registerHooks({
-  resolve: (specifier, context, next) => {
-    const isShared = context.parentURL?.includes("/test/stripe/") === true && specifier.startsWith("./");
-    return next(isShared ? specifier.replace(/\.js$/, ".ts") : specifier, context);
-  },
-});
 const { runChaos } = await import("../test/stripe/chaos.ts");
 const { judge } = await import("../test/stripe/judge.ts");
 const { STORIES, tellStory } = await import("../test/stripe/orders.ts");
@@ -100,16 +92,6 @@ async function main(input: Input): Promise<Report> {
     await stripe.close();
     folder.remove();
   }
-}
-
-/** What workerd calls the internet ends at this machine's door, behind which the stand-in is. */
-function allowThisMachine(bundled: string): void {
-  const file = join(bundled, "workerd.capnp");
-  const config = readFileSync(file, "utf8");
-  const network = `(name = "internet", network = (allow = ["public", "private"])),`;
-  const wider = config.replace("services = [", `services = [\n    ${network}`);
-  if (wider === config) throw new Error("The configuration of workerd has no list of services");
-  writeFileSync(file, wider, { mode: 0o600 });
 }
 
 async function chaosPart(

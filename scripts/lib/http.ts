@@ -11,7 +11,7 @@ export interface Answer {
 }
 
 export interface Question {
-  readonly method?: "GET" | "POST";
+  readonly method?: "GET" | "POST" | "PUT";
   readonly headers?: OutgoingHttpHeaders;
   readonly body?: string;
   readonly timeout_ms?: number;

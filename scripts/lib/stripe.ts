@@ -43,11 +43,16 @@ export function paymentIntent(payment: Pick<Payment, "name">): string {
   return `pi_${payment.name}`;
 }
 
-export function deliver(origin: string, payload: string, secret: string): Promise<Answer> {
+export function deliver(
+  origin: string,
+  payload: string,
+  secret: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
   const signature = Stripe.webhooks.generateTestHeaderString({ payload, secret });
   return send(origin, "/stripe-webhook", {
     method: "POST",
-    headers: { "Content-Type": "application/json", "Stripe-Signature": signature },
+    headers: { ...headers, "Content-Type": "application/json", "Stripe-Signature": signature },
     body: payload,
   });
 }

@@ -2,7 +2,7 @@
  * The runtime itself, without wrangler around it: one process, Durable Objects in SQLite files on disk, restarted in tens
  * of milliseconds. What it runs is what wrangler bundled.
  */
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { type ProcessGroup, startGroup } from "./process-group.ts";
@@ -26,6 +26,16 @@ export function configureWorkerd(bundle: string, vars: Readonly<Record<string, s
   if (first === undefined) throw new Error("The bundle holds no module");
   const ordered = main === undefined ? [first] : [main, ...modules.filter((name) => name !== main)];
   writeFileSync(join(bundle, CONFIG), capnp(ordered, vars), { mode: 0o600 });
+}
+
+/** What workerd calls the internet ends at this machine's door, behind which a harness listens. */
+export function allowThisMachine(bundle: string): void {
+  const file = join(bundle, CONFIG);
+  const config = readFileSync(file, "utf8");
+  const network = `(name = "internet", network = (allow = ["public", "private"])),`;
+  const wider = config.replace("services = [", `services = [\n    ${network}`);
+  if (wider === config) throw new Error("The configuration of workerd has no list of services");
+  writeFileSync(file, wider, { mode: 0o600 });
 }
 
 export async function startWorkerd(bundle: string, storage: string): Promise<Server> {

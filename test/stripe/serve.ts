@@ -9,7 +9,7 @@ export interface Served {
   close(): Promise<void>;
 }
 
-export async function serve(standIn: StripeStandIn): Promise<Served> {
+export async function serve(standIn: Pick<StripeStandIn, "handle">): Promise<Served> {
   const server = createServer((incoming, outgoing) => {
     answer(standIn, incoming).then(
       async (response) => {
@@ -32,7 +32,7 @@ export async function serve(standIn: StripeStandIn): Promise<Served> {
   };
 }
 
-async function answer(standIn: StripeStandIn, incoming: IncomingMessage): Promise<Response> {
+async function answer(standIn: Pick<StripeStandIn, "handle">, incoming: IncomingMessage): Promise<Response> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of incoming) chunks.push(chunk as Uint8Array);
   const headers = new Headers();
