@@ -491,7 +491,7 @@ export interface UsagePage {
   readonly next: UsagePlace | null;
 }
 
-export interface BeginTopUpInput {
+export interface BeginTopUpInput extends Audited {
   /** Makes the top-up happen once. */
   readonly key: string;
   readonly amount_micros: Micros;
@@ -520,14 +520,16 @@ export interface NoteTopUpInput {
 }
 
 /** The card that may be charged: the owner's server says so, for one envelope. */
-export type SetAutoTopUpInput =
-  | { readonly enabled: false }
-  | {
-      readonly enabled: true;
-      readonly currency: string;
-      readonly customer: string;
-      readonly payment_method: string;
-    };
+export type SetAutoTopUpInput = Audited &
+  (
+    | { readonly enabled: false }
+    | {
+        readonly enabled: true;
+        readonly currency: string;
+        readonly customer: string;
+        readonly payment_method: string;
+      }
+  );
 
 /** The remote face of an `Envelope` object. Each call is one billed request and at most one transaction. */
 export interface EnvelopeApi {
@@ -588,6 +590,8 @@ export interface EnvelopeApi {
   beginTopUp(input: BeginTopUpInput): Promise<BeginTopUpOutcome>;
   /** What Stripe answered. */
   noteTopUp(input: NoteTopUpInput): Promise<TopUp | null>;
+  /** By Stripe's idempotency key, which the PaymentIntent carries; `null` where this envelope never asked for it. */
+  topUp(input: { readonly attempt: string }): Promise<TopUp | null>;
   /** Newest first: those with a smaller number than `before`. */
   topUps(input: { readonly limit: number; readonly before?: number | null }): Promise<readonly TopUp[]>;
   /** What was charged, and what was refused to the owner's servers, newest first. */

@@ -175,6 +175,11 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
   requireKnown("options.stripe", options.stripe ?? {}, stripe);
   const maxCredit = parsePrice(options.stripe?.maxCredit ?? MAX_CREDIT_DEFAULT, currency);
   if (maxCredit === undefined) throw new TypeError("options.stripe.maxCredit must be a price within 2^53−1 micros");
+  const autoTopUp = resolveAutoTopUp(options.autoTopUp, currency);
+  // Its webhook would list it as unclaimed.
+  if (autoTopUp !== undefined && autoTopUp.amount_micros > maxCredit) {
+    throw new TypeError("options.autoTopUp.amount must not be above options.stripe.maxCredit");
+  }
   return {
     currency,
     maxPrice,
@@ -195,7 +200,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
     maxCredit,
     onDispute: oneOf("options.stripe.onDispute", options.stripe?.onDispute ?? "freeze", ["freeze", "ignore"]),
-    autoTopUp: resolveAutoTopUp(options.autoTopUp, currency),
+    autoTopUp,
     alerts: resolveAlertOptions(options, currency),
     onAlert: optionalFunction("options.onAlert", options.onAlert),
     onLowBalance: optionalFunction("options.onLowBalance", options.onLowBalance),

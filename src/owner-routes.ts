@@ -26,21 +26,23 @@ export async function answerOwnersPath(visit: Visit<unknown>): Promise<Response>
     const { request, url, env, options, currency, keys } = visit;
     addOwnersRoutes(router, { request, url, env, options, currency, keys, owner, base, newToken: tokenFor(visit) });
   }
-  addServersRoutes(router, visit);
+  addServersRoutes(router, visit, owner.actor);
   return (await router.fetch(visit.request)) ?? notFound();
 }
 
 /** What the owner's server asks for. */
-function addServersRoutes(router: ReturnType<typeof IttyRouter>, visit: Visit<unknown>): void {
+function addServersRoutes(router: ReturnType<typeof IttyRouter>, visit: Visit<unknown>, actor: string): void {
   const { stripeTopup, envelopes } = visit.options.paths;
   if (stripeTopup !== false) {
-    router.post(stripeTopup, async () => createTopUp(visit, await readJson(visit.request)));
+    router.post(stripeTopup, async () => createTopUp(visit, await readJson(visit.request), actor));
     router.all(stripeTopup, () => useMethods("POST"));
   }
   if (envelopes !== false) {
     const path = `${envelopes}/:id/auto-topup`;
     router.get(path, ({ params }) => showAutoTopUp(visit, String(params["id"])));
-    router.put(path, async ({ params }) => setAutoTopUp(visit, String(params["id"]), await readJson(visit.request)));
+    router.put(path, async ({ params }) =>
+      setAutoTopUp(visit, String(params["id"]), await readJson(visit.request), actor),
+    );
     router.all(path, () => useMethods("GET, PUT"));
   }
 }

@@ -37,6 +37,11 @@ export function looksLikeReference(text: string): boolean {
   return text.startsWith("e1_");
 }
 
+/** Whose it says it is, whoever made it; `undefined` for what has not the shape. */
+export function namedEnvelope(text: string): string | undefined {
+  return SHAPE.exec(text)?.[1];
+}
+
 /** Without a request, for an envelope that exists: where it would be created no longer matters. */
 export function writeReference(keys: Keyring, envelopeId: string, request?: Request, binding = ""): string {
   const body = `e1_${envelopeId}_${request === undefined ? NO_REGION : regionOf(request)}${binding}`;

@@ -267,6 +267,8 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
       }
       return outcome;
     },
+    knowsTopUp: async ({ envelope_id, attempt: name }) =>
+      (await attempt(() => envelopeStub(env, envelope_id).topUp({ attempt: name }))) !== null,
     isListed: async (payment_id) =>
       (await attempt(() => directoryStub(env, payment_id).lookup({ payment_id }))) !== null,
     paymentOfInvoice: async (invoice) => (hasStripeKey(env) ? fetchPaymentOfInvoice(env, invoice) : undefined),

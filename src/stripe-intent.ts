@@ -131,7 +131,13 @@ function readFailure(error: unknown): Exclude<IntentAnswer, { outcome: "paid" | 
   if (status === 401 || status === 403) throw new ConfigurationError("STRIPE_SECRET_KEY", "is not accepted by Stripe");
   if (status === 402) return { outcome: "declined", payment_id: payment_intent?.id ?? null, code };
   // 409: another call with this key is under way. 429: too many. Both, and every 5xx, say nothing about the money.
-  return { outcome: status === 400 || status === 404 ? "rejected" : "unknown", code };
+  const refused = (status === 400 || status === 404) && !isKeyInUse(error);
+  return { outcome: refused ? "rejected" : "unknown", code };
+}
+
+/** The key is another request's, as after a deploy that asks in other words: what became of that one, this answer does not tell. */
+export function isKeyInUse(error: unknown): boolean {
+  return (error as { readonly rawType?: unknown } | null | undefined)?.rawType === "idempotency_error";
 }
 
 /** Whether a card may be charged for this customer; `undefined` when Stripe could not be asked. */

@@ -1,7 +1,7 @@
 /** Sending a payment back: asks Stripe for a refund, and reads its answer. Only codes are passed on, never Stripe's texts. */
 import { ConfigurationError } from "./settings.js";
 import { stripeApi } from "./stripe-api.js";
-import { failureCode } from "./stripe-intent.js";
+import { failureCode, isKeyInUse } from "./stripe-intent.js";
 
 export interface RefundRequest {
   /** Stripe's idempotency key: stored before the call, the same on every retry. */
@@ -36,6 +36,7 @@ export async function askForRefund(env: unknown, request: RefundRequest): Promis
     }
     const code = failureCode(error) ?? (status === undefined ? "unreachable" : `status_${status}`);
     // 409 and 429 say nothing about the money, and nor does a 5xx.
-    return { outcome: status === 400 || status === 402 || status === 404 ? "rejected" : "unknown", code };
+    const refused = (status === 400 || status === 402 || status === 404) && !isKeyInUse(error);
+    return { outcome: refused ? "rejected" : "unknown", code };
   }
 }

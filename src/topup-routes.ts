@@ -1,7 +1,7 @@
 /** What the owner's server does about money that is to come in: asks for a PaymentIntent, and says whose card may be charged. */
 import { attempt } from "./attempt.js";
 import { bookPayment } from "./booking.js";
-import type { AutoTopUpState, NoteTopUpInput, TopUp } from "./contract.js";
+import type { Author, AutoTopUpState, NoteTopUpInput, TopUp } from "./contract.js";
 import { isKey } from "./keys.js";
 import { formatMain, minorFromMicros, parseMain, paymentDecimals } from "./money.js";
 import { writeReference } from "./reference.js";
@@ -22,7 +22,7 @@ const ENVELOPE_ID = /^[0-9A-Za-z]{22}$/;
  * A PaymentIntent for an envelope, once per `Idempotency-Key`. It is stored before Stripe is asked, so a retry asks for the
  * same one, and its webhook credits it whatever becomes of the answer.
  */
-export async function createTopUp(visit: Visit<unknown>, body: Body): Promise<Response> {
+export async function createTopUp(visit: Visit<unknown>, body: Body, actor: string): Promise<Response> {
   const { env, currency, request } = visit;
   const key = request.headers.get(HEADER.idempotencyKey);
   if (!isKey(key)) return invalid("An Idempotency-Key of 1 to 255 visible ASCII characters is needed");
@@ -46,7 +46,13 @@ export async function createTopUp(visit: Visit<unknown>, body: Body): Promise<Re
   if (claim.envelope_id !== envelopeId) return keyUsed();
   const reference = writeReference(visit.keys.reference, envelopeId);
   const begun = await attempt(() =>
-    envelopeStub(env, envelopeId).beginTopUp({ key, amount_micros, currency: currency.code, reference }),
+    envelopeStub(env, envelopeId).beginTopUp({
+      key,
+      amount_micros,
+      currency: currency.code,
+      reference,
+      by: byServer(actor),
+    }),
   );
   if (begun.outcome === "conflict") return keyUsed();
   if (begun.outcome === "invalid") return invalid(begun.detail);
@@ -149,13 +155,14 @@ export async function showAutoTopUp({ env }: Visit<unknown>, id: string): Promis
  * Only the owner's server can say that a customer's card belongs to an envelope's holder: anybody may pay into any envelope,
  * so a payment proves nothing of the kind (docs/decisions/0008).
  */
-export async function setAutoTopUp(visit: Visit<unknown>, id: string, body: Body): Promise<Response> {
+export async function setAutoTopUp(visit: Visit<unknown>, id: string, body: Body, actor: string): Promise<Response> {
   const { env, options } = visit;
   if (!ENVELOPE_ID.test(id)) return notFound();
   const { enabled, customer, paymentMethod } = body ?? {};
+  const by = byServer(actor);
   // Possible whatever the options say: nothing must keep an owner from stopping it.
   if (enabled === false) {
-    return answerAutoTopUp(await attempt(() => envelopeStub(env, id).setAutoTopUp({ enabled })));
+    return answerAutoTopUp(await attempt(() => envelopeStub(env, id).setAutoTopUp({ enabled, by })));
   }
   if (enabled !== true || !isId(customer, /^cus_\w{1,64}$/) || !isId(paymentMethod, /^(pm|card|src)_\w{1,64}$/)) {
     return invalid('The body must be JSON such as {"enabled":true,"customer":"cus_…","paymentMethod":"pm_…"}');
@@ -168,8 +175,13 @@ export async function setAutoTopUp(visit: Visit<unknown>, id: string, body: Body
   if (!known) {
     return plainProblem(422, "invalid-card", "Invalid card", "Stripe knows no such payment method of this customer.");
   }
-  const input = { enabled, currency: visit.currency.code, customer, payment_method: paymentMethod };
+  const input = { enabled, currency: visit.currency.code, customer, payment_method: paymentMethod, by };
   return answerAutoTopUp(await attempt(() => envelopeStub(env, id).setAutoTopUp(input)));
+}
+
+/** A server does what its own code says: it gives no reason. */
+function byServer(actor: string): Author {
+  return { actor, reason: null };
 }
 
 function answerAutoTopUp(state: AutoTopUpState | null): Response {

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Dispute, Event, EventType, Intent, Session } from "../../test/stripe/objects.ts";
+import type { Dispute, Event, EventType, Intent, Session, StripeObject } from "../../test/stripe/objects.ts";
 import { readJson } from "../lib/http.ts";
 import "../lib/test-code.ts";
 import { Browser, kindOf } from "./browser.ts";
@@ -27,7 +27,7 @@ export interface Flow {
 
 const OWNER = { Authorization: `Bearer ${ADMIN_SECRET}` };
 const CENT = 10_000;
-const AUTO_TOPUP_MS_MAX = 60_000;
+const AUTO_TOPUP_MS_MAX = 30_000;
 
 /** Newest first: a session's event may come several times. */
 function eventOf(stage: Stage, type: EventType): Event {
@@ -374,6 +374,7 @@ async function nameCard(stage: Stage, holder: Holder): Promise<void> {
   let card = cards.get(holder);
   if (card === undefined) {
     const customer = account.id("cus");
+    account.keep({ id: customer, object: "customer", email: null, name: null } as unknown as StripeObject);
     card = { customer, paymentMethod: account.paymentMethod(customer).id };
     cards.set(holder, card);
   }

@@ -6,6 +6,7 @@ import { problem, TYPE } from "../refusal.js";
 import { invalid, json, notFound, readJson, readReason } from "./answers.js";
 import type { UnclaimedAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
+import { foundEnvelope } from "./envelopes.js";
 import type { Params } from "./routes.js";
 import { targetOf } from "./target.js";
 
@@ -21,8 +22,14 @@ export async function assign(asked: OwnersRequest, { payment = "" }: Params): Pr
   if (body === undefined || typeof envelopeId !== "string") {
     return invalid('The body must be JSON such as {"envelopeId":"…","reason":"…"}');
   }
-  const target = targetOf(asked, envelopeId);
-  if (target === undefined) return invalid("envelopeId must be an envelope's id or a genuine client_reference_id");
+  if (targetOf(asked, envelopeId) === undefined) {
+    return invalid("envelopeId must be an envelope's id or a genuine client_reference_id");
+  }
+  // A misspelt id would be nobody's envelope, and the payment in it for good.
+  const target = await foundEnvelope(asked, envelopeId);
+  if (target === undefined) {
+    return invalid("There is no envelope of this id: where nothing was paid yet, name it by its client_reference_id");
+  }
   const reason = readReason(body["reason"]);
   if (reason instanceof Response) return reason;
   const worth = amount_micros === undefined ? amount : { micros: amount_micros };

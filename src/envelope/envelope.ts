@@ -204,6 +204,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return (await this.#office.desks.ask("topups")).noteTopUp(...input);
   }
 
+  async topUp(...input: Input<"topUp">): Answer<"topUp"> {
+    return (await this.#office.desks.ask("topups")).topUp(...input);
+  }
+
   async topUps(...input: Input<"topUps">): Answer<"topUps"> {
     return (await this.#office.desks.ask("topups")).topUps(...input);
   }

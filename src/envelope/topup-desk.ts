@@ -2,8 +2,10 @@
  * Top-ups that we ask Stripe for. From a saved card: the decision in the turn of a charge, the asking in the alarm, and what the
  * answers mean. The rules are in auto-topup.ts, the rows in topups.ts; here is only their order.
  */
+import { type AuditedAction, writeAudit } from "../audit-rows.js";
 import { bookPayment } from "../booking.js";
 import type {
+  Audited,
   AutoTopUpRules,
   AutoTopUpState,
   BeginTopUpInput,
@@ -24,6 +26,7 @@ import { directoryStub } from "../shards.js";
 import { askForIntent, type IntentRequest } from "../stripe-intent.js";
 import { envelopeStub } from "../stubs.js";
 import {
+  type AutoTopUp,
   climbTopUp,
   decideAutoTopUp,
   decideSending,
@@ -68,7 +71,10 @@ export class TopUpDesk {
     const { key, amount_micros, currency, reference } = input;
     const topup = this.#store.transaction(() => {
       found(this.#store, this.#office.name, currency, now);
-      return this.#topups.begin({ attempt, key, amount_micros, currency, reference }, now);
+      const begun = this.#topups.begin({ attempt, key, amount_micros, currency, reference }, now);
+      const after = { topup_id: begun.topup_id, amount_micros, currency };
+      this.#audit(input, { action: "topup", before: null, after }, now);
+      return begun;
     });
     return { outcome: "begun", topup, attempt, reference };
   }
@@ -79,25 +85,46 @@ export class TopUpDesk {
     return this.climb(attempt, told, Date.now()) ?? null;
   }
 
+  async topUp(input: { readonly attempt: string }): Promise<TopUp | null> {
+    return (this.#store.exists && this.#topups.find(null, input.attempt)) || null;
+  }
+
   async topUps(input: { readonly limit: number; readonly before?: number | null }): Promise<readonly TopUp[]> {
     return this.#store.exists ? this.#topups.list(pageLimit(input.limit), input.before) : [];
   }
 
   async setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null> {
     const now = Date.now();
+    const before = this.#store.exists ? this.#topups.saved() : undefined;
     if (!input.enabled) {
-      if (this.#store.exists) this.#topups.disable(now);
+      if (before?.enabled) this.#changeAutoTopUp(input, before, () => this.#topups.disable(now), now);
       return this.state();
     }
-    const before = this.#store.exists ? this.#topups.saved() : undefined;
     const same = before?.customer === input.customer && before.payment_method === input.payment_method;
     // Said again, it changes nothing: the declines so far go on counting.
     if (same && before.enabled && this.state()?.stopped === null) return this.state();
-    this.#store.transaction(() => {
+    const enable = () => {
       found(this.#store, this.#office.name, input.currency, now);
       this.#topups.enable(input, now);
-    });
+    };
+    this.#changeAutoTopUp(input, before, enable, now);
     return this.state();
+  }
+
+  #changeAutoTopUp(input: Audited, before: AutoTopUp | undefined, change: () => void, now: number): void {
+    const shown = (saved: AutoTopUp | undefined) =>
+      saved === undefined
+        ? null
+        : { enabled: saved.enabled, payment_method: saved.payment_method, stopped: saved.stopped };
+    this.#store.transaction(() => {
+      change();
+      this.#audit(input, { action: "auto-topup", before: shown(before), after: shown(this.#topups.saved()) }, now);
+    });
+  }
+
+  /** What the owner's server did, in the transaction that does it. */
+  #audit({ by }: Audited, action: AuditedAction, now: number): void {
+    if (by !== undefined) writeAudit(this.#store.sql, by, action, now);
   }
 
   isDue(): boolean {

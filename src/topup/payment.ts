@@ -5,7 +5,7 @@
  */
 import type { NewUnclaimedPayment, PaymentFacts, PaymentReport, PaymentState } from "../contract.js";
 import { type Currency, type Micros, microsFromMinor, ZERO } from "../money.js";
-import { looksLikeReference, type Reference, readReference } from "../reference.js";
+import { looksLikeReference, namedEnvelope, type Reference, readReference } from "../reference.js";
 import type { Keyring } from "../settings.js";
 import { failureCode } from "../stripe-intent.js";
 import { METADATA } from "../wire.js";
@@ -49,6 +49,8 @@ export type Meaning =
       readonly payment: NewUnclaimedPayment;
       /** Where it names no payment: what the payment can be found by. */
       readonly invoice?: string;
+      /** Where we did not make its reference: the top-up that it says it is of. Another Worker's says so too. */
+      readonly topup?: { readonly envelope_id: string; readonly attempt: string };
     };
 
 export const IGNORE: Meaning = { kind: "ignore" };
@@ -115,14 +117,21 @@ export function readIntent(event: Json, intent: Json, rules: CreditRules): Meani
   // Nothing but credit is bought by it: no tax, no shipping, no discount.
   const session = { ...intent, amount_total: amount, amount_subtotal: amount, client_reference_id: text };
   const facts = readFacts(event, session, state, rules);
+  const reference = readReference(rules.referenceKeys, text);
+  const attempt = metadata[METADATA.topup];
+  const named = reference === undefined ? namedEnvelope(text) : undefined;
   const keep = (reason: UnclaimedReason): Meaning =>
-    state === "paid" ? { kind: "unclaimed", payment: unclaimedPayment(event, session, reason, facts) } : IGNORE;
+    state === "paid"
+      ? {
+          kind: "unclaimed",
+          payment: unclaimedPayment(event, session, reason, facts),
+          ...(named !== undefined && typeof attempt === "string" && { topup: { envelope_id: named, attempt } }),
+        }
+      : IGNORE;
   if (rules.mode !== undefined && event["livemode"] !== (rules.mode === "live")) return keep("livemode");
   if (intent["currency"] !== rules.currency.code) return keep("currency");
-  const reference = readReference(rules.referenceKeys, text);
   if (reference === undefined) return keep("reference_invalid");
   if (facts === null || facts.credit_micros > rules.maxCredit) return keep("amount");
-  const attempt = metadata[METADATA.topup];
   const report = {
     payment_id: String(intent["id"]),
     currency: rules.currency.code,
@@ -134,12 +143,16 @@ export function readIntent(event: Json, intent: Json, rules: CreditRules): Meani
   return { kind: "payment", reference, client_reference_id: text, report };
 }
 
-/** Whether the money may be ours at all: a reference of our shape, or a link that is, or could be, ours. */
+/**
+ * Whether the money may be ours at all: a reference of our shape, or a link that is, or could be, ours. Where the links are listed,
+ * what came by another one is another Worker's of the same account, whose references have the same shape: unless we made this one.
+ */
 function isOurs(session: Json, rules: CreditRules): boolean {
-  const { client_reference_id: text, payment_link: link } = session;
-  if (typeof text === "string" && looksLikeReference(text)) return true;
-  if (typeof link !== "string") return false;
-  return rules.paymentLinks?.has(link) ?? true;
+  const { client_reference_id, payment_link: link } = session;
+  const text = typeof client_reference_id === "string" ? client_reference_id : "";
+  if (rules.paymentLinks === undefined) return typeof link === "string" || looksLikeReference(text);
+  if (typeof link === "string" && rules.paymentLinks.has(link)) return true;
+  return readReference(rules.referenceKeys, text) !== undefined;
 }
 
 /** Where it says so: `open`, `complete` or `expired`. */

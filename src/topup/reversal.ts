@@ -3,7 +3,7 @@
  * envelope; the directory knows whose it is. An unknown status or type is ignored, never thrown on.
  */
 import type { Reversal } from "../contract.js";
-import { idOf, type Json, minor } from "./json.js";
+import { idOf, type Json, minor, rowOf } from "./json.js";
 import { type CreditRules, IGNORE, type Meaning } from "./payment.js";
 
 /** A failed or cancelled refund gives us the money back, so it undoes what its creation took. */
@@ -47,7 +47,7 @@ type Reader = (
   | undefined;
 
 const refund: Reader = (_event, object) => {
-  const rank = REFUND_RANK[String(object["status"])];
+  const rank = rowOf(REFUND_RANK, object["status"]);
   const amount = minor(object["amount"]);
   if (rank === undefined || amount === undefined) return undefined;
   return { kind: "refund", rank, amount, open: false, status_rank: rank };
@@ -60,7 +60,7 @@ const refund: Reader = (_event, object) => {
 const UNKNOWN_STATUS = { rank: 0, open: false, told_at: 0 } as const;
 
 const dispute: Reader = (event, object) => {
-  const known = DISPUTE_STATUS[String(object["status"])];
+  const known = rowOf(DISPUTE_STATUS, object["status"]);
   const amount = minor(object["amount"]);
   const listed = Array.isArray(object["balance_transactions"]) ? object["balance_transactions"].length : 0;
   const rank = Math.max(DISPUTE_MOVES[String(event["type"])] ?? 0, listed);

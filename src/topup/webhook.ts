@@ -21,6 +21,8 @@ export interface WebhookPorts extends BookingPorts {
   readonly route: (parked: ParkedReport) => Promise<{ readonly envelope_id: string | null }>;
   readonly claimant: (payment_id: string) => Promise<{ readonly envelope_id: string | null }>;
   readonly paymentState: (envelope_id: string, payment_id: string) => Promise<PaymentState | null>;
+  /** Whether an envelope asked for a top-up. */
+  readonly knowsTopUp: (topup: { readonly envelope_id: string; readonly attempt: string }) => Promise<boolean>;
   /** Whether a payment is, or was, on the owner's list. */
   readonly isListed: (payment_id: string) => Promise<boolean>;
   /** The PaymentIntent that paid an invoice; `undefined` where that cannot be known. */
@@ -52,6 +54,8 @@ async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcom
     case "ignore":
       return "ignored";
     case "unclaimed":
+      // Another Worker's of the same account: we never asked for it.
+      if (meaning.topup !== undefined && !(await ports.knowsTopUp(meaning.topup))) return "ignored";
       return keepUnclaimed(await underItsPayment(meaning, ports), ports);
     case "payment":
       return said(await bookPayment(meaning, ports));

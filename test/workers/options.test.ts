@@ -38,6 +38,7 @@ describe("a wrong option", () => {
     [{ stripe: { paymentLinks: ["https://buy.stripe.com/x"] } }, "options.stripe.paymentLinks"],
     [{ stripe: { credit: "gross" } }, "options.stripe.credit"],
     [{ stripe: { maxCredit: "-1" } }, "options.stripe.maxCredit"],
+    [{ stripe: { maxCredit: "999" }, autoTopUp: { threshold: 1, amount: 1000 } }, "options.autoTopUp.amount"],
     [{ stripe: { secret: "x" } }, "options.stripe.secret"],
     [{ stripe: { onDispute: "panic" } }, "options.stripe.onDispute"],
     [{ onIncident: {} }, "options.onIncident"],

@@ -382,6 +382,19 @@ describe("refunds through Stripe", () => {
     expect(stripe.account.booksOf(payment_id).refunded).toBe(500);
   });
 
+  it("is not taken for refused where Stripe has the key under other words, as after a deploy: it may have been made", async () => {
+    const { payer, payment_id } = await paid(500);
+    stripe.fault = "lost_answer";
+    expect((await act(payer.id, "stripe-refunds", { payment_id }, "back")).status).toBe(503);
+    stripe.fault = undefined;
+    await runInDurableObject(env.ENVELOPE.getByName(payer.id), (_, { storage }) => {
+      storage.sql.exec("UPDATE stripe_refund SET amount = 499");
+    });
+    expect((await act(payer.id, "stripe-refunds", { payment_id }, "back")).status).toBe(503);
+    expect((await act(payer.id, "stripe-refunds", { payment_id, amount_micros: 4_990_000 })).status).toBe(422);
+    expect(stripe.account.booksOf(payment_id).refunded).toBe(500);
+  });
+
   it("one that Stripe made without an answer to us counts once, when its webhook tells of it", async () => {
     const { payer, payment_id } = await paid(500);
     stripe.fault = "lost_answer";

@@ -122,7 +122,7 @@ describe("T89 money that comes back and does not fit", () => {
     });
     const response = await owners.fetch(`/db/api/unclaimed/${paymentId}/assign`, {
       method: "POST",
-      body: JSON.stringify({ envelopeId: caller.id, reason: "theirs" }),
+      body: JSON.stringify({ envelopeId: caller.reference, reason: "theirs" }),
       headers: { "Content-Type": "application/json", Authorization: `Bearer ${ADMIN}` },
     });
     expect(await response.json()).toEqual({ outcome: "credited", unbooked_micros: 4_000_000 });

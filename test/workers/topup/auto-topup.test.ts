@@ -354,6 +354,21 @@ describe("an attempt that is interrupted", () => {
     expect(await attempts(caller)).toMatchObject([{ status: "SUCCEEDED" }]);
   });
 
+  it("is not taken for refused where Stripe has the key under other words, as after a deploy: it may have charged", async () => {
+    const caller = await holder();
+    stripe.fault = "lost_answer";
+    await spend(caller, 200);
+    await tried(caller);
+    stripe.fault = undefined;
+    await runInDurableObject(stub(caller), (_instance, { storage }) => {
+      storage.sql.exec("UPDATE topup SET reference = reference || 'x', next_try_ms = 0");
+    });
+    await asked(caller, 2);
+    expect((await auto(caller))?.status).toBe("pending");
+    await deliver();
+    expect([await cents(caller), (await attempts(caller))[0]?.status]).toEqual([1100, "SUCCEEDED"]);
+  });
+
   it("is settled by the webhook alone, should no answer ever come", async () => {
     const caller = await holder(300);
     stripe.fault = "lost_answer";
@@ -618,6 +633,35 @@ describe("money that is called back", () => {
 });
 
 describe("PUT /envelopes/:id/auto-topup", () => {
+  it("leaves an audit line with each change, and none where nothing changed", async () => {
+    const caller = await site.payer(300);
+    const [card, other] = [newCard(), newCard()];
+    await put(caller, { enabled: false });
+    await put(caller, { enabled: true, ...card });
+    await put(caller, { enabled: true, ...card });
+    await put(caller, { enabled: true, ...other });
+    await put(caller, { enabled: false });
+    await put(caller, { enabled: false });
+    const lines = (await stub(caller).audit({ before: null, limit: 10 })).toReversed();
+    expect(new Set(lines.map(({ actor, action }) => `${actor} ${action}`))).toEqual(new Set(["owner auto-topup"]));
+    const [on, off] = [
+      { enabled: true, stopped: null },
+      { enabled: false, stopped: null },
+    ];
+    const [first, second] = [card.paymentMethod, other.paymentMethod];
+    expect(lines.map(({ before, after }) => [JSON.parse(String(before)), JSON.parse(String(after))])).toEqual([
+      [null, { ...on, payment_method: first }],
+      [
+        { ...on, payment_method: first },
+        { ...on, payment_method: second },
+      ],
+      [
+        { ...on, payment_method: second },
+        { ...off, payment_method: second },
+      ],
+    ]);
+  });
+
   it("is the owner's alone: a holder, a payer or a webhook can never lend a card", async () => {
     const caller = await site.payer(300);
     const body = JSON.stringify({ enabled: true, ...newCard() });

@@ -1,5 +1,6 @@
 /** `POST /stripe/topup`: the owner's server asks for a PaymentIntent, once per key, whatever is lost on the way. */
-import { evictAllDurableObjects } from "cloudflare:test";
+import { evictAllDurableObjects, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Envelope, EnvelopeDirectory } from "../../../src/index.js";
 import { type Caller, expectMirrored, type Problem, Site } from "../support.js";
@@ -145,6 +146,17 @@ describe("POST /stripe/topup", () => {
   });
 });
 
+it("leaves one audit line, of the one time it was begun", async () => {
+  const caller = await site.newcomer();
+  const key = nextKey();
+  await topUp(caller, "10", key);
+  await topUp(caller, "10", key);
+  await ask({ envelopeId: caller.id, amount: "11" }, key);
+  const lines = await env.ENVELOPE.getByName(caller.id).audit({ before: null, limit: 10 });
+  expect(lines).toMatchObject([{ actor: "owner", action: "topup", reason: null, before: null }]);
+  expect(JSON.parse(String(lines[0]?.after))).toEqual({ topup_id: 1, amount_micros: 10_000_000, currency: "usd" });
+});
+
 describe("the same Idempotency-Key", () => {
   it("leads to the same PaymentIntent, however often and whenever", async () => {
     const caller = await site.newcomer();
@@ -221,6 +233,22 @@ describe("a top-up that is interrupted", () => {
     await deliver();
     expect(await cents(caller)).toBe(1000);
     expect(await caller.envelope.topups()).toMatchObject([{ status: "SUCCEEDED", payment_id: stripe.intents[0]?.id }]);
+  });
+
+  it("is not taken for refused where Stripe has the key under other words, as after a deploy: it may have been made", async () => {
+    const caller = await site.newcomer();
+    const key = nextKey();
+    stripe.fault = "lost_answer";
+    await ask({ envelopeId: caller.id, amount: "10" }, key);
+    stripe.fault = undefined;
+    await runInDurableObject(env.ENVELOPE.getByName(caller.id), (_, { storage }) => {
+      storage.sql.exec("UPDATE topup SET reference = reference || 'x'");
+    });
+    expect((await ask({ envelopeId: caller.id, amount: "10" }, key)).status).toBe(503);
+    expect(await caller.envelope.topups()).toMatchObject([{ status: "PENDING" }]);
+    pay(stripe.intents[0]?.id ?? "");
+    await deliver();
+    expect([await cents(caller), (await caller.envelope.topups())[0]?.status]).toEqual([1000, "SUCCEEDED"]);
   });
 
   it("while Stripe is down is a 503, and the same key finishes it", async () => {

@@ -254,10 +254,16 @@ describe("the owner's API", () => {
     const listed = await site.fetch("/db/api/unclaimed", { headers: as(ADMIN) });
     const { unclaimed } = await listed.json<{ unclaimed: { payment_id: string; reason: string }[] }>();
     expect(unclaimed.find(({ payment_id }) => payment_id === id)).toMatchObject({ reason: "reference_missing" });
-    expect((await assign(id, { envelopeId: caller.id })).status).toBe(200);
+    // Of nobody's envelope: an id with a slip in it looks no different.
+    const nobody = await assign(id, { envelopeId: caller.id });
+    expect([nobody.status, (await nobody.json<Problem>())["detail"]]).toEqual([
+      400,
+      expect.stringContaining("client_reference_id"),
+    ]);
+    expect((await assign(id, { envelopeId: caller.reference })).status).toBe(200);
     const again = await assign(id, { envelopeId: caller.id });
     expect([again.status, await again.json()]).toEqual([200, { outcome: "replayed" }]);
-    const elsewhere = await assign(id, { envelopeId: (await site.newcomer()).id });
+    const elsewhere = await assign(id, { envelopeId: (await site.newcomer()).reference });
     expect([elsewhere.status, await elsewhere.json()]).toMatchObject([409, { envelopeId: caller.id }]);
     expect((await caller.envelope.state()).balance_micros).toBe(1_000_000);
     for (const malformed of ["%E0", "%", "pi_%zz"]) {

@@ -272,6 +272,57 @@ describe("T34 T36 T38 what cannot be credited is kept for the owner, once, and n
     for (const event of ignored) expect(await mine.outcomeOf(event)).toBe("ignored");
   });
 
+  it("T34 two Workers on one account: neither lists what the other one sold, and neither loses its own", async () => {
+    const [key, base] = ["sk_test_0123456789abcdef", "http://stripe.test"];
+    const worker = (secret: string, link: string) =>
+      new Site(
+        { stripe: { paymentLinks: [link] } },
+        { ENVELOPE_SECRET: secret, STRIPE_SECRET_KEY: key, STRIPE_API_BASE: base },
+      );
+    const ours = worker("ours-root-secret-0123456789-abcdefghij", "plink_ours");
+    const theirs = worker("theirs-root-secret-0123456789-abcdefghij", "plink_theirs");
+    const [caller, other] = [await ours.newcomer(), await theirs.newcomer()];
+    const session = completed({ client_reference_id: other.reference, payment_link: "plink_theirs" });
+    expect([await ours.outcomeOf(session), await theirs.outcomeOf(session)]).toEqual(["ignored", "credited"]);
+    // With a reference of ours it is ours, by whatever link; and so is everything by our link.
+    const elsewhere = completed({ client_reference_id: caller.reference, payment_link: "plink_theirs" });
+    expect(await ours.outcomeOf(elsewhere)).toBe("unclaimed");
+    const broken = completed({ client_reference_id: other.reference, payment_link: "plink_ours" });
+    expect(await ours.outcomeOf(broken)).toBe("unclaimed");
+  });
+
+  it("T34 a PaymentIntent that another Worker asked for is not listed, and one of our own is, whoever made its reference", async () => {
+    const { reference, id } = await site.newcomer();
+    const forged = `${reference.slice(0, -1)}${reference.endsWith("a") ? "b" : "a"}`;
+    const intent = (attempt: string | null, text = forged) => ({
+      ...completed({}),
+      type: "payment_intent.succeeded",
+      data: {
+        object: {
+          id: nextId("pi"),
+          object: "payment_intent",
+          amount: 500,
+          amount_received: 500,
+          currency: "usd",
+          metadata: { with_envelope_reference: text, ...(attempt !== null && { with_envelope_topup: attempt }) },
+        },
+      },
+    });
+    expect(await site.outcomeOf(intent("an-attempt-of-another-worker"))).toBe("ignored");
+    expect(await env.ENVELOPE.getByName(id).state({})).toMatchObject({ currency: null });
+    const begun = await env.ENVELOPE.getByName(id).beginTopUp({
+      key: nextId("key"),
+      amount_micros: 5_000_000 as Micros,
+      currency: "usd",
+      reference,
+    });
+    if (begun.outcome !== "begun") throw new Error("The top-up did not begin");
+    expect(await site.outcomeOf(intent(begun.attempt))).toBe("unclaimed");
+    // Of no shape that would name an envelope, or of no top-up of ours at all: kept, as there is nobody to ask.
+    expect(await site.outcomeOf(intent(begun.attempt, "e1_short"))).toBe("unclaimed");
+    expect(await site.outcomeOf(intent(null))).toBe("unclaimed");
+  });
+
   it("T42 a directory that cannot be reached is a 503, and the payment is not lost", async () => {
     const event = completed({ client_reference_id: null, payment_intent: nextId("pi") });
     vi.spyOn(EnvelopeDirectory.prototype, "recordUnclaimed").mockRejectedValueOnce(new Error("storage is gone"));
