@@ -184,7 +184,9 @@ async function offerFor(
   const envelope_id = owner ?? payer;
   const kept = owner !== null && (await attempt(() => envelopeStub(env, envelope_id).keeps({ cards })));
   const offer = { nonce, session_id, envelope_id, payment, cards };
-  if (envelope_id === payer) return holder && !kept ? { ...offer, kind: "remember" } : undefined;
+  // Kept already, by this very form, whose answer was lost.
+  const wanted = !kept || request.method === "POST";
+  if (envelope_id === payer) return holder && wanted ? { ...offer, kind: "remember" } : undefined;
   return kept && envelope_id !== visit.known.envelopeId && envelope_id !== self.envelopeId
     ? { ...offer, kind: "open" }
     : undefined;
