@@ -44,7 +44,9 @@ export class OwnersDesk {
     const { frozen, currency, by, key } = input;
     const done = this.#done(key) as FreezeOutcome["after"];
     if (done !== undefined) return { frozen, after: done };
-    if (this.#store.head.frozen === frozen && by === undefined) return { frozen };
+    const { head } = this.#store;
+    const stays = frozen ? head.frozen : !head.frozen && !head.disputed;
+    if (stays && by === undefined) return { frozen };
     const stands = () => {
       const { frozen: stopped, balance_micros } = this.#store.account(now);
       return { frozen: stopped, balance_micros };
@@ -136,6 +138,7 @@ export class OwnersDesk {
   #setFrozen(frozen: boolean, now_ms: number): void {
     this.#store.sql.exec("UPDATE envelope SET frozen_at_ms = ? WHERE id = 1", frozen ? now_ms : null);
     this.#store.know({ frozen });
+    if (!frozen) this.#payments.liftDisputes();
   }
 
   /** From now on this credential counts, and no other. */

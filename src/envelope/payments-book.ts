@@ -33,6 +33,15 @@ export class PaymentsBook {
     };
   }
 
+  /** Open disputes freeze no longer. One that is decided and opened again does. */
+  liftDisputes(): void {
+    this.#sql.exec(
+      `UPDATE reversal SET lifted = 1 WHERE open = 1 AND freezes = 1
+         AND payment_id IN (SELECT payment_id FROM payment WHERE state = 'paid')`,
+    );
+    this.#store.loadDisputes();
+  }
+
   disown(payment_id: string, assignment: number, now_ms: number): void {
     this.#sql.exec(
       `INSERT INTO disowned (payment_id, assignment, at_ms) VALUES (?, ?, ?)
@@ -91,8 +100,12 @@ export class PaymentsBook {
 
   #fileReversal(payment_id: string, reversal: Reversal): void {
     this.#sql.exec(
-      `INSERT OR REPLACE INTO reversal (reversal_id, payment_id, kind, rank, amount, currency, whole, open, freezes, told_at, status_rank)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO reversal (reversal_id, payment_id, kind, rank, amount, currency, whole, open, freezes, told_at, status_rank)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (reversal_id) DO UPDATE SET payment_id = excluded.payment_id, kind = excluded.kind, rank = excluded.rank,
+         amount = excluded.amount, currency = excluded.currency, whole = excluded.whole, open = excluded.open,
+         freezes = excluded.freezes, told_at = excluded.told_at, status_rank = excluded.status_rank,
+         lifted = lifted AND excluded.open`,
       reversal.reversal_id,
       payment_id,
       reversal.kind,

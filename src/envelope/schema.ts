@@ -275,4 +275,8 @@ export const ENVELOPE_MIGRATIONS = [
     metadata TEXT
   ) STRICT;
   `,
+  // An owner may open an envelope although a dispute is not decided yet.
+  `
+  ALTER TABLE reversal ADD COLUMN lifted INTEGER NOT NULL DEFAULT 0;
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

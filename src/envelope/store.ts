@@ -25,7 +25,7 @@ export interface Head {
   /** By the owner. */
   frozen: boolean;
   open_disputes: number;
-  /** One of the open disputes freezes the envelope. */
+  /** One of the open disputes freezes the envelope, and the owner has not lifted that. */
   disputed: boolean;
   mirrored_seq: number;
   /** Up to here, charges are in the checkpoint. */
@@ -274,7 +274,7 @@ export class Store {
   loadDisputes(): void {
     const [row] = this.sql
       .exec(
-        `SELECT count(*) AS open_disputes, coalesce(max(freezes), 0) AS disputed FROM reversal
+        `SELECT count(*) AS open_disputes, coalesce(max(freezes AND NOT lifted), 0) AS disputed FROM reversal
          WHERE open = 1 AND payment_id IN (SELECT payment_id FROM payment WHERE state = 'paid')`,
       )
       .toArray();

@@ -176,7 +176,7 @@ function freeze(acting: Acting, frozen: boolean): void {
     intro: frozen
       ? "Nothing can be spent from a frozen envelope. Money may still come in."
       : dispute
-        ? "A dispute is open: it keeps the envelope frozen until it is decided."
+        ? "A dispute is open, and not decided yet: from now on it stops no spending. Another one would."
         : "The holder can spend again.",
     fields: [REASON],
     restate: () =>

@@ -1,4 +1,5 @@
 /** T33 to T45 for what takes money back: refunds, disputes and thin events through the real webhook. */
+import { abortAllDurableObjects } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Envelope, EnvelopeDirectory, unclaimedPayments } from "../../../src/index.js";
@@ -345,6 +346,27 @@ describe("T41 disputes", () => {
     // Old news, late: it says nothing new.
     expect(await site.outcomeOf(first)).toBe("duplicate");
     expect(await stateOf()).toEqual([0, false, 0]);
+  });
+
+  it("no longer stops spending once the owner unfreezes, until it is opened again or another one comes", async () => {
+    const id = await paid();
+    const dispute = await open(id);
+    expect(await stateOf()).toEqual([1000, true, 1]);
+    await caller.envelope.unfreeze();
+    expect(await stateOf()).toEqual([1000, false, 1]);
+    expect((await caller.fetch("/page?price=100")).status).toBe(200);
+    // News of the same dispute is no other dispute, and it takes what it takes.
+    await step(() => account.moveDispute(dispute, "under_review"), "charge.dispute.updated");
+    await step(() => account.withdraw(dispute), "charge.dispute.funds_withdrawn");
+    await abortAllDurableObjects();
+    expect(await stateOf()).toEqual([-100, false, 1]);
+    await step(() => account.moveDispute(dispute, "won"), "charge.dispute.closed");
+    await step(() => account.reinstate(dispute), "charge.dispute.funds_reinstated");
+    await step(() => account.moveDispute(dispute, "needs_response"), "charge.dispute.updated");
+    expect(await stateOf()).toEqual([900, true, 1]);
+    await caller.envelope.unfreeze();
+    await open(await paid(), 100);
+    expect(await stateOf()).toEqual([1900, true, 2]);
   });
 
   it("of a part takes that part; in another currency it takes all", async () => {
