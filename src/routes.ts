@@ -53,6 +53,7 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
     paths.admin && `${paths.admin}/*`,
     paths.stripeTopup,
     paths.envelopes && `${paths.envelopes}/*`,
+    paths.usage,
   ]) {
     if (path !== false) router.all(path, () => answerOwner(visit as Visit<unknown>));
   }

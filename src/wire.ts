@@ -49,8 +49,10 @@ export interface Paths {
   readonly admin: string | false;
   /** The owner's server asks for a PaymentIntent here. */
   readonly stripeTopup: string | false;
-  /** Prefix of what the owner's server does with one envelope. Paths below it that are not ours are the app's. */
+  /** Prefix of the control plane: envelopes, and what the owner's servers do with one. */
   readonly envelopes: string | false;
+  /** Where the owner's servers spend by an identity. */
+  readonly usage: string | false;
 }
 
 export const DEFAULT_PATHS: Paths = {
@@ -64,6 +66,7 @@ export const DEFAULT_PATHS: Paths = {
   admin: "/db",
   stripeTopup: "/stripe/topup",
   envelopes: "/envelopes",
+  usage: "/usage",
 };
 
 /** Metadata of the PaymentIntents we make. */

@@ -76,8 +76,7 @@ const OTHER_HANDLERS = [
 ] as const satisfies readonly (keyof ExportedHandler | "tailStream")[];
 
 function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions<Env>): Fetch<Env> {
-  const { envelopes, ...exact } = options.paths;
-  const ownPaths = new Set(Object.values(exact).flatMap((path) => path || []));
+  const ownPaths = new Set(Object.values(options.paths).flatMap((path) => path || []));
   return async (request, env, ctx) => {
     const visit = new Visit(request, env, options);
     try {
@@ -91,10 +90,13 @@ function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions
   };
 }
 
-function isOwnersPath<Env>(pathname: string, { paths }: ResolvedOptions<Env>): boolean {
-  if (paths.admin !== false && pathname.startsWith(`${paths.admin}/`)) return true;
-  const below = paths.envelopes !== false && pathname.startsWith(`${paths.envelopes}/`);
-  return below && /^\/[^/]+\/auto-topup$/.test(pathname.slice(String(paths.envelopes).length));
+/** Whole prefixes are ours, not only the names in `options.paths`. */
+function isOwnersPath<Env>(pathname: string, { paths: { admin, envelopes } }: ResolvedOptions<Env>): boolean {
+  return isBelow(pathname, admin) || isBelow(pathname, envelopes);
+}
+
+function isBelow(pathname: string, prefix: string | false): boolean {
+  return prefix !== false && pathname.startsWith(`${prefix}/`);
 }
 
 /** identify → hold → run → settle → reply */
