@@ -22,11 +22,15 @@ export async function answerOwnersPath(visit: Visit<unknown>): Promise<Response>
   const page = base === false ? undefined : answerPage(visit, base);
   if (page !== undefined) return page;
   const router = IttyRouter();
+  const { request, url, env, options, currency, keys } = visit;
+  const asked = { request, url, env, options, currency, keys, owner, newToken: tokenFor(visit) };
   if (base !== false) {
-    const { request, url, env, options, currency, keys } = visit;
-    addOwnersRoutes(router, { request, url, env, options, currency, keys, owner, base, newToken: tokenFor(visit) });
+    addOwnersRoutes(router, { ...asked, base });
+  } else {
+    addServersRoutes(router, visit, owner.actor);
+    const { addControlRoutes } = await import("./admin/control/routes.js");
+    addControlRoutes(router, { ...asked, base: "" });
   }
-  addServersRoutes(router, visit, owner.actor);
   return (await router.fetch(visit.request)) ?? notFound();
 }
 
