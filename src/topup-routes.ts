@@ -6,7 +6,7 @@ import { isKey } from "./keys.js";
 import { formatMain, minorFromMicros, parseMain, paymentDecimals } from "./money.js";
 import { writeReference } from "./reference.js";
 import { plainProblem } from "./refusal.js";
-import { digest } from "./secrets.js";
+import { digest, randomBase62 } from "./secrets.js";
 import { directoryStub } from "./shards.js";
 import { askForIntent, type IntentAnswer, isCardOf } from "./stripe-intent.js";
 import { stripeKey } from "./stripe-settings.js";
@@ -20,12 +20,13 @@ const ENVELOPE_ID = /^[0-9A-Za-z]{22}$/;
 
 /**
  * A PaymentIntent for an envelope, once per `Idempotency-Key`. It is stored before Stripe is asked, so a retry asks for the
- * same one, and its webhook credits it whatever becomes of the answer.
+ * same one, and its webhook credits it whatever becomes of the answer. Without a key, each request makes one: nobody is charged
+ * until it is confirmed.
  */
 export async function createTopUp(visit: Visit<unknown>, body: Body, actor: string): Promise<Response> {
   const { env, currency, request } = visit;
-  const key = request.headers.get(HEADER.idempotencyKey);
-  if (!isKey(key)) return invalid("An Idempotency-Key of 1 to 255 visible ASCII characters is needed");
+  const key = request.headers.get(HEADER.idempotencyKey) ?? randomBase62(22);
+  if (!isKey(key)) return invalid("Idempotency-Key must be 1 to 255 visible ASCII characters");
   const { envelopeId, amount } = body ?? {};
   if (typeof envelopeId !== "string" || !ENVELOPE_ID.test(envelopeId)) {
     return invalid('The body must be JSON such as {"envelopeId":"…","amount":"10"}');
