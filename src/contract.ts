@@ -736,7 +736,8 @@ export interface DirectoryApi {
   settle(input: SettledPayment): Promise<void>;
   recordUnclaimed(payment: NewUnclaimedPayment): Promise<{ readonly outcome: "recorded" | "duplicate" }>;
   /** Payments that are in no envelope yet, oldest first. */
-  unclaimed(): Promise<readonly UnclaimedPayment[]>;
+  unclaimed(input?: UnclaimedInput): Promise<readonly UnclaimedPayment[]>;
+  unclaimedCount(): Promise<number>;
   /** Looks one up, booked or not. */
   lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null>;
   /** Gives an unclaimed payment to an envelope, once. Repeating it with the same envelope repairs an interrupted one. */
@@ -751,6 +752,16 @@ export interface DirectoryApi {
   enrol(input: { readonly envelope_id: string }): Promise<void>;
   /** Every envelope that was enrolled, in the order of their ids. */
   envelopes(input: { readonly cursor: string | null; readonly limit: number }): Promise<DirectoryPage>;
+}
+
+/** A place in the list of unclaimed payments: by time, then by id. */
+export type UnclaimedPlace = Pick<UnclaimedPayment, "at_ms" | "payment_id">;
+
+export interface UnclaimedInput {
+  /** `null` for the oldest. */
+  readonly after: UnclaimedPlace | null;
+  /** At most 1,000. */
+  readonly limit: number;
 }
 
 export interface DirectoryPage {

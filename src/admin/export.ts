@@ -1,7 +1,8 @@
 /** Exports: page after page of what the lists show, as it is asked for, so that no export is ever held as a whole. */
 
-import { unclaimedPayments } from "../assigning.js";
+import { unclaimedPage } from "../assigning.js";
 import { attempt } from "../attempt.js";
+import type { UnclaimedPlace } from "../contract.js";
 import { envelopesPage, eventsPage } from "../reports.js";
 import { envelopeStub } from "../stubs.js";
 import { notFound } from "./answers.js";
@@ -58,7 +59,10 @@ export async function exportList(asked: OwnersRequest, { file = "" }: Params): P
         file,
         format,
         "unclaimed",
-        pages(async () => ({ rows: await unclaimedPayments(env), next: undefined })),
+        pages(async (after?: UnclaimedPlace) => {
+          const page = await unclaimedPage(env, { after: after ?? null, limit: PAGE });
+          return { rows: page.payments, next: page.next ?? undefined };
+        }),
       );
     default:
       return notFound();

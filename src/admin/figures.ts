@@ -1,6 +1,6 @@
 /** Figures over all envelopes, from the aggregate's copies: never asked for a decision about money. */
 
-import { unclaimedPayments } from "../assigning.js";
+import { unclaimedCount } from "../assigning.js";
 import { attempt } from "../attempt.js";
 import type { EnvelopeOrder, EnvelopeSummary, Overview } from "../contract.js";
 import { aggregateShardCount, previousShardCount } from "../copy-settings.js";
@@ -51,8 +51,8 @@ export async function envelopeSummary(env: unknown, envelope_id: string): Promis
 export async function figuresOf(
   env: unknown,
 ): Promise<Overview & { readonly unclaimed: number; readonly shards: number }> {
-  const [overview, unclaimed] = await Promise.all([overviewOf(env), unclaimedPayments(env)]);
-  return { ...overview, unclaimed: unclaimed.length, shards: aggregateShardCount(env) };
+  const [overview, unclaimed] = await Promise.all([overviewOf(env), unclaimedCount(env)]);
+  return { ...overview, unclaimed, shards: aggregateShardCount(env) };
 }
 
 export async function showOverview({ env, currency }: OwnersRequest): Promise<Response> {

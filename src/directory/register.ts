@@ -15,6 +15,7 @@ import type {
   ParkedReport,
   PaymentReport,
   SettledPayment,
+  UnclaimedInput,
   UnclaimedPayment,
 } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
@@ -25,6 +26,8 @@ import { DIRECTORY_MIGRATIONS, OWNER_MIGRATIONS } from "./schema.js";
 const PARKED_FOR_MS = 90 * 24 * 3_600_000;
 
 const PAGE_MAX = 1_000;
+
+const FIRST_PAGE: UnclaimedInput = { after: null, limit: PAGE_MAX };
 
 export class Register implements DirectoryApi, OwnerApi {
   readonly #storage: DurableObjectStorage;
@@ -121,12 +124,25 @@ export class Register implements DirectoryApi, OwnerApi {
     return { outcome: rowsWritten > 0 ? "recorded" : "duplicate" };
   }
 
-  async unclaimed(): Promise<readonly UnclaimedPayment[]> {
+  async unclaimed({ after, limit }: UnclaimedInput = FIRST_PAGE): Promise<readonly UnclaimedPayment[]> {
     if (!hasSchema(this.#storage)) return [];
     return this.#sql
-      .exec("SELECT * FROM unclaimed WHERE booked_at_ms IS NULL ORDER BY at_ms, payment_id")
+      .exec(
+        `SELECT * FROM unclaimed WHERE booked_at_ms IS NULL AND (at_ms, payment_id) > (?, ?)
+         ORDER BY at_ms, payment_id LIMIT ?`,
+        after?.at_ms ?? 0,
+        after?.payment_id ?? "",
+        Math.max(1, Math.min(limit, PAGE_MAX)),
+      )
       .toArray()
       .map(toUnclaimed);
+  }
+
+  async unclaimedCount(): Promise<number> {
+    if (!hasSchema(this.#storage)) return 0;
+    return this.#sql
+      .exec<{ listed: number }>("SELECT count(*) AS listed FROM unclaimed WHERE booked_at_ms IS NULL")
+      .one().listed;
   }
 
   async lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null> {

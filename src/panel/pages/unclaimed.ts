@@ -18,8 +18,10 @@ const REASONS: Readonly<Record<string, string>> = {
   amount: "The amount cannot be used",
 };
 
+const SHOWN_MAX = 200;
+
 export function unclaimedPage({ live, session }: Frame): Page {
-  const asked = live.watch<UnclaimedAnswer>(() => "/api/unclaimed", 5000);
+  const asked = live.watch<UnclaimedAnswer>(() => `/api/unclaimed?limit=${SHOWN_MAX}`, 5000);
   return {
     title: "Unclaimed payments",
     view: () => [
@@ -37,7 +39,10 @@ export function unclaimedPage({ live, session }: Frame): Page {
       el(
         "section",
         { class: "card flush" },
-        answered(asked, ({ unclaimed }) => list(unclaimed, session.readOnly ? undefined : () => live.reload())),
+        answered(asked, ({ unclaimed, next }) => [
+          list(unclaimed, session.readOnly ? undefined : () => live.reload()),
+          next === null ? null : el("p", { class: "note" }, `These are the oldest ${SHOWN_MAX}; the exports have all.`),
+        ]),
       ),
     ],
   };

@@ -277,6 +277,28 @@ describe("the owner's API", () => {
     ).toBe(400);
   });
 
+  it("lists in pages, each payment once and the oldest first, and counts without reading them", async () => {
+    for (let made = 0; made < 7; made++) await stray();
+    const all = (await unclaimedPayments(env)).map(({ payment_id }) => payment_id);
+    expect(all.length).toBeGreaterThanOrEqual(7);
+    const listed: string[] = [];
+    let next: string | null = "";
+    while (next !== null) {
+      const cursor = next === "" ? "" : `&cursor=${next}`;
+      const page = await site.fetch(`/db/api/unclaimed?limit=3${cursor}`, { headers: as(ADMIN) });
+      const answer = await page.json<{ unclaimed: { payment_id: string; at_ms: number }[]; next: string | null }>();
+      expect(answer.unclaimed.length).toBeLessThanOrEqual(3);
+      listed.push(...answer.unclaimed.map(({ payment_id }) => payment_id));
+      next = answer.next;
+    }
+    expect(listed).toEqual(all);
+    const overview = await site.fetch("/db/api/overview", { headers: as(ADMIN) });
+    expect((await overview.json<{ unclaimed: number }>()).unclaimed).toBe(all.length);
+    for (const query of ["limit=0", "limit=501", "cursor=x", "cursor=1"]) {
+      expect((await site.fetch(`/db/api/unclaimed?${query}`, { headers: as(ADMIN) })).status).toBe(400);
+    }
+  });
+
   it("T76 T79 is closed to everybody else, and to another site's page", async () => {
     const payer = await site.payer(5);
     const wrong: HeadersInit[] = [
