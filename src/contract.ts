@@ -208,13 +208,30 @@ export type RefundOutcome = Balances &
     | { readonly outcome: "unknown" }
   );
 
-/** Money that was given, not paid. */
+/** On what terms money was given: fixed by the grant. */
+export interface LotTerms {
+  /** 0 to 100; lower burns first. What was paid burns at 50, after grants of the same priority. */
+  readonly priority: number;
+  /** From this instant on it cannot be spent. `null` for never. */
+  readonly expires_at_ms: number | null;
+  /** The one tag that it may be spent on; one that ends in `*` stands for all that begin so. `null` for any. */
+  readonly only: string | null;
+}
+
+/** Money that was given, not paid. Terms that are absent: priority 50, no expiry, to be spent on anything. */
 export interface GrantInput extends Operation, Audited {
   readonly amount_micros: Micros;
   readonly currency: string;
   /** Makes the grant happen once. */
   readonly key: string;
+  /** A key that the same grant may have been made under before: where it was, nothing is given now. */
+  readonly legacy_key?: string | undefined;
   readonly reason?: string | undefined;
+  /** JSON text, at most `METADATA_MAX` characters. */
+  readonly metadata?: string | undefined;
+  readonly priority?: number | undefined;
+  readonly expires_at_ms?: number | null | undefined;
+  readonly only?: string | null | undefined;
 }
 
 export type GrantOutcome = Balances &
