@@ -13,7 +13,7 @@ const secrets = {
   ENVELOPE_WEBHOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 };
 
-/** `CASES`: how many the differential test of the webhook's gate draws. */
+/** `CASES`: how many the differential test of the webhook's gate, and the model of grants, draw. */
 const bindings = { ...secrets, CASES: process.env["CASES"] ?? "" };
 
 export default defineConfig({

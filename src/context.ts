@@ -12,6 +12,11 @@ export interface ChargeOptions {
   readonly key?: string | undefined;
   /** Shown in the ledger. At most 256 characters. */
   readonly reason?: string | undefined;
+  /**
+   * What the money is spent on, for grants that are for that only. Default: `reason`, which is method and path where none is given. At
+   * most 256 characters.
+   */
+  readonly tag?: string | undefined;
   /** Kept with the entry, as JSON of at most 4,096 characters. */
   readonly metadata?: unknown;
   /** Take what is left when that is less than the price. */

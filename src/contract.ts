@@ -28,6 +28,15 @@ export interface Asked {
   readonly auto_topup?: AutoTopUpRules | undefined;
   /** What somebody is to be told of. */
   readonly alerts?: AlertRules | undefined;
+  /** What a caller that the Worker vouches for is given, once. */
+  readonly sign_up?: SignUpRules | undefined;
+}
+
+/** Money to begin with, and its terms. */
+export interface SignUpRules extends Omit<LotTerms, "expires_at_ms"> {
+  readonly amount_micros: Micros;
+  /** `null`: it does not expire. */
+  readonly lasts_ms: number | null;
 }
 
 /** Names one attempt to write, so that a retry after a lost answer finds what the first attempt did. */
@@ -91,9 +100,16 @@ export interface Alerted {
 }
 
 export interface Balances {
+  /** Never includes what has expired. */
   readonly balance_micros: Micros;
-  /** `balance_micros` less what open holds reserve. */
+  /** `balance_micros` less what open holds reserve, and less what was given for something else than the tag that was asked with. */
   readonly available_micros: Micros;
+}
+
+/** What money is spent on. Only matters where money was given for some of it (`LotTerms.only`). */
+export interface Tagged {
+  /** Default: `reason`, which is method and path where a response carried the price. At most `TAG_MAX` characters. */
+  readonly tag?: string | undefined;
 }
 
 /** `expired`: the key's charge is too old to be delivered again. `refunded`: it was given back. */
@@ -110,7 +126,7 @@ export type ChargeOutcome = Balances &
     | { readonly outcome: "invalid"; readonly detail: string }
   );
 
-export interface ChargeInput extends Asked, Operation {
+export interface ChargeInput extends Asked, Operation, Tagged {
   readonly amount_micros: Micros;
   /** Unique per envelope for ever: the second charge with a key is a replay or a conflict. */
   readonly key?: string | undefined;
@@ -130,14 +146,14 @@ export interface ChargeInput extends Asked, Operation {
 }
 
 /** Asks whether a price could be paid now, without taking it. A "no" is what a charge would have been told, and does what it would have done. */
-export interface AffordInput extends Asked {
+export interface AffordInput extends Asked, Tagged {
   readonly amount_micros: Micros;
 }
 
 export type AffordOutcome = Balances &
   ({ readonly outcome: "affordable" } | { readonly outcome: "refused"; readonly refusal: Refusal });
 
-export interface HoldInput extends Asked, Operation {
+export interface HoldInput extends Asked, Operation, Tagged {
   readonly amount_micros: Micros;
   readonly ttl_ms: number;
   readonly key?: string | undefined;
@@ -200,7 +216,13 @@ export interface RefundInput extends Operation, Audited {
 export type RefundOutcome = Balances &
   Alerted &
   (
-    | { readonly outcome: "refunded" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
+    | {
+        readonly outcome: "refunded" | "replayed";
+        readonly seq: number;
+        readonly amount_micros: Micros;
+        /** Of it, what came from a grant that is over by now, and so was gone again at once. Absent where that is nothing, and from a replay. */
+        readonly expired_micros?: Micros;
+      }
     | { readonly outcome: "refused"; readonly refundable_micros: Micros }
     /** The charge is older than `ENVELOPE_LEDGER_DAYS`: it is final. */
     | { readonly outcome: "expired" }
@@ -240,6 +262,25 @@ export type GrantOutcome = Balances &
     | { readonly outcome: "granted" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
     | { readonly outcome: "conflict"; readonly detail: ConflictDetail }
     | { readonly outcome: "invalid"; readonly detail: string }
+  );
+
+/** Takes back what is left of a grant. What returns to it later, by a refund, is over at once. */
+export interface RevokeInput extends Operation, Audited {
+  /** The grant, by its number or by the key it was made with. */
+  readonly grant: { readonly seq: number } | { readonly key: string };
+  /** Makes it happen once. */
+  readonly key: string;
+  readonly reason?: string | undefined;
+}
+
+export type RevokeOutcome = Balances &
+  /** `amount_micros`: what was taken, at least zero. What an open hold reserves of it is left to the hold. */
+  (
+    | { readonly outcome: "revoked" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
+    /** The key was used for something else. */
+    | { readonly outcome: "conflict" }
+    /** There is no such grant, or it was made before grants were kept apart. */
+    | { readonly outcome: "unknown" }
   );
 
 /** What Stripe says about one payment. Amounts in the currency's minor unit, untouched. */
@@ -301,6 +342,8 @@ export interface PaymentReport extends Audited {
   readonly assignment?: number;
   /** Of a PaymentIntent of ours: which top-up it belongs to, and Stripe's code where it failed. */
   readonly topup?: { readonly attempt: string; readonly code: string | null };
+  /** What whoever pays for the first time is given besides, at most as much as they paid. */
+  readonly sign_up?: SignUpRules | undefined;
 }
 
 export type PaymentOutcome = Balances &
@@ -337,12 +380,29 @@ export interface EnvelopeState extends Balances {
   /** `null` where nothing was ever stored. Fixed by the first entry: before it, as the last write had it. */
   readonly currency: string | null;
   readonly holds: readonly HoldView[];
+  /** What is left of grants, in the order in which it is spent. Not told to a limited session. */
+  readonly lots: readonly LotView[];
+  /** Of the balance, what was given; the rest was paid. */
+  readonly promotional_micros: Micros;
+  /** Below zero where it was paid back after it was spent. */
+  readonly paid_micros: Micros;
+  /** What expires next, if it is not spent before. */
+  readonly expiring: { readonly at_ms: number; readonly amount_micros: Micros } | null;
   /** Spending limits. Always empty until an envelope can have them. */
   readonly windows: readonly never[];
   /** `null` where no card was ever saved. */
   readonly autoTopUp: AutoTopUpState | null;
   /** Sessions that a payment opened on this envelope and that still count. Not told to such a session itself. */
   readonly limited_sessions: readonly LimitedSessionView[];
+}
+
+export interface LotView extends LotTerms {
+  /** Number of the grant's entry. */
+  readonly seq: number;
+  readonly granted_micros: Micros;
+  readonly remaining_micros: Micros;
+  /** Of it, what open holds reserve. */
+  readonly held_micros: Micros;
 }
 
 export interface LimitedSessionView {
@@ -356,8 +416,19 @@ export type StateOutcome =
   /** `superseded`: the credential was replaced and is in its grace; it must not be handed out again. */
   ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState) | { readonly outcome: "unauthorized" };
 
-/** `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. */
-export type EntryKind = "charge" | "refund" | "topup" | "grant" | "clawback" | "reinstatement";
+/**
+ * `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. `expiry`: what was left of a grant when
+ * it expired; `revocation`: the owner took it back.
+ */
+export type EntryKind =
+  | "charge"
+  | "refund"
+  | "topup"
+  | "grant"
+  | "clawback"
+  | "reinstatement"
+  | "expiry"
+  | "revocation";
 
 /** One immutable line of an envelope's ledger. */
 export interface Entry {
@@ -369,12 +440,17 @@ export interface Entry {
   /** Balance after this entry. */
   readonly balance_micros: Micros;
   readonly key: string | null;
-  /** The charge that a refund gives back. */
+  /** The charge that a refund gives back; the grant that expired or was revoked. */
   readonly ref_seq: number | null;
   readonly hold_id: number | null;
   readonly payment_id: string | null;
   readonly reason: string | null;
   readonly metadata: string | null;
+  /**
+   * JSON: where the amount came from or went to, in that order, and what is left of each grant: `[seq of the grant, left, moved]`,
+   * without `moved` where nothing was. 0 stands for what was paid. `null`: no grant was open, and all of it was.
+   */
+  readonly lots: string | null;
 }
 
 /** Entries that are about to be folded: a whole stretch of the ledger, with those that stay. */
@@ -558,6 +634,7 @@ export interface EnvelopeApi {
   release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome>;
   refund(input: RefundInput): Promise<RefundOutcome>;
   grant(input: GrantInput): Promise<GrantOutcome>;
+  revoke(input: RevokeInput): Promise<RevokeOutcome>;
   report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }>;
   /** What is on file of a payment here; `null` when nothing is. */
   paymentState(input: { readonly payment_id: string }): Promise<PaymentState | null>;
@@ -567,7 +644,7 @@ export interface EnvelopeApi {
     readonly currency: string;
     readonly assignment: number;
   }): Promise<DisownOutcome>;
-  state(input: { readonly credential?: Credential | LimitedCredential | undefined }): Promise<StateOutcome>;
+  state(input: Partial<Asked>): Promise<StateOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
   /** A frozen envelope takes money in and lets none out. */
@@ -859,13 +936,15 @@ export interface Sums {
   readonly refunded_micros: Micros;
   /** Top-ups that Stripe refunds and disputes took back, less what came back. */
   readonly reversed_micros: Micros;
+  /** What was given and never spent: it expired, or the owner took it back. */
+  readonly expired_micros: Micros;
 }
 
 /** What one shard of the aggregate knows; the owner's figure is the sum over shards, and the maximum of `lag_ms`. */
 export interface Overview extends Sums {
   readonly envelopes: number;
   readonly entries: number;
-  /** The sum of all balances: credited + granted + refunded − spent − reversed. */
+  /** The sum of all balances: credited + granted + refunded − spent − reversed − expired. */
   readonly outstanding_micros: Micros;
   /** What holders owe after claw-backs: the balances below zero, as a number at least zero. The liability is `outstanding + owed`. */
   readonly owed_micros: Micros;
@@ -1212,4 +1291,8 @@ export interface OwnerSession {
 /** Longest metadata accepted, in characters: an entry must stay far below the 2 MB a row may take. */
 export const METADATA_MAX = 4096;
 export const REASON_MAX = 256;
+export const TAG_MAX = 256;
+/** Lower burns first. What was paid burns at the default, so a grant above it is kept for last. */
+export const PRIORITY_DEFAULT = 50;
+export const PRIORITY_MAX = 100;
 export const ENTRIES_PAGE_MAX = 1000;

@@ -2,17 +2,21 @@
 import { type AlertOptions, resolveAlerts } from "./alert-options.js";
 import { attempt } from "./attempt.js";
 import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
+import type { ChargeOptions } from "./context.js";
 import {
   type ChargeOutcome,
   type Entry,
   type EnvelopeState,
   type GrantOutcome,
+  METADATA_MAX,
   REASON_MAX,
   type RefundOutcome,
+  type RevokeOutcome,
+  TAG_MAX,
   type TopUp,
 } from "./contract.js";
 import { envelopeIdOf } from "./identity/caller.js";
-import { isKey, isReason } from "./keys.js";
+import { isKey, isReason, isTag } from "./keys.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import { newOperation } from "./secrets.js";
 import { envelopeStub } from "./stubs.js";
@@ -24,9 +28,11 @@ export interface EnvelopeHandle {
   readonly id: string;
   state(): Promise<EnvelopeState>;
   /** Once per `key`: a queue may deliver a message twice. */
-  charge(price: Price, options: KeyedOptions & { readonly atMost?: boolean | undefined }): Promise<ChargeOutcome>;
-  /** Gives money. Once per `key`. */
-  grant(amount: Price, options: KeyedOptions): Promise<GrantOutcome>;
+  charge(price: Price, options: KeyedOptions & Omit<ChargeOptions, "key">): Promise<ChargeOutcome>;
+  /** Gives money. Once per `key`: a promotion's code is a good one. */
+  grant(amount: Price, options: GrantOptions): Promise<GrantOutcome>;
+  /** Takes back what is left of a grant, by its entry number or its own key. Once per `key`. */
+  revoke(grant: { readonly seq: number } | { readonly key: string }, options: KeyedOptions): Promise<RevokeOutcome>;
   /** Gives a charge back, by its entry number or its own key: all that is left of it, or `amount`. Once per `key`. */
   refund(
     charge: { readonly seq: number } | { readonly key: string },
@@ -46,6 +52,20 @@ export interface KeyedOptions {
   readonly key: string;
   /** At most 256 characters. */
   readonly reason?: string | undefined;
+}
+
+/** Money that is given, and on what terms it may be spent. */
+export interface GrantOptions extends KeyedOptions {
+  /** 0 to 100; lower is spent first. Default 50: after that comes what was paid. */
+  readonly priority?: number | undefined;
+  /** What is left of it then is gone. A `Date`, or milliseconds since 1970. Default: it does not expire, as what was paid never does. */
+  readonly expiresAt?: Date | number | undefined;
+  /** The one tag it may be spent on, such as `"POST /images"`; one that ends in `*` stands for all that begin so. Default any. */
+  readonly only?: string | undefined;
+  /** A key that the same grant may have been made under before: where it was, nothing is given now. */
+  readonly legacyKey?: string | undefined;
+  /** Kept with the entry, as JSON of at most 4,096 characters. */
+  readonly metadata?: unknown;
 }
 
 /** As given to `withEnvelope`. Default: `"usd"`, no saved card is charged, and nobody is told of anything. */
@@ -89,14 +109,32 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
         ...write("app", given),
         amount_micros: requireAmount(price, currency),
         at_most: given.atMost,
+        tag: requireTag("tag", given.tag),
+        metadata: writeMetadata(given.metadata),
         auto_topup,
         alerts,
       };
       return attempt((retry) => stub().charge({ ...input, retry }));
     },
     grant: async (amount, given) => {
-      const input = { ...write("grant", given), amount_micros: requireAmount(amount, currency) };
+      const { priority, expiresAt, only, legacyKey, metadata } = given;
+      if (legacyKey !== undefined && !isKey(legacyKey)) {
+        throw new TypeError("options.legacyKey must be 1 to 255 visible ASCII characters");
+      }
+      const input = {
+        ...write("grant", given),
+        amount_micros: requireAmount(amount, currency),
+        legacy_key: legacyKey === undefined ? undefined : `grant:${legacyKey}`,
+        priority,
+        expires_at_ms: expiresAt instanceof Date ? expiresAt.getTime() : expiresAt,
+        only: requireTag("only", only),
+        metadata: writeMetadata(metadata),
+      };
       return attempt((retry) => stub().grant({ ...input, retry }));
+    },
+    revoke: async (grant, given) => {
+      const input = { ...write("revoke", given), grant: "key" in grant ? { key: `grant:${grant.key}` } : grant };
+      return attempt((retry) => stub().revoke({ ...input, retry }));
     },
     refund: async (charge, given) => {
       const amount_micros = given.amount === undefined ? undefined : requireAmount(given.amount, currency);
@@ -109,6 +147,19 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
     freeze: async () => void (await freeze(true)),
     unfreeze: async () => void (await freeze(false)),
   };
+}
+
+function requireTag(name: string, tag: string | undefined): string | undefined {
+  if (!isTag(tag)) throw new TypeError(`options.${name} must be a text of 1 to ${TAG_MAX} characters`);
+  return tag;
+}
+
+function writeMetadata(metadata: unknown): string | undefined {
+  const text = metadata === undefined ? undefined : JSON.stringify(metadata);
+  if (text !== undefined && text.length > METADATA_MAX) {
+    throw new TypeError(`options.metadata must be at most ${METADATA_MAX} characters of JSON`);
+  }
+  return text;
 }
 
 function requireAmount(price: Price, currency: Currency): Micros {

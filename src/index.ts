@@ -23,10 +23,13 @@ export type {
   GrantOutcome,
   HoldView,
   LimitedSessionView,
+  LotTerms,
+  LotView,
   Overview,
   RefundOutcome,
   Refusal,
   RefusalReason,
+  RevokeOutcome,
   TopUp,
   TopUpFailure,
   TopUpStatus,
@@ -34,9 +37,16 @@ export type {
 } from "./contract.js";
 export { EnvelopeDirectory } from "./directory/directory.js";
 export { Envelope } from "./envelope/envelope.js";
-export { type EnvelopeAddress, type EnvelopeHandle, type EnvelopeOfOptions, envelopeOf } from "./envelope-of.js";
+export {
+  type EnvelopeAddress,
+  type EnvelopeHandle,
+  type EnvelopeOfOptions,
+  envelopeOf,
+  type GrantOptions,
+} from "./envelope-of.js";
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
+export type { SignUpGrantOptions } from "./sign-up-options.js";
 export { assignPayment, unclaimedPayments } from "./unclaimed.js";
 
 export type { Paths } from "./wire.js";

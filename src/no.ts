@@ -85,7 +85,7 @@ export async function turnAway<Env>(visit: Visit<Env>, price: Micros): Promise<R
 /** Whether the caller could pay this now: one round trip, and nothing is taken. */
 async function afford<Env>(visit: Visit<Env>, amount_micros: Micros): Promise<AffordOutcome> {
   return visit.ask(async (caller): Promise<AffordOutcome> => {
-    const asked = withoutAbsent({ amount_micros, ...visit.asked(caller) });
+    const asked = withoutAbsent({ amount_micros, tag: visit.reason(), ...visit.asked(caller) });
     return attempt(() => envelopeStub(visit.env, caller.envelopeId).afford(asked));
   });
 }

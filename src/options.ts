@@ -4,6 +4,7 @@ import type { AlertListener } from "./alerting.js";
 import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
 import type { AlertRules, AutoTopUpRules } from "./contract.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
+import { resolveSignUp, type SignUpGrant, type SignUpGrantOptions } from "./sign-up-options.js";
 import { DEFAULT_PATHS, type Paths } from "./wire.js";
 
 type MaybePromise<T> = T | Promise<T>;
@@ -95,6 +96,8 @@ export interface EnvelopeOptions<Env = unknown> {
   readonly onAlert?: AlertListener | undefined;
   /** The same, of a low balance only. */
   readonly onLowBalance?: AlertListener | undefined;
+  /** Money to begin with, once per envelope: for the app's own users, or for who pays. Default: nobody is given any. */
+  readonly signUpGrant?: SignUpGrantOptions | undefined;
   /** Told of every incident. Default: `console.error`. */
   readonly onIncident?: ((incident: Incident) => void) | undefined;
 }
@@ -123,6 +126,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly alerts: AlertRules | undefined;
   readonly onAlert: AlertListener | undefined;
   readonly onLowBalance: AlertListener | undefined;
+  readonly signUpGrant: SignUpGrant | undefined;
   readonly onIncident: (incident: Incident) => void;
 }
 
@@ -154,6 +158,7 @@ const KNOWN = {
   alerts: true,
   onAlert: true,
   onLowBalance: true,
+  signUpGrant: true,
   onIncident: true,
 } as const satisfies Record<keyof EnvelopeOptions, true>;
 
@@ -204,6 +209,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     alerts: resolveAlertOptions(options, currency),
     onAlert: optionalFunction("options.onAlert", options.onAlert),
     onLowBalance: optionalFunction("options.onLowBalance", options.onLowBalance),
+    signUpGrant: resolveSignUp(options.signUpGrant, currency, options.identify !== undefined),
     onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,
   };
 }

@@ -75,8 +75,7 @@ const me: Route = async (visit) => {
   if (visit.caller.kind === "rejected") return unauthorizedProblem(headers);
   const asked = await visit.ask(async (caller) => {
     if (caller.kind === "fresh") return undefined;
-    const { credential } = visit.asked(caller);
-    return attempt(() => envelopeStub(visit.env, caller.envelopeId).state({ credential }));
+    return attempt(() => envelopeStub(visit.env, caller.envelopeId).state(visit.asked(caller)));
   });
   if (asked?.outcome === "unauthorized") {
     if (visit.caller.kind === "bearer") return unauthorizedProblem(headers);
@@ -91,6 +90,10 @@ const me: Route = async (visit) => {
     balance: minorNumber(balance_micros, currency),
     balance_micros,
     available_micros: state?.available_micros ?? ZERO,
+    paid_micros: state?.paid_micros ?? balance_micros,
+    promotional_micros: state?.promotional_micros ?? ZERO,
+    expiring: state?.expiring ?? null,
+    lots: state?.lots ?? [],
     currency: currency.code,
     paymentLink: visit.paymentLink(),
     registered: state?.funded ?? false,
@@ -254,7 +257,9 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
     paymentState: (envelope_id, payment_id) =>
       attempt(() => envelopeStub(env, envelope_id).paymentState({ payment_id })),
     report: async (envelope_id, report, reference) => {
-      const outcome = await reportPayment(env, envelope_id, report, reference?.locationHint);
+      const { signUpGrant } = options;
+      const told = signUpGrant?.to === "payers" ? { ...report, sign_up: signUpGrant.rules } : report;
+      const outcome = await reportPayment(env, envelope_id, told, reference?.locationHint);
       tellAlerts(options, outcome.alerts, { envelope_id, currency: report.currency });
       if (outcome.outcome === "noted" && outcome.unbooked_micros !== undefined) {
         const { unbooked_micros: amount_micros } = outcome;

@@ -152,7 +152,7 @@ export class Visit<Env> {
 
   /** Charges the caller's envelope. A caller without credentials has nothing to charge, and no object is asked. */
   async charge(
-    input: Omit<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts" | "op" | "retry">,
+    input: Omit<ChargeInput, keyof ReturnType<Visit<Env>["asked"]> | "op" | "retry">,
   ): Promise<ChargeOutcome> {
     const op = newOperation();
     const outcome = await this.ask(async (caller) => {
@@ -171,11 +171,12 @@ export class Visit<Env> {
     tellAlerts(this.options, alerts, { envelope_id: this.known.envelopeId, currency: this.currency.code });
   }
 
-  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts"> {
+  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts" | "sign_up"> {
     // A limited session spends what is there; it does not draw on the holder's card.
     const auto_topup = caller.kind === "limited" ? undefined : this.options.autoTopUp;
-    const { alerts } = this.options;
-    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup, alerts };
+    const { alerts, signUpGrant } = this.options;
+    const sign_up = caller.kind === "app" && signUpGrant?.to === "identified" ? signUpGrant.rules : undefined;
+    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup, alerts, sign_up };
   }
 
   /**

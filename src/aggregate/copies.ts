@@ -315,6 +315,7 @@ const NO_OVERVIEW: Overview = {
   spent_micros: ZERO,
   refunded_micros: ZERO,
   reversed_micros: ZERO,
+  expired_micros: ZERO,
   outstanding_micros: ZERO,
   owed_micros: ZERO,
   active_today: 0,

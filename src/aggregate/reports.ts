@@ -19,7 +19,7 @@ import { DAY_MS, dayOf, HOUR_MS, hourOf, monthOf, weekOf } from "./calendar.js";
 const PAGE_MAX = 1_000;
 /** A year of hours. A longer series is cut at its old end. */
 const POINTS_MAX = 366 * 24;
-const SUMS = "credited_micros, granted_micros, spent_micros, refunded_micros, reversed_micros";
+const SUMS = "credited_micros, granted_micros, spent_micros, refunded_micros, reversed_micros, expired_micros";
 
 export function overview(sql: SqlStorage, now_ms: number): Overview {
   const row = sql
@@ -103,6 +103,7 @@ const NO_POINT: Row = {
   spent_micros: 0,
   refunded_micros: 0,
   reversed_micros: 0,
+  expired_micros: 0,
 };
 
 /** Whole days from the sums by day, what is left at both ends from those by hour. */

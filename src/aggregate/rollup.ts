@@ -49,6 +49,7 @@ export const NO_SUMS: Readonly<MutableSums> = {
   spent_micros: 0,
   refunded_micros: 0,
   reversed_micros: 0,
+  expired_micros: 0,
 };
 
 /** By hour; the entries are in the order of time. `nameOf` says under which name a reason is counted. */

@@ -122,4 +122,8 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
       one.value ->> 5 AS payment_id, one.value ->> 6 AS ref_seq, one.value ->> 7 AS hold_id, one.value ->> 8 AS charge_reason
     FROM batch, json_each(batch.entries) AS one;
   `,
+  // What was given and never spent.
+  ["envelope_summary", "total", "pruned", "hour", "day"]
+    .map((table) => `ALTER TABLE ${table} ADD COLUMN expired_micros INTEGER NOT NULL DEFAULT 0;`)
+    .join("\n"),
 ];

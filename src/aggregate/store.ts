@@ -146,13 +146,14 @@ export class AggregateStore {
   #fileCopy(copy: Copy): void {
     this.#sql.exec(
       `INSERT INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros, granted_micros,
-         spent_micros, refunded_micros, reversed_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort, active_day_ms,
-         active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         spent_micros, refunded_micros, reversed_micros, expired_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort,
+         active_day_ms, active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq, balance_micros = excluded.balance_micros,
          credited_micros = excluded.credited_micros, granted_micros = excluded.granted_micros,
          spent_micros = excluded.spent_micros, refunded_micros = excluded.refunded_micros,
-         reversed_micros = excluded.reversed_micros, last_at_ms = excluded.last_at_ms, head_seq = excluded.head_seq,
+         reversed_micros = excluded.reversed_micros, expired_micros = excluded.expired_micros,
+         last_at_ms = excluded.last_at_ms, head_seq = excluded.head_seq,
          frozen = excluded.frozen, first_at_ms = excluded.first_at_ms, cohort = excluded.cohort,
          active_day_ms = excluded.active_day_ms, active_week_ms = excluded.active_week_ms,
          active_month_ms = excluded.active_month_ms, behind_since_ms = excluded.behind_since_ms,
@@ -166,6 +167,7 @@ export class AggregateStore {
       copy.spent_micros,
       copy.refunded_micros,
       copy.reversed_micros,
+      copy.expired_micros,
       copy.last_at_ms,
       copy.head_seq,
       copy.frozen,
@@ -212,7 +214,7 @@ export class AggregateStore {
 
   #filePeriod(table: "hour" | "day", change: PeriodChange): void {
     this.#sql.exec(
-      `INSERT INTO ${table} (at_ms, entries, charges, ${SUM_NAMES.join(", ")}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${table} (at_ms, entries, charges, ${SUM_NAMES.join(", ")}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, charges = charges + excluded.charges,
          ${SUM_NAMES.map((sum) => `${sum} = ${sum} + excluded.${sum}`).join(", ")}`,
       change.at_ms,

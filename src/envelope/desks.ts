@@ -6,6 +6,7 @@ import type { AlertsDesk } from "./alerts-desk.js";
 import type { HolderDesk } from "./holder-desk.js";
 import type { HoldsDesk } from "./holds-desk.js";
 import type { LoginsDesk } from "./logins-desk.js";
+import type { LotsDesk } from "./lots-desk.js";
 import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
@@ -18,6 +19,7 @@ interface All {
   readonly holds: HoldsDesk;
   readonly payments: PaymentsDesk;
   readonly logins: LoginsDesk;
+  readonly lots: LotsDesk;
   readonly topups: TopUpDesk;
   readonly owners: OwnersDesk;
   readonly mirror: MirrorDesk;
@@ -29,14 +31,16 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
   holder: async (office) => new (await import("./holder-desk.js")).HolderDesk(office),
   holds: async (office) => new (await import("./holds-desk.js")).HoldsDesk(office),
   payments: async (office) => {
-    const [{ PaymentsDesk }, logins, topups] = await Promise.all([
+    const [{ PaymentsDesk }, logins, topups, lots] = await Promise.all([
       import("./payments-desk.js"),
       office.desks.ask("logins"),
       office.desks.ask("topups"),
+      office.desks.ask("lots"),
     ]);
-    return new PaymentsDesk(office, logins, topups);
+    return new PaymentsDesk(office, logins, topups, lots);
   },
   logins: async (office) => new (await import("./logins-desk.js")).LoginsDesk(office),
+  lots: async (office) => new (await import("./lots-desk.js")).LotsDesk(office),
   topups: async (office) => new (await import("./topup-desk.js")).TopUpDesk(office),
   owners: async (office) => new (await import("./owners-desk.js")).OwnersDesk(office),
   mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),

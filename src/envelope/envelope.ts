@@ -18,7 +18,7 @@ import type {
 } from "../contract.js";
 import { GroupCommit } from "./group-commit.js";
 import type { HoldsDesk } from "./holds-desk.js";
-import { balances, decideCharge, NOTHING, refusal, taken } from "./ledger.js";
+import { balances, decideCharge, NOTHING, refusal, tagOf, taken } from "./ledger.js";
 import { Office } from "./office.js";
 import type { Store } from "./store.js";
 
@@ -51,6 +51,7 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
     const { desks } = this.#office;
     if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
+    if (input.sign_up !== undefined) await this.#office.welcome(input);
     if (input.record_refusal === true) return this.#chargeOnRecord(input);
     return this.#group.run(() => this.#charge(input));
   }
@@ -66,7 +67,8 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   #charge(input: ChargeInput): ChargeOutcome {
     const now = Date.now();
-    const account = this.#store.account(now);
+    const tag = tagOf(input);
+    const account = this.#store.account(now, tag);
     if (!this.#office.mayAct(input, now)) {
       this.#office.countRefusal("credential_revoked");
       return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
@@ -88,12 +90,13 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     }
     const entry = this.#office.append(decision.write, now);
     this.#office.topUpIfLow(input, undefined, now);
-    const after = balances(this.#store.account(now));
+    const after = balances(this.#store.account(now, tag));
     const charged = { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...after } as const;
     return this.#office.alerted(charged, input.alerts, now);
   }
 
   async hold(input: HoldInput): Promise<HoldOutcome> {
+    if (input.sign_up !== undefined) await this.#office.welcome(input);
     const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
     return this.#group.run(() => desk.hold(input));
   }
@@ -121,15 +124,21 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async afford(...input: Input<"afford">): Answer<"afford"> {
+    await this.#office.welcome(input[0]);
     return (await this.#office.desks.ask("holder")).afford(...input);
   }
 
   async state(...input: Input<"state">): Answer<"state"> {
+    await this.#office.welcome(input[0]);
     return (await this.#office.desks.ask("holder")).state(...input);
   }
 
   async grant(...input: Input<"grant">): Answer<"grant"> {
     return (await this.#office.desks.ask("payments")).grant(...input);
+  }
+
+  async revoke(...input: Input<"revoke">): Answer<"revoke"> {
+    return (await this.#office.desks.ask("lots")).revoke(...input);
   }
 
   async refund(...input: Input<"refund">): Answer<"refund"> {

@@ -1,6 +1,8 @@
 /** What a holder is told: how the envelope stands, and whether a price could be paid. */
 import type { AffordInput, AffordOutcome, Asked, StateOutcome } from "../contract.js";
+import { type Micros, ZERO } from "../money.js";
 import { balances, NOTHING, refusal, refuseSpending } from "./ledger.js";
+import type { LotsDesk } from "./lots-desk.js";
 import type { Office } from "./office.js";
 import type { Store } from "./store.js";
 
@@ -13,7 +15,7 @@ export class HolderDesk {
     this.#store = office.store;
   }
 
-  state(input: { readonly credential?: Asked["credential"] }): StateOutcome {
+  state(input: Partial<Asked>): StateOutcome {
     const now = Date.now();
     const { desks } = this.#office;
     const standing = this.#office.present(input.credential, now);
@@ -40,15 +42,22 @@ export class HolderDesk {
           reason,
         }),
       ),
+      ...this.#lots(account.balance_micros, limited, now),
       windows: [],
       limited_sessions: limited ? [] : (desks.open.logins?.sessions(now) ?? []),
       autoTopUp: desks.open.topups?.state() ?? null,
     };
   }
 
+  #lots(balance_micros: Micros, limited: boolean, now: number): ReturnType<LotsDesk["view"]> {
+    const view = this.#store.head.lots === null ? undefined : this.#office.desks.open.lots?.view(now);
+    if (view === undefined) return { lots: [], promotional_micros: ZERO, paid_micros: balance_micros, expiring: null };
+    return limited ? { ...view, lots: [], expiring: null } : view;
+  }
+
   afford(input: AffordInput): AffordOutcome {
     const now = Date.now();
-    const account = this.#store.account(now);
+    const account = this.#store.account(now, input.tag);
     const refused = this.#office.mayAct(input, now)
       ? refuseSpending(account, input.amount_micros)
       : refusal(account, "credential_revoked", input.amount_micros);

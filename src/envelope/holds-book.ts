@@ -36,8 +36,8 @@ export class HoldsBook {
       if (isExpired(hold, now_ms)) this.endHold(hold, "expired", undefined);
     const [row] = this.#sql
       .exec(
-        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason)
-         VALUES (?, ?, ?, 'open', ?, ?, ?, ?) RETURNING *`,
+        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason, tag, lots)
+         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?) RETURNING *`,
         now_ms,
         now_ms + input.ttl_ms,
         input.amount_micros,
@@ -45,6 +45,8 @@ export class HoldsBook {
         input.key ?? null,
         input.scope ?? null,
         input.reason ?? null,
+        input.tag ?? null,
+        this.#store.reserve(input, now_ms),
       )
       .toArray();
     const hold = row as unknown as Hold;

@@ -3,7 +3,7 @@ import type { HoldInput, HoldOutcome, ReleaseOutcome, SettleInput, SettleOutcome
 import { type Micros, ZERO } from "../money.js";
 import { decideHold, decideRelease, decideSettle, type Hold } from "./holds.js";
 import { HoldsBook } from "./holds-book.js";
-import { balances, NOTHING, refusal, taken } from "./ledger.js";
+import { balances, NOTHING, refusal, tagOf, taken } from "./ledger.js";
 import type { Office } from "./office.js";
 import type { Store } from "./store.js";
 
@@ -20,7 +20,8 @@ export class HoldsDesk {
 
   hold(input: HoldInput): HoldOutcome {
     const now = Date.now();
-    const account = this.#store.account(now);
+    const tag = tagOf(input);
+    const account = this.#store.account(now, tag);
     if (!this.#office.mayAct(input, now)) {
       this.#office.countRefusal("credential_revoked");
       return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
@@ -42,14 +43,15 @@ export class HoldsDesk {
     }
     const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#holds.openHold(input, now));
     this.#office.topUpIfLow(input, undefined, now);
-    return { outcome: "held", hold_id, expires_at_ms, ...balances(this.#store.account(now)) };
+    return { outcome: "held", hold_id, expires_at_ms, ...balances(this.#store.account(now, tag)) };
   }
 
   settle(input: SettleInput): SettleOutcome {
     const now = Date.now();
     const hold = this.#holds.hold(input.hold_id);
     const paid = hold === undefined ? ZERO : this.#paidFor(hold);
-    const decision = decideSettle(this.#store.account(now), hold, input, now, paid);
+    const tag = hold && tagOf(hold);
+    const decision = decideSettle(this.#store.account(now, tag), hold, input, now, paid);
     if (hold === undefined || !("end" in decision)) return (decision as { outcome: SettleOutcome }).outcome;
     const entry = this.#office.transaction(() => {
       const written = decision.write && this.#store.append(decision.write, now);
@@ -66,10 +68,11 @@ export class HoldsDesk {
     const currency = input.currency ?? this.#store.head.currency;
     if (decision.outcome?.outcome === "refused") this.#office.countRefusal(decision.outcome.refusal.reason);
     const refused = decision.outcome?.outcome === "refused" ? input.amount_micros : undefined;
-    if (currency !== null) this.#office.topUpIfLow({ currency, auto_topup: input.auto_topup }, refused, now);
-    if (decision.outcome !== undefined) return decision.outcome;
+    if (currency !== null) this.#office.topUpIfLow({ currency, auto_topup: input.auto_topup, tag }, refused, now);
+    const after = balances(this.#store.account(now, tag));
+    // What the hold kept of a grant that is over ended with it.
+    if (decision.outcome !== undefined) return { ...decision.outcome, ...after };
     const amount_micros = entry ? taken(entry) : ZERO;
-    const after = balances(this.#store.account(now));
     const charged = { outcome: "charged", seq: entry?.seq ?? null, amount_micros, ...after } as const;
     return this.#office.alerted(charged, input.alerts, now);
   }
@@ -82,10 +85,11 @@ export class HoldsDesk {
   release(input: { readonly hold_id: number } | { readonly op: string }): ReleaseOutcome {
     const now = Date.now();
     const hold = "op" in input ? this.#holds.holdByOperation(input.op) : this.#holds.hold(input.hold_id);
-    const decision = decideRelease(this.#store.account(now), hold, now);
+    const tag = hold && tagOf(hold);
+    const decision = decideRelease(this.#store.account(now, tag), hold, now);
     if (hold === undefined || "outcome" in decision) return (decision as { outcome: ReleaseOutcome }).outcome;
     this.#holds.endHold(hold, decision.end, undefined);
-    const after = balances(this.#store.account(now));
+    const after = balances(this.#store.account(now, tag));
     return decision.end === "released"
       ? { outcome: "released", ...after }
       : { outcome: "ended", end: decision.end, ...after };

@@ -22,6 +22,9 @@ export interface Hold {
   readonly key: string | null;
   readonly scope: string | null;
   readonly reason: string | null;
+  readonly tag: string | null;
+  /** JSON: which lots it reserves how much of, in the order they are taken from. `null`: all of it is of what was paid. */
+  readonly lots: string | null;
 }
 
 export type HoldDecision = { readonly open: true } | { readonly outcome: HoldOutcome };
@@ -111,6 +114,7 @@ export function decideSettle(
       op: input.op,
       hold_id: hold.hold_id,
       reason: hold.reason ?? undefined,
+      tag: hold.tag ?? undefined,
       metadata: input.metadata,
     },
   };

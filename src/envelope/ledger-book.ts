@@ -19,6 +19,8 @@ const SUM_OF = {
   refund: ["refunded_micros", 1],
   clawback: ["reversed_micros", -1],
   reinstatement: ["reversed_micros", -1],
+  expiry: ["expired_micros", -1],
+  revocation: ["expired_micros", -1],
 } as const satisfies Record<EntryKind, readonly [keyof LedgerSums, 1 | -1]>;
 
 /** What a page's charges come to. */
@@ -60,7 +62,7 @@ export class LedgerBook {
     if (!this.#store.exists) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots
          FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
         after,
         limit,
@@ -146,7 +148,14 @@ export class LedgerBook {
    * the checkpoint cannot be told any more: then it is of the checkpoint's end.
    */
   sums(up_to: number): LedgerSums {
-    const sums = { credited_micros: 0, granted_micros: 0, spent_micros: 0, refunded_micros: 0, reversed_micros: 0 };
+    const sums = {
+      credited_micros: 0,
+      granted_micros: 0,
+      spent_micros: 0,
+      refunded_micros: 0,
+      reversed_micros: 0,
+      expired_micros: 0,
+    };
     let seq = 0;
     let balance_micros = 0;
     const [checkpoint] = this.#store.exists ? this.#sql.exec("SELECT folded_seq FROM envelope").toArray() : [];
@@ -172,7 +181,7 @@ export class LedgerBook {
     if (!this.#store.exists) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots
          FROM entry WHERE seq < ? ORDER BY seq DESC LIMIT ?`,
         before ?? Number.MAX_SAFE_INTEGER,
         limit,

@@ -15,6 +15,7 @@ import type {
   ChargeOutcome,
   ConflictDetail,
   EntryKind,
+  LotTerms,
   Refusal,
   RefusalReason,
 } from "../contract.js";
@@ -25,6 +26,10 @@ import { type Micros, toMicros, ZERO } from "../money.js";
 export interface Account {
   readonly balance_micros: Micros;
   readonly held_micros: Micros;
+  /** Neither held nor to be spent on what is asked for: it was given for something else. Absent on the envelopes that have no grant. */
+  readonly apart_micros?: Micros;
+  /** Of the balance, what is left of grants. */
+  readonly given_micros?: Micros;
   readonly frozen: boolean;
   /** Money was put in at some time. */
   readonly funded: boolean;
@@ -57,6 +62,12 @@ export interface Draft {
   readonly payment_id?: string | undefined;
   readonly reason?: string | undefined;
   readonly metadata?: string | undefined;
+  /** Of a charge: what it is for. */
+  readonly tag?: string | undefined;
+  /** Of a grant: on what terms. */
+  readonly terms?: LotTerms | undefined;
+  /** Of what expires or is revoked: the lot. */
+  readonly lot_id?: number | undefined;
 }
 
 /** What was written earlier under the same operation or key. */
@@ -81,7 +92,18 @@ export function balances(account: Account): Balances {
 export const NOTHING: Balances = { balance_micros: ZERO, available_micros: ZERO };
 
 export function available(account: Account): Micros {
-  return (account.balance_micros - account.held_micros) as Micros;
+  return (account.balance_micros - account.held_micros - (account.apart_micros ?? 0)) as Micros;
+}
+
+/** What money is spent on: what was said, else the reason. */
+export function tagOf({
+  tag,
+  reason,
+}: {
+  readonly tag?: string | null | undefined;
+  readonly reason?: string | null | undefined;
+}): string | undefined {
+  return tag ?? reason ?? undefined;
 }
 
 /** Expiry is a matter of the time passed in: an expired hold reserves nothing, whether or not that was noted. */
@@ -199,6 +221,6 @@ export function decideCharge(
   const refused = least > 0 ? refuseSpending(account, amount === 0 ? input.amount_micros : amount, least) : undefined;
   if (refused !== undefined) return { outcome: { outcome: "refused", refusal: refused, ...now } };
 
-  const { key, scope, op, reason, metadata } = input;
-  return { write: { kind: "charge", amount_micros: (0 - amount) as Micros, key, scope, op, reason, metadata } };
+  const { key, scope, op, reason, metadata, tag } = input;
+  return { write: { kind: "charge", amount_micros: (0 - amount) as Micros, key, scope, op, reason, metadata, tag } };
 }

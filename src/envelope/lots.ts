@@ -5,15 +5,11 @@
  * that something is left of. Every entry says what it moved and where, so what a charge took can be given back exactly where
  * it came from, whatever is burned first by then. Time is passed in: a lot is over from its instant on, booked or not.
  */
-import type { LotTerms } from "../contract.js";
-import { type Micros, toMicros, ZERO } from "../money.js";
+import { type LotTerms, PRIORITY_DEFAULT } from "../contract.js";
+import { type Micros, ZERO } from "../money.js";
 
 /** Money that belongs to no grant: what was paid. It burns at the default priority, after grants of the same. */
 export const POOL = 0;
-/** Lower burns first. What was paid burns at the default, so a grant above it is kept for last. */
-export const PRIORITY_DEFAULT = 50;
-export const PRIORITY_MAX = 100;
-export const TAG_MAX = 256;
 /** Each entry carries what is left of every open lot, so there must not be many. */
 export const OPEN_LOTS_MAX = 64;
 
@@ -72,11 +68,16 @@ export function reservedBy(holds: Iterable<readonly Part[]>): Reserved {
   return reserved;
 }
 
+/** Below zero where a clock that was set back opened a hold again whose money is spent. */
+function free({ lot_id, left_micros }: Lot, reserved: Reserved): Micros {
+  return (left_micros - (reserved.get(lot_id) ?? 0)) as Micros;
+}
+
 /** What is over and not booked yet. What a hold reserves is promised to it, and is not over before the hold is. */
 export function lapsed(purse: Purse, reserved: Reserved, time_ms: number): readonly Part[] {
   return purse.lots
     .filter((lot) => isOver(lot, time_ms))
-    .map((lot): Part => [lot.lot_id, (lot.left_micros - (reserved.get(lot.lot_id) ?? 0)) as Micros])
+    .map((lot): Part => [lot.lot_id, free(lot, reserved)])
     .filter(([, micros]) => micros > 0);
 }
 
@@ -84,7 +85,7 @@ export function lapsed(purse: Purse, reserved: Reserved, time_ms: number): reado
 export function apart(purse: Purse, reserved: Reserved, { time_ms, tag }: Moment): Micros {
   let micros = 0;
   for (const lot of purse.lots)
-    if (!isOver(lot, time_ms) && !pays(lot.only, tag)) micros += lot.left_micros - (reserved.get(lot.lot_id) ?? 0);
+    if (!isOver(lot, time_ms) && !pays(lot.only, tag)) micros += Math.max(0, free(lot, reserved));
   return micros as Micros;
 }
 
@@ -107,20 +108,20 @@ export function take(
     taken.set(lot_id, (taken.get(lot_id) ?? 0) + micros);
     rest -= micros;
   };
-  const free = (lot_id: number, left: number) => left - (reserved.get(lot_id) ?? 0) - (taken.get(lot_id) ?? 0);
+  const open = (lot_id: number, left: number) => left - (reserved.get(lot_id) ?? 0) - (taken.get(lot_id) ?? 0);
   const left = (lot_id: number) => purse.lots.find((lot) => lot.lot_id === lot_id)?.left_micros ?? 0;
   for (const [lot_id, micros] of own)
-    takeFrom(lot_id, Math.min(micros, free(lot_id, lot_id === POOL ? purse.pool_micros : left(lot_id))));
+    takeFrom(lot_id, Math.min(micros, open(lot_id, lot_id === POOL ? purse.pool_micros : left(lot_id))));
   let poolsTurn = true;
   for (const lot of purse.lots) {
     if (poolsTurn && lot.priority > PRIORITY_DEFAULT) {
-      takeFrom(POOL, free(POOL, purse.pool_micros));
+      takeFrom(POOL, open(POOL, purse.pool_micros));
       poolsTurn = false;
     }
     if (!isOver(lot, moment.time_ms) && pays(lot.only, moment.tag))
-      takeFrom(lot.lot_id, free(lot.lot_id, lot.left_micros));
+      takeFrom(lot.lot_id, open(lot.lot_id, lot.left_micros));
   }
-  if (poolsTurn) takeFrom(POOL, free(POOL, purse.pool_micros));
+  if (poolsTurn) takeFrom(POOL, open(POOL, purse.pool_micros));
   // What is available was checked before: less is a bug, and must not become a balance.
   if (rest > 0) throw new Error(`${rest} micros more were to be taken than there are`);
   return [...taken] as unknown as readonly Part[];
@@ -161,9 +162,16 @@ export function move(purse: Purse, moved: readonly Part[], known: readonly Lot[]
   return { pool_micros: pool_micros as Micros, lots: lots.filter(({ left_micros }) => left_micros > 0) };
 }
 
-/** What lots hold altogether; `undefined` where that is no safe integer. */
-export function inLots(lots: readonly Lot[]): Micros | undefined {
-  return toMicros(lots.reduce((sum, lot) => sum + lot.left_micros, 0));
+/** The newest lot on the same terms, for a grant that there is no room for a lot of its own for. */
+export function joinable(lots: readonly Lot[], terms: LotTerms, time_ms: number): Lot | undefined {
+  const same = lots.filter(
+    (lot) =>
+      !isOver(lot, time_ms) &&
+      lot.priority === terms.priority &&
+      lot.expires_at_ms === terms.expires_at_ms &&
+      lot.only === terms.only,
+  );
+  return same.at(-1);
 }
 
 /** The purse that an entry left, and what it moved, as the ledger keeps it: what moved first and in that order, then the rest. */

@@ -26,6 +26,8 @@ export class Office {
   readonly desks: Desks;
   readonly archive: (page: ArchivePage) => Promise<void>;
   readonly #id: DurableObjectId;
+  /** What its holder begins with was given, or never will be. */
+  #isWelcomed = false;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env, archive: (page: ArchivePage) => Promise<void>) {
     this.env = env;
@@ -41,6 +43,13 @@ export class Office {
     const name = this.#id.name ?? this.store.envelopeId();
     if (name === undefined) throw new Error("An Envelope is reached by name only: use getByName");
     return name;
+  }
+
+  /** Gives a caller that the Worker vouches for what they begin with: once, before the turn that may want to spend it. */
+  async welcome({ sign_up, currency, credential }: Partial<Asked>): Promise<void> {
+    if (this.#isWelcomed || sign_up === undefined || currency === undefined || credential !== undefined) return;
+    await (await this.desks.ask("payments")).welcome(sign_up, currency);
+    this.#isWelcomed = true;
   }
 
   append(draft: Draft, now: number): ReturnType<Store["append"]> {

@@ -279,4 +279,29 @@ export const ENVELOPE_MIGRATIONS = [
   `
   ALTER TABLE reversal ADD COLUMN lifted INTEGER NOT NULL DEFAULT 0;
   `,
+  // Lots. What an entry says that it moved is its amount, and all lots together have what they had, and what it moved in them. (In
+  // one pass over each: SQLite's billing counts what json_each reads.)
+  `
+  CREATE TABLE lot (
+    lot_id INTEGER PRIMARY KEY,
+    granted_micros INTEGER NOT NULL ${safe("granted_micros")} CHECK (granted_micros > 0),
+    priority INTEGER NOT NULL,
+    expires_at_ms INTEGER,
+    only_tag TEXT,
+    revoked_at_ms INTEGER
+  ) STRICT;
+  ALTER TABLE entry ADD COLUMN lots TEXT;
+  ALTER TABLE hold ADD COLUMN tag TEXT;
+  ALTER TABLE hold ADD COLUMN lots TEXT;
+
+  CREATE TRIGGER entry_lots BEFORE INSERT ON entry
+  WHEN NEW.lots IS NOT NULL AND (
+    SELECT coalesce(sum(value ->> 2), 0) <> NEW.amount_micros
+      OR min(iif(value ->> 0 = 0, 0, value ->> 1)) < 0
+      OR sum(iif(value ->> 0 = 0, 0, (value ->> 1) - coalesce(value ->> 2, 0))) <> (
+        SELECT coalesce(sum(iif(value ->> 0 = 0, 0, value ->> 1)), 0)
+        FROM json_each((SELECT lots FROM entry WHERE seq = NEW.seq - 1)))
+    FROM json_each(NEW.lots))
+  BEGIN SELECT RAISE(ABORT, 'lots do not follow on the entry before'); END;
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

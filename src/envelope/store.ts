@@ -3,7 +3,7 @@
  * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
  * with it.
  */
-import type { Credential } from "../contract.js";
+import type { Credential, HoldInput } from "../contract.js";
 import { hasSchema } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
 import { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
@@ -30,6 +30,22 @@ export interface Head {
   mirrored_seq: number;
   /** Up to here, charges are in the checkpoint. */
   folded_seq: number;
+  /** What the newest entry says of lots; `null` where nothing is left of any grant. */
+  lots: string | null;
+}
+
+/** What was written of an entry. */
+export interface Written {
+  readonly seq: number;
+  readonly amount_micros: Micros;
+}
+
+/** Who keeps grants apart (lots-desk.ts): asked where something is left of one. */
+export interface LotKeeper {
+  account(plain: Account, now_ms: number, tag: string | undefined): Account;
+  append(draft: Draft, now_ms: number): Written;
+  /** Which lots a hold reserves how much of, as JSON. */
+  reserve(input: HoldInput, now_ms: number): string | null;
 }
 
 const EMPTY: Head = {
@@ -42,11 +58,14 @@ const EMPTY: Head = {
   disputed: false,
   mirrored_seq: 0,
   folded_seq: 0,
+  lots: null,
 };
 
 export class Store {
   readonly storage: DurableObjectStorage;
   readonly sql: SqlStorage;
+  /** Absent until the first grant, or until a lot is found on waking. */
+  keeper: LotKeeper | undefined;
   #head: Head = EMPTY;
   /** Those that are open, by their number. */
   holds: Map<number, Hold> = new Map();
@@ -70,12 +89,13 @@ export class Store {
   }
 
   /** The desks whose rules a charge needs here. */
-  get desks(): readonly (keyof typeof OPENED_BY)[] {
+  get desks(): readonly (keyof typeof OPENED_BY | "lots")[] {
     if (!this.exists) return [];
     const names = Object.keys(OPENED_BY) as (keyof typeof OPENED_BY)[];
     const columns = names.map((name) => `EXISTS (SELECT 1 FROM ${OPENED_BY[name]}) AS ${name}`);
     const row = this.sql.exec(`SELECT ${columns.join()}`).one();
-    return names.filter((name) => row[name] === 1);
+    const needed = names.filter((name) => row[name] === 1);
+    return this.#head.lots === null ? needed : [...needed, "lots"];
   }
 
   /** Several writes as one: all of them, or none and the exception. */
@@ -112,25 +132,49 @@ export class Store {
     return this.#credentials;
   }
 
-  account(now_ms: number): Account {
+  /** The account as it stands for what is to be spent on `tag`. */
+  account(now_ms: number, tag?: string): Account {
     const { balance_micros, frozen, disputed, currency, seq } = this.#head;
     const held_micros = this.#held(now_ms);
     const funded = seq > 0;
-    return { balance_micros, held_micros, frozen: frozen || disputed, funded, currency: funded ? currency : null };
+    const plain = {
+      balance_micros,
+      held_micros,
+      frozen: frozen || disputed,
+      funded,
+      currency: funded ? currency : null,
+    };
+    return this.#head.lots === null ? plain : this.#lots.account(plain, now_ms, tag);
+  }
+
+  get #lots(): LotKeeper {
+    if (this.keeper === undefined) throw new Error("Something is left of grants, and nobody keeps them apart");
+    return this.keeper;
   }
 
   openHolds(now_ms: number): readonly Hold[] {
     return [...this.holds.values()].filter((hold) => !isExpired(hold, now_ms));
   }
 
-  append(draft: Draft, now_ms: number): { readonly seq: number; readonly amount_micros: Micros } {
+  append(draft: Draft, now_ms: number): Written {
+    const plain = this.keeper === undefined && this.#head.lots === null;
+    return plain ? this.write(draft, now_ms, null) : this.#lots.append(draft, now_ms);
+  }
+
+  /** Which lots a hold is to reserve. */
+  reserve(input: HoldInput, now_ms: number): string | null {
+    return this.#head.lots === null ? null : this.#lots.reserve(input, now_ms);
+  }
+
+  /** `lots`: what the entry moves in them, and leaves. */
+  write(draft: Draft, now_ms: number, lots: string | null): Written {
     const seq = this.#head.seq + 1;
     // Never earlier than the entry before, so that a clock set back reorders nothing.
     const at_ms = Math.max(now_ms, this.#head.at_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
     this.sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, lots)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       at_ms,
       draft.kind,
@@ -144,8 +188,9 @@ export class Store {
       draft.payment_id ?? null,
       draft.reason ?? null,
       draft.metadata ?? null,
+      lots,
     );
-    this.#head = { ...this.#head, seq, at_ms, balance_micros };
+    this.#head = { ...this.#head, seq, at_ms, balance_micros, lots };
     if (draft.op !== undefined)
       this.#remember(draft.op, {
         seq,
@@ -252,7 +297,9 @@ export class Store {
       .exec("SELECT currency, frozen_at_ms, mirrored_seq, folded_seq FROM envelope WHERE id = 1")
       .toArray();
     if (meta === undefined) return;
-    const [last] = this.sql.exec("SELECT seq, at_ms, balance_micros FROM entry ORDER BY seq DESC LIMIT 1").toArray();
+    const [last] = this.sql
+      .exec("SELECT seq, at_ms, balance_micros, lots FROM entry ORDER BY seq DESC LIMIT 1")
+      .toArray();
     this.#head = {
       seq: (last?.["seq"] as number | undefined) ?? 0,
       at_ms: (last?.["at_ms"] as number | undefined) ?? 0,
@@ -263,6 +310,7 @@ export class Store {
       disputed: false,
       mirrored_seq: meta["mirrored_seq"] as number,
       folded_seq: meta["folded_seq"] as number,
+      lots: (last?.["lots"] as string | null | undefined) ?? null,
     };
     const open = this.sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
     this.holds = new Map(open.map((hold) => [hold.hold_id, hold]));

@@ -36,6 +36,7 @@ describe("the mirror", () => {
       credited_micros: 8_000_000,
       granted_micros: 70_000,
       reversed_micros: 0,
+      expired_micros: 0,
       spent_micros: 2_000_000,
       refunded_micros: 500_000,
       outstanding_micros: 6_570_000,

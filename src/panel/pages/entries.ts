@@ -10,6 +10,8 @@ const KINDS: Readonly<Record<EntryKind, readonly [string, Tone]>> = {
   grant: ["Grant", "accent"],
   clawback: ["Taken back", "bad"],
   reinstatement: ["Reinstated", "good"],
+  expiry: ["Expired", "calm"],
+  revocation: ["Revoked", "bad"],
 };
 
 export function kindBadge(kind: EntryKind): VNode {

@@ -328,6 +328,7 @@ function sheet(overview: OverviewAnswer): VNode {
       line("Spent", overview.spent_micros, "−"),
       line("Given back", overview.refunded_micros, "+"),
       line("Refunds and disputes", overview.reversed_micros, "−"),
+      line("Grants that expired", overview.expired_micros, "−"),
       el(
         "div",
         { class: "sum", key: "sum" },

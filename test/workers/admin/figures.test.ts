@@ -44,6 +44,7 @@ const FIGURES = {
   spent_micros: 600_000,
   refunded_micros: 200_000,
   reversed_micros: 0,
+  expired_micros: 0,
 };
 
 describe("figures", () => {

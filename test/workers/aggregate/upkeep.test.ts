@@ -386,6 +386,7 @@ describe("T90 raw events", () => {
           spent_micros: 0,
           refunded_micros: 0,
           reversed_micros: 0,
+          expired_micros: 0,
         },
       }),
       limit: 1,

@@ -34,6 +34,7 @@ function readOutcome({
     case "refunded":
     case "granted":
     case "credited":
+    case "revoked":
       return `${outcome} ${seq} ${amount_micros}`;
     case "refused":
       return refusal === undefined

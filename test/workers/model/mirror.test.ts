@@ -38,7 +38,8 @@ async function move(name: string, kind: EntryKind, size: number): Promise<void> 
   else if (kind === "grant") await envelope.grant({ ...asked, key: op });
   else if (kind === "refund") await envelope.refund({ op, key: op, charge: { seq: (await stateOf(name)).seq } });
   else if (kind === "topup") await envelope.report(told(facts("paid", size), op));
-  else await dispute(name, kind);
+  else if (kind === "clawback" || kind === "reinstatement") await dispute(name, kind);
+  else await lapse(name, kind);
 }
 
 /** The dispute of an envelope's first payment, where there is one: withdrawn, reinstated, and so on. */
@@ -49,6 +50,19 @@ async function dispute(name: string, kind: "clawback" | "reinstatement"): Promis
   const moves = entries.filter((entry) => entry.payment_id === payment_id).length - 1;
   const rank = moves + (moves % 2 === (kind === "clawback" ? 0 : 1) ? 1 : 0);
   await apiOf(name).report(told(reversal({ reversal_id: `du_${name}`, kind: "dispute", rank, amount: 3 }), payment_id));
+}
+
+/** The oldest grant of which something is left is revoked; or what expires at once is given, and noticed with the next thing given. */
+async function lapse(name: string, kind: "expiry" | "revocation"): Promise<void> {
+  const [op, usd] = [`op-${ops}`, { currency: "usd", amount_micros: micros(2) }];
+  const [lot] = (await stateOf(name)).lots;
+  if (kind === "revocation") {
+    if (lot !== undefined) await apiOf(name).revoke({ op, key: op, grant: { seq: lot.seq } });
+    return;
+  }
+  await apiOf(name).grant({ ...usd, op, key: op, expires_at_ms: Date.now() + 1 });
+  vi.setSystemTime(Date.now() + 1);
+  await apiOf(name).grant({ ...usd, op: `${op}b`, key: `${op}b` });
 }
 
 async function stateOf(name: string) {
@@ -75,6 +89,7 @@ async function directOverview() {
     spent_micros: sum("charge"),
     refunded_micros: sum("refund"),
     reversed_micros: sum("clawback") - sum("reinstatement"),
+    expired_micros: sum("expiry") + sum("revocation"),
     outstanding_micros: ledgers.reduce((total, ledger) => total + (ledger.at(-1)?.balance_micros ?? 0), 0),
   };
 }
@@ -119,6 +134,8 @@ it("I6 I7 T93 T94 after any moves, alarms, evictions and outages, the aggregate 
       "clawback",
       "clawback",
       "reinstatement",
+      "expiry",
+      "revocation",
       "alarm",
       "alarm",
       "evict",

@@ -100,7 +100,7 @@ const WRITES: readonly (readonly [name: string, calls: Calls, outcome: string, r
   ["a refund", refund(2), "refunded", 3],
   ["a refund replayed", refund(2, 1, "refund:old"), "replayed", 0],
   ["a refund in conflict", refund(2, 2, "refund:old"), "conflict", 0],
-  ["a grant", grant(10, "new"), "granted", 2],
+  ["a grant", grant(10, "new"), "granted", 3],
   ["a payment", report(PAID, "pi_new"), "credited", 2],
   ["a payment that is pending", report(PENDING, "pi_new"), "pending", 1],
   ["a payment that failed", report(facts("failed", 7), "pi_new"), "failed", 0],

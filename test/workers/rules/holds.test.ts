@@ -24,6 +24,8 @@ function hold(amount: number, over: Partial<Hold> = {}): Hold {
     key: null,
     scope: null,
     reason: null,
+    tag: null,
+    lots: null,
     ...over,
   };
 }

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { PRIORITY_DEFAULT } from "../../../src/contract.js";
 import {
   apart,
   burnsBefore,
@@ -11,7 +12,6 @@ import {
   movedBy,
   negated,
   type Part,
-  PRIORITY_DEFAULT,
   type Purse,
   pays,
   reservedBy,
