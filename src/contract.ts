@@ -59,6 +59,7 @@ export interface Refusal {
 }
 
 export interface Balances {
+  /** On a budget, which has no balance: what its tightest window still admits, with nothing held. */
   readonly balance_micros: Micros;
   /** `balance_micros` less what open holds reserve. */
   readonly available_micros: Micros;
@@ -307,6 +308,42 @@ export interface WindowInput {
   readonly anchor_ms?: number | undefined;
 }
 
+/** What an owner settles about an envelope. */
+export interface EnvelopeSettings {
+  readonly prepaid: boolean;
+  readonly name: string | null;
+  readonly owner_account_id: string | null;
+  readonly time_zone: string;
+  readonly windows: readonly (WindowRule & { readonly window_id: string })[];
+}
+
+/** Whatever is absent stays as it is. */
+export interface ConfigureInput extends Audited {
+  readonly currency: string;
+  /** Makes it happen once; only with `by`. Without one, it may be said again all the same: it says how things are to be. */
+  readonly key?: string | undefined;
+  /** `false` makes it a budget: charges are limited by its windows alone, and without one refused. Fixed by the first entry or hold. Default true. */
+  readonly prepaid?: boolean | undefined;
+  /** At most `NAME_MAX` characters. */
+  readonly name?: string | null | undefined;
+  readonly owner_account_id?: string | null | undefined;
+  /** IANA. Of windows that name none from now on; at first `UTC`. */
+  readonly time_zone?: string | undefined;
+  /**
+   * All windows that the envelope is to have, at most 8: those that are left out end. One that is there under its id and differs in nothing but the limit
+   * goes on counting; any other is new, and has counted what was spent in its period before it was made, but with `ENVELOPE_LEDGER_DAYS` nothing that is older than that.
+   */
+  readonly windows?: readonly WindowInput[] | undefined;
+}
+
+export type ConfigureOutcome =
+  | { readonly outcome: "configured"; readonly settings: EnvelopeSettings }
+  /** The key was used before, for the same: the settings as they were then. */
+  | { readonly outcome: "replayed"; readonly settings: EnvelopeSettings }
+  /** `key`: it was used for something else. `prepaid`: that is fixed by now. */
+  | { readonly outcome: "conflict"; readonly detail: "key" | "prepaid" }
+  | { readonly outcome: "invalid"; readonly detail: string };
+
 /** A window as it stands. */
 export interface WindowView extends WindowRule {
   readonly window_id: string;
@@ -336,6 +373,13 @@ export interface EnvelopeState extends Balances {
   /** `null` where nothing was ever stored. Fixed by the first entry: before it, as the last write had it. */
   readonly currency: string | null;
   readonly holds: readonly HoldView[];
+  /** Has a balance that limits it; else it is a budget, limited by its windows alone. Absent where an earlier version of this code still runs. */
+  readonly prepaid?: boolean;
+  /** As the owner called it, and whose it is in the owner's own books. Not told to a limited session. */
+  readonly name?: string | null;
+  readonly owner_account_id?: string | null;
+  /** Of windows that name none. */
+  readonly time_zone?: string;
   /** Spending limits over a period of time. Not told to a limited session. */
   readonly windows: readonly WindowView[];
   /** `null` where no card was ever saved. */
@@ -533,6 +577,8 @@ export interface EnvelopeApi {
     readonly assignment: number;
   }): Promise<DisownOutcome>;
   state(input: { readonly credential?: Credential | LimitedCredential | undefined }): Promise<StateOutcome>;
+  /** What the owner settles: whether there is a balance, which windows limit it, what it is called. */
+  configure(input: ConfigureInput): Promise<ConfigureOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
   /** A frozen envelope takes money in and lets none out. */
@@ -764,6 +810,8 @@ export interface MirrorBatch {
   /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
   readonly head_seq?: number;
   readonly frozen?: boolean;
+  /** It has no balance that limits it: what it used is nobody's debt. */
+  readonly budget?: boolean;
   /** Was sent before, to whoever lost it: says nothing about how fast the mirror is. */
   readonly again?: boolean;
   /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
@@ -815,10 +863,12 @@ export interface Sums {
 export interface Overview extends Sums {
   readonly envelopes: number;
   readonly entries: number;
-  /** The sum of all balances: credited + granted + refunded − spent − reversed. */
+  /** The sum of all balances, of budgets without what is `budgeted`: credited + granted + refunded + budgeted − spent − reversed. */
   readonly outstanding_micros: Micros;
-  /** What holders owe after claw-backs: the balances below zero, as a number at least zero. The liability is `outstanding + owed`. */
+  /** What holders owe after claw-backs: the balances below zero but those of budgets, as a number at least zero. The liability is `outstanding + owed`. */
   readonly owed_micros: Micros;
+  /** What budgets used and nobody paid for. */
+  readonly budgeted_micros: Micros;
   /** Envelopes that were charged (more than nothing) today, this week (from Monday), this month: UTC. */
   readonly active_today: number;
   readonly active_this_week: number;
@@ -876,6 +926,8 @@ export interface EnvelopeSummary extends Sums {
   /** At least `applied_seq`; more where entries are still to come. */
   readonly head_seq: number;
   readonly frozen: boolean;
+  /** Its balance limits nothing: below zero, it is what was used and not paid for. */
+  readonly budget: boolean;
   readonly first_at_ms: number;
   readonly last_at_ms: number;
 }
@@ -1162,4 +1214,12 @@ export interface OwnerSession {
 /** Longest metadata accepted, in characters: an entry must stay far below the 2 MB a row may take. */
 export const METADATA_MAX = 4096;
 export const REASON_MAX = 256;
+/** Longest name of an envelope, and of its owner's account, in characters. */
+export const NAME_MAX = 256;
+export const WINDOWS_MAX = 8;
 export const ENTRIES_PAGE_MAX = 1000;
+
+/** Kinds of entries that are charges: of a balance, or on a budget that has none. */
+export function isSpending(kind: EntryKind): boolean {
+  return kind === "charge" || kind === "usage";
+}

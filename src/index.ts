@@ -11,9 +11,11 @@ export type {
   AutoTopUpStop,
   Balances,
   ChargeOutcome,
+  ConfigureOutcome,
   ConflictDetail,
   Entry,
   EntryKind,
+  EnvelopeSettings,
   EnvelopeState,
   GrantOutcome,
   HoldView,
@@ -26,10 +28,14 @@ export type {
   TopUpFailure,
   TopUpStatus,
   UnclaimedPayment,
+  WindowAlignment,
+  WindowRule,
+  WindowUnit,
+  WindowView,
 } from "./contract.js";
 export { EnvelopeDirectory } from "./directory/directory.js";
 export { Envelope } from "./envelope/envelope.js";
-export { type EnvelopeAddress, type EnvelopeHandle, envelopeOf } from "./envelope-of.js";
+export { type EnvelopeAddress, type EnvelopeConfiguration, type EnvelopeHandle, envelopeOf } from "./envelope-of.js";
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
 export { type Assignment, type AssignmentResult, assignPayment, unclaimedPayments } from "./unclaimed.js";

@@ -383,6 +383,7 @@ const EMPTY_STATE = {
   open_disputes: 0,
   currency: null,
   holds: [],
+  prepaid: true,
   windows: [],
   limited_sessions: [],
   autoTopUp: null,

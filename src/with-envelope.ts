@@ -6,7 +6,7 @@
  * Read this first. Everything else is a leaf of it, or a Durable Object it talks to.
  */
 import { attempt, EnvelopeUnreachableError } from "./attempt.js";
-import type { ChargeOutcome, HoldInput, HoldOutcome } from "./contract.js";
+import type { ChargeOutcome, HoldInput, HoldOutcome, RefusalReason } from "./contract.js";
 import { isKey } from "./keys.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { chargeWhenDelivered, type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
@@ -338,8 +338,11 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
   }
 }
 
+/** Refusals that are the same for the same price until money comes or time passes: what the handler would do for it would be for nothing. */
+const LASTING: ReadonlySet<RefusalReason> = new Set(["insufficient_balance", "window", "key_cap"]);
+
 function noteRefusal<Env>(visit: Visit<Env>, outcome: Charged): void {
-  if (outcome.outcome !== "refused" || outcome.refusal.reason !== "insufficient_balance") return;
+  if (outcome.outcome !== "refused" || !LASTING.has(outcome.refusal.reason)) return;
   // Of a caller without credentials nothing is known, not even that they were here before.
   if (!visit.options.refuseEarly || visit.known.kind === "fresh") return;
   rememberRefusal(askedFor(visit), visit.known.envelopeId, outcome.refusal.price_micros, visit.startedAt_ms);

@@ -8,6 +8,7 @@ import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
 import type { PaymentsDesk } from "./payments-desk.js";
 import type { TopUpDesk } from "./topup-desk.js";
+import type { WindowsDesk } from "./windows-desk.js";
 
 interface All {
   readonly payments: PaymentsDesk;
@@ -15,6 +16,7 @@ interface All {
   readonly topups: TopUpDesk;
   readonly owners: OwnersDesk;
   readonly mirror: MirrorDesk;
+  readonly windows: WindowsDesk;
 }
 
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
@@ -30,6 +32,7 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
   topups: async (office) => new (await import("./topup-desk.js")).TopUpDesk(office),
   owners: async (office) => new (await import("./owners-desk.js")).OwnersDesk(office),
   mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),
+  windows: async (office) => new (await import("./windows-desk.js")).WindowsDesk(office),
 };
 
 export class Desks {

@@ -26,7 +26,7 @@ import { GroupCommit } from "./group-commit.js";
 import { decideHold, decideRelease, decideSettle, type Hold } from "./holds.js";
 import { balances, decideCharge, refusal, refuseSpending, taken } from "./ledger.js";
 import { Office } from "./office.js";
-import type { Store } from "./store.js";
+import { type Store, UNNAMED } from "./store.js";
 import type { TopUpDesk } from "./topup-desk.js";
 
 type Input<Name extends keyof EnvelopeApi> = Parameters<EnvelopeApi[Name]>;
@@ -209,7 +209,9 @@ export class Envelope extends DurableObject implements EnvelopeApi {
           reason,
         }),
       ),
-      windows: [],
+      ...(limited ? UNNAMED : this.#store.named),
+      prepaid: this.#store.named.prepaid,
+      windows: limited ? [] : (this.#store.windows?.views(account.held_micros, this.#store.timeOf(now)) ?? []),
       limited_sessions: limited ? [] : (desks.open.logins?.sessions(now) ?? []),
       autoTopUp: desks.open.topups?.state() ?? null,
     };
@@ -311,6 +313,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async setAutoTopUp(...input: Input<"setAutoTopUp">): Answer<"setAutoTopUp"> {
     return (await this.#office.desks.ask("topups")).setAutoTopUp(...input);
+  }
+
+  async configure(...input: Input<"configure">): Answer<"configure"> {
+    return (await this.#office.desks.ask("windows")).configure(...input);
   }
 
   async freeze(...input: Input<"freeze">): Answer<"freeze"> {

@@ -1,5 +1,12 @@
 /** The rules of money that is given: grants, and charges that are given back. Pure, like ledger.ts. */
-import type { EntryKind, GrantInput, GrantOutcome, RefundInput, RefundOutcome } from "../contract.js";
+import {
+  type EntryKind,
+  type GrantInput,
+  type GrantOutcome,
+  isSpending,
+  type RefundInput,
+  type RefundOutcome,
+} from "../contract.js";
 import { addMicros, type Micros } from "../money.js";
 import { type Account, balances, type Decision, type Prior, taken } from "./ledger.js";
 
@@ -30,7 +37,7 @@ export function decideRefund(
   if (charge === undefined) return { outcome: { outcome: "unknown", ...now } };
   // What was given back in part is never folded: a key that was used, was used for another charge.
   if ("folded" in charge) return { outcome: { outcome: prior === undefined ? "expired" : "conflict", ...now } };
-  if (charge.kind !== "charge") return { outcome: { outcome: "unknown", ...now } };
+  if (!isSpending(charge.kind)) return { outcome: { outcome: "unknown", ...now } };
   if (prior !== undefined) {
     const { seq, amount_micros } = prior;
     const same = prior.ref_seq === charge.seq && amount_micros === (input.amount_micros ?? amount_micros);
@@ -59,6 +66,9 @@ export function decideGrant(account: Account, prior: Prior | undefined, input: G
   }
   if (account.currency !== null && account.currency !== input.currency) {
     return { outcome: { outcome: "invalid", detail: `This envelope is kept in ${account.currency}`, ...now } };
+  }
+  if (account.budget) {
+    return { outcome: { outcome: "invalid", detail: "A budget has no balance to give to: raise its limits", ...now } };
   }
   if (!(input.amount_micros > 0) || addMicros(account.balance_micros, input.amount_micros) === undefined) {
     return {

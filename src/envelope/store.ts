@@ -3,7 +3,7 @@
  * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
  * with it.
  */
-import type { Credential, HoldEnd, HoldInput } from "../contract.js";
+import type { Credential, EnvelopeSettings, HoldEnd, HoldInput, WindowView } from "../contract.js";
 import { hasSchema } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
 import type { StoredCredential } from "./credentials.js";
@@ -14,13 +14,17 @@ import type { Account, Draft, Prior } from "./ledger.js";
 export const ENTRIES_KEPT = 8_192;
 
 /** How many migrations there are: the list itself is only loaded where one is missing. */
-export const ENVELOPE_VERSION = 8;
+export const ENVELOPE_VERSION = 9;
 
 /**
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
  * Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
  */
-const OPENED_BY = { logins: "limited_session", topups: "auto_topup" } as const;
+const OPENED_BY = {
+  logins: "limited_session",
+  topups: "auto_topup",
+  windows: "spending_window WHERE ended_at_ms IS NULL UNION ALL SELECT 1 FROM envelope WHERE prepaid = 0",
+} as const;
 
 export interface Head {
   seq: number;
@@ -35,6 +39,25 @@ export interface Head {
   mirrored_seq: number;
   /** Up to here, charges are in the checkpoint. */
   folded_seq: number;
+}
+
+/** What an owner settled, but the windows. */
+export type Named = Omit<EnvelopeSettings, "windows">;
+
+export const UNNAMED: Named = { prepaid: true, name: null, owner_account_id: null, time_zone: "UTC" };
+
+/** Who keeps the windows (windows-desk.ts): asked in the turn of a charge, where there are any or the envelope is a budget. */
+export interface WindowKeeper {
+  account(plain: Account, at_ms: number): Account;
+  /** What is to travel with an entry that is about to be written. */
+  count(draft: Draft, seq: number, at_ms: number): string | null;
+  /** It was written. */
+  counted(): void;
+  views(held_micros: Micros, at_ms: number): readonly WindowView[];
+  /** The rows are others than they were. */
+  reload(): void;
+  /** Entries younger than this are still counted one by one. */
+  readonly span_ms: number;
 }
 
 const EMPTY: Head = {
@@ -52,6 +75,9 @@ const EMPTY: Head = {
 export class Store {
   readonly storage: DurableObjectStorage;
   readonly sql: SqlStorage;
+  /** Absent where nothing but the balance limits spending. */
+  windows: WindowKeeper | undefined;
+  named: Named = UNNAMED;
   #head: Head = EMPTY;
   #holds = new Map<number, Hold>();
   #credentials: StoredCredential[] = [];
@@ -120,7 +146,19 @@ export class Store {
     const { balance_micros, frozen, disputed, currency, seq } = this.#head;
     const held_micros = this.#held(now_ms);
     const funded = seq > 0;
-    return { balance_micros, held_micros, frozen: frozen || disputed, funded, currency: funded ? currency : null };
+    const plain = {
+      balance_micros,
+      held_micros,
+      frozen: frozen || disputed,
+      funded,
+      currency: funded ? currency : null,
+    };
+    return this.windows === undefined ? plain : this.windows.account(plain, this.timeOf(now_ms));
+  }
+
+  /** Never earlier than the newest entry, so that a clock set back reorders nothing. */
+  timeOf(now_ms: number): number {
+    return Math.max(now_ms, this.#head.at_ms);
   }
 
   openHolds(now_ms: number): readonly Hold[] {
@@ -129,12 +167,11 @@ export class Store {
 
   append(draft: Draft, now_ms: number): { readonly seq: number; readonly amount_micros: Micros } {
     const seq = this.#head.seq + 1;
-    // Never earlier than the entry before, so that a clock set back reorders nothing.
-    const at_ms = Math.max(now_ms, this.#head.at_ms);
+    const at_ms = this.timeOf(now_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
     this.sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, windows)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       at_ms,
       draft.kind,
@@ -148,7 +185,9 @@ export class Store {
       draft.payment_id ?? null,
       draft.reason ?? null,
       draft.metadata ?? null,
+      this.windows === undefined ? null : this.windows.count(draft, seq, at_ms),
     );
+    this.windows?.counted();
     this.#head = { ...this.#head, seq, at_ms, balance_micros };
     if (draft.op !== undefined)
       this.#remember(draft.op, {
@@ -302,12 +341,16 @@ export class Store {
 
   load(): void {
     this.#head = EMPTY;
+    this.named = UNNAMED;
     this.#holds = new Map();
     this.#credentials = [];
     this.#operations = undefined;
+    this.windows?.reload();
     if (!hasSchema(this.storage)) return;
     const [meta] = this.sql
-      .exec("SELECT currency, frozen_at_ms, mirrored_seq, folded_seq FROM envelope WHERE id = 1")
+      .exec(
+        "SELECT currency, frozen_at_ms, mirrored_seq, folded_seq, prepaid, name, owner_account_id, time_zone FROM envelope WHERE id = 1",
+      )
       .toArray();
     if (meta === undefined) return;
     const [last] = this.sql.exec("SELECT seq, at_ms, balance_micros FROM entry ORDER BY seq DESC LIMIT 1").toArray();
@@ -321,6 +364,12 @@ export class Store {
       disputed: false,
       mirrored_seq: meta["mirrored_seq"] as number,
       folded_seq: meta["folded_seq"] as number,
+    };
+    this.named = {
+      prepaid: meta["prepaid"] === 1,
+      name: meta["name"] as string | null,
+      owner_account_id: meta["owner_account_id"] as string | null,
+      time_zone: meta["time_zone"] as string,
     };
     const open = this.sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
     this.#holds = new Map(open.map((hold) => [hold.hold_id, hold]));

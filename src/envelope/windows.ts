@@ -15,11 +15,17 @@
  * moment it is booked until, and not including, the moment a period later.
  */
 import { addMonths, DAY_MS, firstAt, HOUR_MS, isTimeZone, LATEST_MS, monthIndex, wallOf } from "../calendar.js";
-import type { EntryKind, WindowInput, WindowRule, WindowUnit, WindowView } from "../contract.js";
+import {
+  type EntryKind,
+  isSpending,
+  type WindowInput,
+  type WindowRule,
+  type WindowUnit,
+  type WindowView,
+} from "../contract.js";
 import { type Micros, toMicros, ZERO } from "../money.js";
 import type { Headroom } from "./ledger.js";
 
-export const WINDOWS_MAX = 8;
 const EVERY_MAX = 10_000;
 const UNTALLIED_MAX = 1_000;
 const MONDAY = 1;
@@ -101,10 +107,6 @@ interface RollingCount {
   readonly before: number;
   /** Of what is counted. */
   readonly given_back: number;
-}
-
-export function isSpending(kind: EntryKind): boolean {
-  return kind === "charge" || kind === "usage";
 }
 
 /** A rule as it was asked for, with all that was left open said; or what is wrong with it. */

@@ -328,6 +328,7 @@ function sheet(overview: OverviewAnswer): VNode {
       line("Spent", overview.spent_micros, "−"),
       line("Given back", overview.refunded_micros, "+"),
       line("Refunds and disputes", overview.reversed_micros, "−"),
+      overview.budgeted_micros > 0 ? line("Used on budgets, unpaid", overview.budgeted_micros, "+") : null,
       el(
         "div",
         { class: "sum", key: "sum" },

@@ -1,6 +1,12 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
-import type { EntryKind, WindowInput, WindowRule, WindowUnit } from "../../../src/contract.js";
+import {
+  type EntryKind,
+  isSpending,
+  type WindowInput,
+  type WindowRule,
+  type WindowUnit,
+} from "../../../src/contract.js";
 import { type Account, type Headroom, refuseSpending } from "../../../src/envelope/ledger.js";
 import {
   advance,
@@ -8,7 +14,6 @@ import {
   book,
   type Counted,
   headroomOf,
-  isSpending,
   type Ledger,
   type LedgerRow,
   resolveWindow,
