@@ -122,25 +122,26 @@ export function refuseSpending(account: Account, price: Micros, least: Micros = 
   const left = available(account);
   let named: Headroom | undefined = least > left && !account.budget ? { ...BALANCE, admits_micros: left } : undefined;
   for (const limit of account.limits ?? NO_LIMITS) {
-    if (least > limit.admits_micros && (named === undefined || comesBefore(limit, named))) named = limit;
+    if (least > limit.admits_micros && (named === undefined || comesBefore(limit, named, least))) named = limit;
   }
   if (named === undefined) return undefined;
-  const { resetsFor, ...told } = named;
-  return {
-    ...refusal(account, named.reason, price),
-    ...told,
-    resets_at_ms: resetsFor === undefined ? told.resets_at_ms : resetsFor(least),
-  };
+  const { resetsFor: _, ...told } = named;
+  return { ...refusal(account, named.reason, price), ...told, resets_at_ms: resetsAt(named, least) };
 }
 
 const NO_LIMITS: readonly Headroom[] = [];
 const BALANCE = { reason: "insufficient_balance", resets_at_ms: null } as const;
 
-function comesBefore(one: Headroom, other: Headroom): boolean {
+function comesBefore(one: Headroom, other: Headroom, price: Micros): boolean {
   const [lifted, liftedToo] = [canTopUp(one.reason), canTopUp(other.reason)];
   if (lifted !== liftedToo) return liftedToo;
   if (one.admits_micros !== other.admits_micros) return one.admits_micros < other.admits_micros;
-  return (one.resets_at_ms ?? Number.POSITIVE_INFINITY) > (other.resets_at_ms ?? Number.POSITIVE_INFINITY);
+  const never = Number.POSITIVE_INFINITY;
+  return (resetsAt(one, price) ?? never) > (resetsAt(other, price) ?? never);
+}
+
+function resetsAt({ resets_at_ms, resetsFor }: Headroom, price: Micros): number | null {
+  return resetsFor === undefined ? resets_at_ms : resetsFor(price);
 }
 
 interface Keyed {

@@ -34,8 +34,9 @@ export class WindowsDesk implements WindowKeeper {
   readonly #store: Store;
   readonly #book: WindowsBook;
   #windows: readonly Window[] | undefined;
-  /** As of the newest entry or question; unknown on waking. */
+  /** As of `#at_ms`; unknown on waking. */
   #counted: readonly Counted[] | undefined;
+  #at_ms = 0;
   /** What is counted once the entry is written that was asked about. */
   #next: readonly Counted[] = [];
 
@@ -61,12 +62,14 @@ export class WindowsDesk implements WindowKeeper {
   }
 
   #at(at_ms: number): readonly Counted[] {
-    if (this.#counted === undefined) {
+    // Where a clock was set back, and nothing was booked since: as on waking.
+    if (this.#counted === undefined || at_ms < this.#at_ms) {
       const newest = this.#all.length === 0 ? undefined : this.#book.newest();
       this.#counted = this.#all.map((window) => begin(window, newest?.tallies ?? [], this.#book, at_ms));
     } else if (this.#counted.some(({ count }) => at_ms >= ("leaves_ms" in count ? count.leaves_ms : count.end_ms))) {
       this.#counted = this.#counted.map((one) => advance(one, this.#book, at_ms));
     }
+    this.#at_ms = at_ms;
     return this.#counted;
   }
 

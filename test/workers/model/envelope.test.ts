@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, it, vi } from "vitest";
 import { micros } from "../rules/values.js";
-import { abort, COMMANDS, crash, wait } from "./commands.js";
+import { abort, COMMANDS, configure, crash, leap, wait } from "./commands.js";
 import { Model } from "./model.js";
 import { counted, Real } from "./real.js";
 
@@ -17,9 +17,14 @@ afterAll(() => {
 
 let envelopes = 0;
 
-/** Random commands against the model and a new envelope, three times out of four one that somebody paid for. */
-async function compare(commands: typeof COMMANDS, numRuns: number): Promise<void> {
-  const paid = fc.constantFrom(100, 100, 40, 0);
+/** What was paid for an envelope before: three times out of four, something. */
+const PAID = [100, 100, 40, 0] as const;
+/** Or nothing, and it is a budget. */
+type Before = number | "budget";
+
+/** Random commands against the model and a new envelope. */
+async function compare(commands: typeof COMMANDS, numRuns: number, before: readonly Before[] = PAID): Promise<void> {
+  const paid = fc.constantFrom(...before);
   const property = fc.asyncProperty(
     paid,
     fc.commands(commands, { maxCommands: 60, size: "max" }),
@@ -29,6 +34,12 @@ async function compare(commands: typeof COMMANDS, numRuns: number): Promise<void
       vi.setSystemTime(START);
       const setup = async () => {
         const [model, real] = [new Model(START), new Real(name)];
+        if (paid === "budget") {
+          const budget = { currency: "usd", prepaid: false };
+          model.configure(budget);
+          await real.api.configure(budget);
+          return { model, real };
+        }
         const input = { op: "first", key: "first", currency: "usd", amount_micros: micros(paid) };
         model.grant(input);
         await real.api.grant(input);
@@ -50,6 +61,14 @@ describe("the real envelope does what the model does, in 3,000 random commands a
     // To the end of all of them, because the next test sets the clock they share.
     const ended = await Promise.allSettled([lane(), lane(), lane(), lane()]);
     for (const one of ended) if (one.status === "rejected") throw one.reason;
+  });
+
+  it("I1 I2 I3 I4 I10 T82 T87 T88, with windows and budgets, through time, clocks set back and eviction", {
+    timeout: 120_000,
+  }, async () => {
+    const enough = counted.commands + 900;
+    const limited = [...COMMANDS, configure, configure, configure, wait, wait, leap, leap, leap];
+    while (counted.commands < enough) await compare(limited, 3, [...PAID, "budget", "budget", "budget"]);
   });
 
   it("I1 I2 I3 I4 I5 I10 T22 T58 T82 T85 T87, through time, clocks set back and crashes", {

@@ -3,6 +3,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { expect } from "vitest";
 import type { Entry, EnvelopeState } from "../../../src/contract.js";
 import type { Envelope } from "../../../src/index.js";
+import { resetOf, spentOf } from "./limits.js";
 import type { Model } from "./model.js";
 import type { Real } from "./real.js";
 
@@ -36,13 +37,14 @@ function conservation(state: EnvelopeState, entries: readonly Entry[]): void {
     entries.filter(({ kind, balance_micros }) => kind === "charge" && balance_micros < 0),
     "I2",
   ).toEqual([]);
-  expect(BigInt(state.balance_micros), "I1").toBe(balance);
+  if (state.prepaid) expect(BigInt(state.balance_micros), "I1").toBe(balance);
   expect(state.seq, "I1").toBe(entries.length);
   const falls = entries.filter(({ kind, amount_micros, balance_micros }) => {
-    return kind !== "clawback" && amount_micros < 0 && balance_micros < 0;
+    return kind !== "clawback" && kind !== "usage" && amount_micros < 0 && balance_micros < 0;
   });
   expect(falls, "I2: only a clawback takes a balance below zero").toEqual([]);
-  if (!entries.some(({ kind }) => kind === "clawback")) expect(state.available_micros, "I2").toBeGreaterThanOrEqual(0);
+  if (state.prepaid && !entries.some(({ kind }) => kind === "clawback"))
+    expect(state.available_micros, "I2").toBeGreaterThanOrEqual(0);
 }
 
 /** I4: held is the sum of open holds, available is what is left, and no hold is settled twice. */
@@ -135,7 +137,7 @@ function sameAsModel(model: Model, state: EnvelopeState, entries: readonly Entry
     available_micros: BigInt(state.available_micros),
     held_micros: BigInt(state.held_micros),
   }).toMatchObject({
-    balance_micros: model.balance,
+    balance_micros: model.told,
     available_micros: model.available,
     held_micros: model.held,
     seq: model.lines.length,
@@ -143,6 +145,14 @@ function sameAsModel(model: Model, state: EnvelopeState, entries: readonly Entry
     frozen: model.frozen,
     open_disputes: model.openDisputes.length,
     currency: model.currency,
+    prepaid: model.prepaid,
+    windows: model.limits.map((limit) => ({
+      ...limit,
+      spent_micros: Number(spentOf(limit, model.lines, model.time)),
+      held_micros: Number(model.held),
+      remaining_micros: Math.max(0, Number(model.leftOf(limit))),
+      resets_at_ms: resetOf(limit, model.lines, model.time),
+    })),
     holds: model.open.map(({ id, until, input }) => ({
       hold_id: id,
       expires_at_ms: until,

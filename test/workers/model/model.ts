@@ -4,6 +4,7 @@
  */
 import type {
   ChargeInput,
+  ConfigureInput,
   Credential,
   EntryKind,
   GrantInput,
@@ -15,6 +16,7 @@ import type {
   RotateInput,
   SettleInput,
 } from "../../../src/contract.js";
+import { isSpent, type Limit, spentOf, untilOf } from "./limits.js";
 import { Payment } from "./payments.js";
 
 export interface Line {
@@ -54,6 +56,8 @@ export class Model {
   readonly holds: Reserve[] = [];
   readonly payments = new Map<string, Payment>();
   issued: Issued[] = [];
+  limits: readonly Limit[] = [];
+  prepaid = true;
 
   constructor(clock: number) {
     this.clock = clock;
@@ -74,16 +78,28 @@ export class Model {
   get held(): bigint {
     return this.open.reduce((sum, hold) => sum + BigInt(hold.input.amount_micros), 0n);
   }
+  /** The ledger's: of a clock that was set back, no later than the newest line. */
+  get time(): number {
+    return Math.max(this.clock, this.lines.at(-1)?.at ?? 0);
+  }
+  leftOf(limit: Limit): bigint {
+    return BigInt(limit.limit_micros) - spentOf(limit, this.lines, this.time) - this.held;
+  }
   get available(): bigint {
-    return this.balance - this.held;
+    if (this.prepaid) return this.balance - this.held;
+    const bound = this.balance < 0n ? MAX + this.balance : MAX;
+    return least((this.limits.length === 0 ? 0n : bound) - this.held, ...this.limits.map((one) => this.leftOf(one)));
+  }
+  /** As it is told: of a budget, what is left of it. */
+  get told(): bigint {
+    return this.prepaid ? this.balance : this.available + this.held;
   }
 
-  #say = (text: string): string => `${text}; ${this.balance}/${this.available}`;
+  #say = (text: string): string => `${text}; ${this.told}/${this.available}`;
 
   #write(kind: EntryKind, amount: bigint, more: Omit<Line, "seq" | "at" | "kind" | "amount">): number {
     const seq = this.lines.length + 1;
-    const at = Math.max(this.clock, this.lines.at(-1)?.at ?? 0);
-    this.lines.push({ ...more, seq, at, kind, amount });
+    this.lines.push({ ...more, seq, at: this.time, kind, amount });
     return seq;
   }
 
@@ -112,7 +128,7 @@ export class Model {
   }
 
   #isForeign(currency: string): boolean {
-    return this.lines.length > 0 && this.currency !== currency;
+    return (this.lines.length > 0 || !this.prepaid) && this.currency !== currency;
   }
 
   /** Only money decides for good. */
@@ -137,10 +153,32 @@ export class Model {
     return `replayed ${used.seq} ${-used.amount}`;
   }
 
-  /** Why money may not leave. */
-  #no(price: bigint, available: bigint, frozen: boolean): string | undefined {
+  /** Why money may not leave; `own` is what the hold that is settled reserves, and `some` what would do of the price. */
+  #no(price: bigint, some: bigint, frozen: boolean, own = 0n): string | undefined {
     if (frozen) return "refused frozen short 0";
-    return price > available ? `refused insufficient_balance short ${price - available}` : undefined;
+    // What was held is not limited again.
+    const limits = own > 0n && price <= own ? [] : this.limits;
+    const [named] = limits
+      .map((limit) => ({ limit, left: this.leftOf(limit) + own }))
+      .filter(({ left }) => some > left)
+      .map((one) => ({ ...one, until: untilOf(one.limit, this.lines, this.time, this.held - own, some) }))
+      .sort((one, other) =>
+        one.left === other.left ? laterFirst(one.until, other.until) : one.left < other.left ? -1 : 1,
+      );
+    if (named !== undefined) {
+      return `refused window ${named.limit.window_id} admits ${named.left} until ${named.until}`;
+    }
+    if (!this.prepaid)
+      return this.limits.length > 0 || price <= own
+        ? undefined
+        : `refused window null admits ${own - this.held} until null`;
+    const available = this.available + own;
+    return some > available ? `refused insufficient_balance short ${price - available}` : undefined;
+  }
+
+  /** All that may be taken. */
+  get #most(): bigint {
+    return least(this.available, ...this.limits.map((limit) => this.leftOf(limit)));
   }
 
   charge(input: ChargeInput): string {
@@ -155,12 +193,13 @@ export class Model {
       return this.#say("conflict in_progress");
     if (this.#isForeign(input.currency)) return this.#say("invalid");
     if (price === 0n && !(input.record_zero && this.lines.length > 0)) return this.#say("charged null 0");
-    const some = input.at_most && this.available > 0n && price > this.available;
-    const amount = some ? this.available : price;
-    const no = price === 0n ? undefined : this.#no(amount, this.available, this.frozen);
+    const some = least(price, this.#most);
+    const amount = input.at_most ? (some > 0n ? some : 0n) : price;
+    const nothing = amount === 0n;
+    const no = price === 0n ? undefined : this.#no(nothing ? price : amount, nothing ? 1n : amount, this.frozen);
     if (no) return this.#say(no);
     const { key, scope, op } = input;
-    return this.#say(`charged ${this.#write("charge", -amount, { key, scope, op })} ${amount}`);
+    return this.#say(`charged ${this.#write(this.#spends, -amount, { key, scope, op })} ${amount}`);
   }
 
   hold(input: HoldInput): string {
@@ -175,7 +214,8 @@ export class Model {
     if (this.open.some((hold) => input.key !== undefined && hold.input.key === input.key))
       return this.#say("conflict in_progress");
     if (this.#isForeign(input.currency)) return this.#say("invalid");
-    const no = this.#no(BigInt(input.amount_micros), this.available, this.frozen);
+    const price = BigInt(input.amount_micros);
+    const no = this.#no(price, price, this.frozen);
     if (no) return this.#say(no);
     for (const hold of this.holds) if (hold.until <= this.clock) hold.end ??= "expired";
     this.holds.push({ input, id: this.holds.length + 1, until: this.clock + input.ttl_ms });
@@ -190,11 +230,11 @@ export class Model {
     if (hold.end !== undefined) return this.#say(`ended ${hold.end}`);
     const price = BigInt(amount_micros);
     const reserved = BigInt(hold.input.amount_micros);
-    const no = price === 0n ? undefined : this.#no(price, this.available + reserved, this.frozen && price > reserved);
+    const no = price === 0n ? undefined : this.#no(price, price, this.frozen && price > reserved, reserved);
     hold.end = no === undefined ? "settled" : "released";
     if (no) return this.#say(no);
     const { key, scope } = hold.input;
-    const seq = price === 0n ? null : this.#write("charge", -price, { key, scope, op, hold: hold_id });
+    const seq = price === 0n ? null : this.#write(this.#spends, -price, { key, scope, op, hold: hold_id });
     hold.endedBy = { op, answer: `charged ${seq} ${price}` };
     return this.#say(hold.endedBy.answer);
   }
@@ -210,7 +250,7 @@ export class Model {
 
   refund(input: RefundInput): string {
     const named = "seq" in input.charge ? this.lines[input.charge.seq - 1] : this.#keyed(input.charge.key);
-    if (named?.kind !== "charge") return this.#say("unknown");
+    if (named === undefined || !isSpent(named)) return this.#say("unknown");
     const used = this.#keyed(input.key);
     const asked = input.amount_micros === undefined ? undefined : BigInt(input.amount_micros);
     if (used) {
@@ -229,7 +269,7 @@ export class Model {
     const amount = BigInt(input.amount_micros);
     const used = this.#keyed(input.key);
     if (used) return this.#say(used.amount === amount ? `replayed ${used.seq} ${amount}` : "conflict price");
-    if (this.#isForeign(input.currency)) return this.#say("invalid");
+    if (this.#isForeign(input.currency) || !this.prepaid) return this.#say("invalid");
     if (amount <= 0n || this.balance + amount > MAX) return this.#say("invalid");
     this.#keepIn(input.currency);
     const { key, op } = input;
@@ -275,6 +315,20 @@ export class Model {
     return `disowned ${known.reversals.length}`;
   }
 
+  get #spends(): EntryKind {
+    return this.prepaid ? "charge" : "usage";
+  }
+
+  configure({ currency, prepaid = this.prepaid }: ConfigureInput, limits: readonly Limit[] = this.limits): string {
+    const begun = this.lines.length > 0 || this.open.length > 0;
+    if (begun && this.currency !== currency) return "invalid";
+    if (begun && prepaid !== this.prepaid) return "conflict prepaid";
+    this.#keepIn(currency);
+    this.prepaid = prepaid;
+    this.limits = limits;
+    return "configured";
+  }
+
   freeze(frozen: boolean, currency: string): boolean {
     if (frozen !== this.frozenByOwner) this.#keepIn(currency);
     this.frozenByOwner = frozen;
@@ -291,4 +345,15 @@ export class Model {
     this.issued.push({ ...next, used: false });
     return "rotated";
   }
+}
+
+function least(...values: readonly bigint[]): bigint {
+  let found = values[0] ?? 0n;
+  for (const value of values) if (value < found) found = value;
+  return found;
+}
+
+/** `null` is never, and so the latest of all. */
+function laterFirst(one: number | null, other: number | null): number {
+  return (other ?? Number.MAX_VALUE) - (one ?? Number.MAX_VALUE);
 }

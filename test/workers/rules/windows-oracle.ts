@@ -10,7 +10,7 @@ const DAY = 24 * HOUR;
 
 /** The years that the tables of clocks are of. */
 const FIRST_YEAR = 1970;
-const LAST_YEAR = 2060;
+const LAST_YEAR = 2106;
 
 /** Clocks that are set at midnight, by half an hour, at a minute past midnight, by hours, over a whole day, in a month of fasting, or never. */
 export const ZONES = [
