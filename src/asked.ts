@@ -77,6 +77,7 @@ const EMPTY_STATE = {
   promotional_micros: ZERO,
   paid_micros: ZERO,
   expiring: null,
+  prepaid: true,
   windows: [],
   limited_sessions: [],
   autoTopUp: null,

@@ -100,7 +100,7 @@ export interface Alerted {
 }
 
 export interface Balances {
-  /** Never includes what has expired. */
+  /** Never includes what has expired. On a budget, which has no balance: what its tightest window still admits, with nothing held. */
   readonly balance_micros: Micros;
   /** `balance_micros` less what open holds reserve, and less what was given for something else than the tag that was asked with. */
   readonly available_micros: Micros;
@@ -367,6 +367,98 @@ export interface HoldView {
   readonly reason: string | null;
 }
 
+export type WindowUnit = "HOURLY" | "DAILY" | "WEEKLY" | "MONTHLY" | "ANNUAL" | "ONCE";
+
+/**
+ * How periods follow each other. `calendar`: with the zone's hours, days, weeks, months, years. `anchored`: from a moment on, and on from there.
+ * `rolling`: at every moment, the time up to then.
+ */
+export type WindowAlignment = "calendar" | "anchored" | "rolling";
+
+/** A limit on what is spent in a period of time. */
+export interface WindowRule {
+  readonly unit: WindowUnit;
+  /** So many units are one period. */
+  readonly every: number;
+  readonly alignment: WindowAlignment;
+  /** IANA. */
+  readonly time_zone: string;
+  /** The day that weeks of the calendar begin with: 1 is Monday, 7 Sunday. */
+  readonly week_start: number;
+  /** When an anchored window's first period begins, or an anchored `ONCE` begins to count; `null` for the others. */
+  readonly anchor_ms: number | null;
+  readonly limit_micros: Micros;
+}
+
+/** A window as an owner asks for it. */
+export interface WindowInput {
+  /** 1 to 64 of `[A-Za-z0-9_-]`, unique in the envelope. Made where it is absent. */
+  readonly window_id?: string | undefined;
+  readonly unit: WindowUnit;
+  readonly limit_micros: Micros;
+  /** Default 1. */
+  readonly every?: number | undefined;
+  /** Default: `anchored` where there is an anchor, else `calendar`. */
+  readonly alignment?: WindowAlignment | undefined;
+  /** Default: the envelope's. */
+  readonly time_zone?: string | undefined;
+  /** Default 1, Monday. */
+  readonly week_start?: number | undefined;
+  readonly anchor_ms?: number | undefined;
+}
+
+/** What an owner settles about an envelope. */
+export interface EnvelopeSettings {
+  readonly prepaid: boolean;
+  readonly name: string | null;
+  readonly owner_account_id: string | null;
+  readonly time_zone: string;
+  readonly windows: readonly (WindowRule & { readonly window_id: string })[];
+}
+
+/** Whatever is absent stays as it is. */
+export interface ConfigureInput extends Audited {
+  readonly currency: string;
+  /** Makes it happen once; only with `by`. Without one, it may be said again all the same: it says how things are to be. */
+  readonly key?: string | undefined;
+  /** `false` makes it a budget: charges are limited by its windows alone, and without one refused. Fixed by the first entry or hold. Default true. */
+  readonly prepaid?: boolean | undefined;
+  /** At most `NAME_MAX` characters. */
+  readonly name?: string | null | undefined;
+  readonly owner_account_id?: string | null | undefined;
+  /** IANA. Of windows that name none from now on; at first `UTC`. */
+  readonly time_zone?: string | undefined;
+  /**
+   * All windows that the envelope is to have, at most 8: those that are left out end. One that is there under its id and differs in nothing but the limit
+   * goes on counting; any other is new, and has counted what was spent in its period before it was made, but with `ENVELOPE_LEDGER_DAYS` nothing that is older than that.
+   */
+  readonly windows?: readonly WindowInput[] | undefined;
+}
+
+export type ConfigureOutcome =
+  | { readonly outcome: "configured"; readonly settings: EnvelopeSettings }
+  /** The key was used before, for the same: the settings as they were then. */
+  | { readonly outcome: "replayed"; readonly settings: EnvelopeSettings }
+  /** `key`: it was used for something else. `prepaid`: that is fixed by now. */
+  | { readonly outcome: "conflict"; readonly detail: "key" | "prepaid" }
+  | { readonly outcome: "invalid"; readonly detail: string };
+
+/** A window as it stands. */
+export interface WindowView extends WindowRule {
+  readonly window_id: string;
+  /** Charges booked in the period, less what was given back of them. */
+  readonly spent_micros: Micros;
+  /** Of all open holds: they count in every window while they are open. */
+  readonly held_micros: Micros;
+  /** What may still be spent, and not below zero. */
+  readonly remaining_micros: Micros;
+  /** Half-open: `start_ms` ≤ time < `end_ms`. Of a rolling window, up to and with now. `null` where a period has no such edge. */
+  readonly start_ms: number | null;
+  readonly end_ms: number | null;
+  /** When it admits more by itself: the end of the period, or of a rolling window when the oldest that it counts leaves it. `null` for never, or where nothing is spent. */
+  readonly resets_at_ms: number | null;
+}
+
 export interface EnvelopeState extends Balances {
   readonly held_micros: Micros;
   /** Number of the newest entry; 0 when there is none. */
@@ -388,8 +480,15 @@ export interface EnvelopeState extends Balances {
   readonly paid_micros: Micros;
   /** What expires next, if it is not spent before. */
   readonly expiring: { readonly at_ms: number; readonly amount_micros: Micros } | null;
-  /** Spending limits. Always empty until an envelope can have them. */
-  readonly windows: readonly never[];
+  /** Has a balance that limits it; else it is a budget, limited by its windows alone. Absent where an earlier version of this code still runs. */
+  readonly prepaid?: boolean;
+  /** As the owner called it, and whose it is in the owner's own books. Not told to a limited session. */
+  readonly name?: string | null;
+  readonly owner_account_id?: string | null;
+  /** Of windows that name none. */
+  readonly time_zone?: string;
+  /** Spending limits over a period of time. Not told to a limited session. */
+  readonly windows: readonly WindowView[];
   /** `null` where no card was ever saved. */
   readonly autoTopUp: AutoTopUpState | null;
   /** Sessions that a payment opened on this envelope and that still count. Not told to such a session itself. */
@@ -417,11 +516,12 @@ export type StateOutcome =
   ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState) | { readonly outcome: "unauthorized" };
 
 /**
- * `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. `expiry`: what was left of a grant when
- * it expired; `revocation`: the owner took it back.
+ * `usage`: a charge on a budget. `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. `expiry`: what
+ * was left of a grant when it expired; `revocation`: the owner took it back.
  */
 export type EntryKind =
   | "charge"
+  | "usage"
   | "refund"
   | "topup"
   | "grant"
@@ -645,6 +745,8 @@ export interface EnvelopeApi {
     readonly assignment: number;
   }): Promise<DisownOutcome>;
   state(input: Partial<Asked>): Promise<StateOutcome>;
+  /** What the owner settles: whether there is a balance, which windows limit it, what it is called. */
+  configure(input: ConfigureInput): Promise<ConfigureOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
   /** A frozen envelope takes money in and lets none out. */
@@ -891,6 +993,8 @@ export interface MirrorBatch {
   /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
   readonly head_seq?: number;
   readonly frozen?: boolean;
+  /** It has no balance that limits it: what it used is nobody's debt. */
+  readonly budget?: boolean;
   /** Was sent before, to whoever lost it: says nothing about how fast the mirror is. */
   readonly again?: boolean;
   /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
@@ -944,10 +1048,12 @@ export interface Sums {
 export interface Overview extends Sums {
   readonly envelopes: number;
   readonly entries: number;
-  /** The sum of all balances: credited + granted + refunded − spent − reversed − expired. */
+  /** The sum of all balances, of budgets without what is `budgeted`: credited + granted + refunded + budgeted − spent − reversed − expired. */
   readonly outstanding_micros: Micros;
-  /** What holders owe after claw-backs: the balances below zero, as a number at least zero. The liability is `outstanding + owed`. */
+  /** What holders owe after claw-backs: the balances below zero but those of budgets, as a number at least zero. The liability is `outstanding + owed`. */
   readonly owed_micros: Micros;
+  /** What budgets used and nobody paid for. */
+  readonly budgeted_micros: Micros;
   /** Envelopes that were charged (more than nothing) today, this week (from Monday), this month: UTC. */
   readonly active_today: number;
   readonly active_this_week: number;
@@ -1005,6 +1111,8 @@ export interface EnvelopeSummary extends Sums {
   /** At least `applied_seq`; more where entries are still to come. */
   readonly head_seq: number;
   readonly frozen: boolean;
+  /** Its balance limits nothing: below zero, it is what was used and not paid for. */
+  readonly budget: boolean;
   readonly first_at_ms: number;
   readonly last_at_ms: number;
 }
@@ -1295,4 +1403,12 @@ export const TAG_MAX = 256;
 /** Lower burns first. What was paid burns at the default, so a grant above it is kept for last. */
 export const PRIORITY_DEFAULT = 50;
 export const PRIORITY_MAX = 100;
+/** Longest name of an envelope, and of its owner's account, in characters. */
+export const NAME_MAX = 256;
+export const WINDOWS_MAX = 8;
 export const ENTRIES_PAGE_MAX = 1000;
+
+/** Kinds of entries that are charges: of a balance, or on a budget that has none. */
+export function isSpending(kind: EntryKind): boolean {
+  return kind === "charge" || kind === "usage";
+}

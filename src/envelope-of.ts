@@ -5,6 +5,8 @@ import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js
 import type { ChargeOptions } from "./context.js";
 import {
   type ChargeOutcome,
+  type ConfigureInput,
+  type ConfigureOutcome,
   type Entry,
   type EnvelopeState,
   type GrantOutcome,
@@ -14,6 +16,7 @@ import {
   type RevokeOutcome,
   TAG_MAX,
   type TopUp,
+  type WindowInput,
 } from "./contract.js";
 import { envelopeIdOf } from "./identity/caller.js";
 import { isKey, isReason, isTag } from "./keys.js";
@@ -42,9 +45,18 @@ export interface EnvelopeHandle {
   entries(after?: number, limit?: number): Promise<readonly Entry[]>;
   /** Top-ups that we asked Stripe for, by the owner's server or by a saved card: newest first, at most 1,000. */
   topups(limit?: number): Promise<readonly TopUp[]>;
+  /** Settles whether there is a balance, which windows limit it, what it is called. Said again, it changes nothing. */
+  configure(settings: EnvelopeConfiguration): Promise<ConfigureOutcome>;
   /** Stops spending; money still comes in. */
   freeze(): Promise<void>;
   unfreeze(): Promise<void>;
+}
+
+/** Whatever is absent stays as it is. */
+export interface EnvelopeConfiguration
+  extends Pick<ConfigureInput, "prepaid" | "name" | "owner_account_id" | "time_zone"> {
+  /** All windows that the envelope is to have; those that are left out end. */
+  readonly windows?: readonly (Omit<WindowInput, "limit_micros"> & { readonly limit: Price })[] | undefined;
 }
 
 export interface KeyedOptions {
@@ -144,6 +156,10 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
     },
     entries: (after = 0, limit = 100) => attempt(() => stub().entries({ after, limit })),
     topups: (limit = 100) => attempt(() => stub().topUps({ limit })),
+    configure: async ({ windows, ...given }) => {
+      const limited = windows?.map(({ limit, ...one }) => ({ ...one, limit_micros: requireAmount(limit, currency) }));
+      return attempt(() => stub().configure({ ...given, windows: limited, currency: currency.code }));
+    },
     freeze: async () => void (await freeze(true)),
     unfreeze: async () => void (await freeze(false)),
   };

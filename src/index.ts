@@ -16,9 +16,11 @@ export type {
   AutoTopUpStop,
   Balances,
   ChargeOutcome,
+  ConfigureOutcome,
   ConflictDetail,
   Entry,
   EntryKind,
+  EnvelopeSettings,
   EnvelopeState,
   GrantOutcome,
   HoldView,
@@ -34,15 +36,19 @@ export type {
   TopUpFailure,
   TopUpStatus,
   UnclaimedPayment,
+  WindowAlignment,
+  WindowRule,
+  WindowUnit,
+  WindowView,
 } from "./contract.js";
 export { EnvelopeDirectory } from "./directory/directory.js";
 export { Envelope } from "./envelope/envelope.js";
 export {
   type EnvelopeAddress,
+  type EnvelopeConfiguration,
   type EnvelopeHandle,
   type EnvelopeOfOptions,
   envelopeOf,
-  type GrantOptions,
 } from "./envelope-of.js";
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";

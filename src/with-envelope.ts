@@ -7,7 +7,7 @@
  */
 import { EnvelopeUnreachableError } from "./attempt.js";
 import { type EnvelopeContext, VisitContext } from "./context.js";
-import type { ChargeOutcome } from "./contract.js";
+import type { ChargeOutcome, RefusalReason } from "./contract.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { once } from "./once.js";
 import { type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
@@ -222,8 +222,11 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
   }
 }
 
+/** Refusals that are the same for the same price until money comes or time passes: what the handler would do for it would be for nothing. */
+const LASTING: ReadonlySet<RefusalReason> = new Set(["insufficient_balance", "window", "key_cap"]);
+
 function noteRefusal<Env>(visit: Visit<Env>, outcome: Charged): void {
-  if (outcome.outcome !== "refused" || outcome.refusal.reason !== "insufficient_balance") return;
+  if (outcome.outcome !== "refused" || !LASTING.has(outcome.refusal.reason)) return;
   // Of a caller without credentials nothing is known, not even that they were here before.
   if (!visit.options.refuseEarly || visit.known.kind === "fresh") return;
   rememberRefusal(askedFor(visit), visit.known.envelopeId, outcome.refusal.price_micros, visit.startedAt_ms);

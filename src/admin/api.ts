@@ -22,6 +22,7 @@ import type {
   ShardHealth,
   SpendRow,
   UnclaimedPayment,
+  WindowView,
 } from "../contract.js";
 import type { Micros } from "../money.js";
 
@@ -92,7 +93,11 @@ export interface EnvelopeAnswer {
   readonly frozen: boolean;
   readonly open_disputes: number;
   readonly holds: readonly HoldView[];
-  readonly windows: readonly never[];
+  readonly windows: readonly WindowView[];
+  /** Else it is a budget: the balance is what is left of its tightest window. */
+  readonly prepaid: boolean;
+  readonly name: string | null;
+  readonly owner_account_id: string | null;
   readonly keys: readonly never[];
   readonly autoTopUp: AutoTopUpState | null;
   /** What the aggregate knows of it; `null` where nothing arrived yet. */

@@ -22,6 +22,7 @@ const METRICS: readonly Metric[] = [
   gauge("expired_micros", "Grants that expired or were revoked before they were spent.", (all) => all.expired_micros),
   gauge("outstanding_micros", "Sum of all balances, in millionths of the main unit.", (all) => all.outstanding_micros),
   gauge("owed_micros", "What holders owe after claw-backs.", (all) => all.owed_micros),
+  gauge("budgeted_micros", "What budgets used and nobody paid for.", (all) => all.budgeted_micros),
   gauge("active_envelopes_today", "Envelopes charged since midnight, UTC.", (all) => all.active_today),
   gauge("frozen_envelopes", "Envelopes that may not spend.", (all) => all.frozen),
   gauge("behind_envelopes", "Envelopes with entries that have not arrived.", (all) => all.behind),

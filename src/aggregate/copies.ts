@@ -318,6 +318,7 @@ const NO_OVERVIEW: Overview = {
   expired_micros: ZERO,
   outstanding_micros: ZERO,
   owed_micros: ZERO,
+  budgeted_micros: ZERO,
   active_today: 0,
   active_this_week: 0,
   active_this_month: 0,

@@ -36,6 +36,7 @@ export const SUMS = {
   topup: ["credited_micros", 1],
   grant: ["granted_micros", 1],
   charge: ["spent_micros", -1],
+  usage: ["spent_micros", -1],
   refund: ["refunded_micros", 1],
   clawback: ["reversed_micros", -1],
   reinstatement: ["reversed_micros", -1],

@@ -96,7 +96,9 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
   const read = (query: string) => sql.exec(query).one() as Record<string, number>;
   const copies = read(
     `SELECT count(*) AS envelopes, coalesce(sum(applied_seq), 0) AS entries, ${ADDED},
-       coalesce(sum(balance_micros), 0) AS outstanding_micros, coalesce(sum(max(0, -balance_micros)), 0) AS owed_micros
+       coalesce(sum(iif(budget, max(0, balance_micros), balance_micros)), 0) AS outstanding_micros,
+       coalesce(sum(iif(budget, 0, max(0, -balance_micros))), 0) AS owed_micros,
+       coalesce(sum(iif(budget, max(0, -balance_micros), 0)), 0) AS budgeted_micros
      FROM envelope_summary WHERE applied_seq > 0`,
   );
   const waiting = read(
@@ -111,7 +113,8 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
     "total",
     { ...copies, ...waiting },
     read(
-      `SELECT envelopes, entries, ${SUM_NAMES.join(", ")}, outstanding_micros, owed_micros, frozen, behind FROM total`,
+      `SELECT envelopes, entries, ${SUM_NAMES.join(", ")}, outstanding_micros, owed_micros, budgeted_micros, frozen,
+         behind FROM total`,
     ),
   );
   const charges = read("SELECT coalesce(sum(charges), 0) AS charges FROM day");

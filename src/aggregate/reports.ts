@@ -24,7 +24,7 @@ const SUMS = "credited_micros, granted_micros, spent_micros, refunded_micros, re
 export function overview(sql: SqlStorage, now_ms: number): Overview {
   const row = sql
     .exec(
-      `SELECT envelopes, entries, ${SUMS}, outstanding_micros, owed_micros,
+      `SELECT envelopes, entries, ${SUMS}, outstanding_micros, owed_micros, budgeted_micros,
          coalesce((SELECT envelopes FROM active WHERE period = 'day' AND at_ms = ?), 0) AS active_today,
          coalesce((SELECT envelopes FROM active WHERE period = 'week' AND at_ms = ?), 0) AS active_this_week,
          coalesce((SELECT envelopes FROM active WHERE period = 'month' AND at_ms = ?), 0) AS active_this_month,
@@ -144,7 +144,7 @@ export function cohorts(sql: SqlStorage): CohortRow[] {
   return sql.exec("SELECT * FROM cohort ORDER BY cohort, month").toArray() as unknown as CohortRow[];
 }
 
-const SUMMARY = `envelope_id, currency, balance_micros, applied_seq, head_seq, frozen, first_at_ms, last_at_ms, ${SUMS}`;
+const SUMMARY = `envelope_id, currency, balance_micros, applied_seq, head_seq, frozen, budget, first_at_ms, last_at_ms, ${SUMS}`;
 
 const ORDERS = {
   recent: "last_at_ms",
@@ -188,7 +188,7 @@ export function envelope(sql: SqlStorage, envelope_id: string): EnvelopeSummary 
 }
 
 function toSummary(row: Record<string, SqlStorageValue>): EnvelopeSummary {
-  return { ...row, frozen: row["frozen"] === 1 } as unknown as EnvelopeSummary;
+  return { ...row, frozen: row["frozen"] === 1, budget: row["budget"] === 1 } as unknown as EnvelopeSummary;
 }
 
 /** Newest batches first, and in each the newest entry first. A cursor is the batch's time and number, and the entry that was told last. */

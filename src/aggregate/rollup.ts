@@ -1,5 +1,5 @@
 /** What a batch of applied entries changes in the roll-ups, grouped by key, so that each row is written once. Pure. */
-import type { MirrorEntry } from "../contract.js";
+import { isSpending, type MirrorEntry } from "../contract.js";
 import { dayOf, hourOf, monthName, monthOf, weekOf } from "./calendar.js";
 import { type Opened, SUMS, type SumName } from "./mirror.js";
 import { FOLDED_REASON } from "./reasons.js";
@@ -67,7 +67,7 @@ export function byHour(
     const [sum, sign] = SUMS[entry.kind];
     hour.entries += 1;
     hour[sum] += sign * entry.amount_micros;
-    if (entry.kind === "charge") {
+    if (isSpending(entry.kind)) {
       hour.charges += 1;
       if (entry.amount_micros < 0) hour.paid += 1;
       const spend = spendOf(hour, nameOf(entry.reason));

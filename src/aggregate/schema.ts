@@ -126,4 +126,9 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
   ["envelope_summary", "total", "pruned", "hour", "day"]
     .map((table) => `ALTER TABLE ${table} ADD COLUMN expired_micros INTEGER NOT NULL DEFAULT 0;`)
     .join("\n"),
+  // What budgets used is nobody's debt.
+  `
+  ALTER TABLE envelope_summary ADD COLUMN budget INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE total ADD COLUMN budgeted_micros INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

@@ -31,6 +31,8 @@ export interface Copy extends Summary, LastActive {
   readonly currency: string;
   readonly head_seq: number;
   readonly frozen: number;
+  /** It has no balance that limits it. */
+  readonly budget: number;
   readonly first_at_ms: number;
   /** `2026-11`: of the first entry, which is always money in. */
   readonly cohort: string;
@@ -80,6 +82,7 @@ export class AggregateStore {
       ...active.last,
       envelope_id: batch.envelope_id,
       currency: batch.currency,
+      budget: batch.budget === undefined ? (before?.budget ?? 0) : Number(batch.budget),
       first_at_ms: known ? before.first_at_ms : (first_at_ms ?? 0),
       cohort: cohort.name,
     };
@@ -147,8 +150,8 @@ export class AggregateStore {
     this.#sql.exec(
       `INSERT INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros, granted_micros,
          spent_micros, refunded_micros, reversed_micros, expired_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort,
-         active_day_ms, active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         active_day_ms, active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id, budget)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq, balance_micros = excluded.balance_micros,
          credited_micros = excluded.credited_micros, granted_micros = excluded.granted_micros,
          spent_micros = excluded.spent_micros, refunded_micros = excluded.refunded_micros,
@@ -157,7 +160,7 @@ export class AggregateStore {
          frozen = excluded.frozen, first_at_ms = excluded.first_at_ms, cohort = excluded.cohort,
          active_day_ms = excluded.active_day_ms, active_week_ms = excluded.active_week_ms,
          active_month_ms = excluded.active_month_ms, behind_since_ms = excluded.behind_since_ms,
-         pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id`,
+         pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id, budget = excluded.budget`,
       copy.envelope_id,
       copy.currency,
       copy.applied_seq,
@@ -179,6 +182,7 @@ export class AggregateStore {
       copy.behind_since_ms,
       copy.pull_at_ms,
       copy.refusals_id,
+      copy.budget,
     );
   }
 
@@ -269,16 +273,18 @@ export class AggregateStore {
     { entries, opened, duplicates, gap }: Applied,
     { arrival_ms, now_ms }: { readonly arrival_ms: number | null; readonly now_ms: number },
   ): void {
-    const was: Pick<Copy, keyof Summary | "frozen" | "behind_since_ms"> = before ?? NO_COPY;
+    const was: Pick<Copy, keyof Summary | "frozen" | "behind_since_ms" | "budget"> = before ?? NO_COPY;
+    const [stood, stands] = [standing(was), standing(after)];
     this.#sql.exec(
       `UPDATE total SET envelopes = envelopes + ?, entries = entries + ?, outstanding_micros = outstanding_micros + ?,
-         owed_micros = owed_micros + ?, frozen = frozen + ?, behind = behind + ?, gaps = gaps + ?, duplicates = duplicates + ?,
+         owed_micros = owed_micros + ?, budgeted_micros = budgeted_micros + ?, frozen = frozen + ?, behind = behind + ?, gaps = gaps + ?, duplicates = duplicates + ?,
          last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms), ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}
        WHERE id = 1`,
       was.applied_seq === 0 && after.applied_seq > 0 ? 1 : 0,
       entries.length + (opened?.entries ?? 0),
-      after.balance_micros - was.balance_micros,
-      Math.max(0, 0 - after.balance_micros) - Math.max(0, 0 - was.balance_micros),
+      stands.outstanding - stood.outstanding,
+      stands.owed - stood.owed,
+      stands.budgeted - stood.budgeted,
       after.frozen - was.frozen,
       (after.behind_since_ms === null ? 0 : 1) - (was.behind_since_ms === null ? 0 : 1),
       gap ? 1 : 0,
@@ -318,7 +324,15 @@ export class AggregateStore {
 const NEVER_ACTIVE: LastActive = { active_day_ms: -1, active_week_ms: -1, active_month_ms: -1 };
 /** Of who never topped up. */
 const NO_COHORT = "";
-const NO_COPY = { ...NO_SUMMARY, frozen: 0, behind_since_ms: null } as const;
+const NO_COPY = { ...NO_SUMMARY, frozen: 0, behind_since_ms: null, budget: 0 } as const;
+
+/** What a balance is to the owner. A budget's below zero is what was used and not paid for: it is nobody's debt, and takes nothing from what others have. */
+function standing({ balance_micros, budget }: Pick<Copy, "balance_micros" | "budget">) {
+  const below = Math.max(0, 0 - balance_micros);
+  return budget === 1
+    ? { outstanding: balance_micros + below, owed: 0, budgeted: below }
+    : { outstanding: balance_micros, owed: below, budgeted: 0 };
+}
 
 /** One array of arrays: without the numbers, which are consecutive, with times from the first on, and without what is empty at the end. */
 function rawText(entries: readonly MirrorEntry[], first_at_ms: number): string {

@@ -27,7 +27,7 @@ export function forgetCopies(sql: SqlStorage, now_ms: number, pull_at_ms: number
   );
   sql.exec(`UPDATE pruned SET entries = 0, ${nothing}`);
   sql.exec(
-    `UPDATE total SET envelopes = 0, entries = 0, ${nothing}, outstanding_micros = 0, owed_micros = 0, frozen = 0,
+    `UPDATE total SET envelopes = 0, entries = 0, ${nothing}, outstanding_micros = 0, owed_micros = 0, budgeted_micros = 0, frozen = 0,
        behind = (SELECT count(*) FROM envelope_summary)`,
   );
 }

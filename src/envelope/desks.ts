@@ -13,6 +13,7 @@ import type { OwnersDesk } from "./owners-desk.js";
 import type { PaymentsDesk } from "./payments-desk.js";
 import type { TopUpDesk } from "./topup-desk.js";
 import type { UsageDesk } from "./usage-desk.js";
+import type { WindowsDesk } from "./windows-desk.js";
 
 interface All {
   readonly holder: HolderDesk;
@@ -25,6 +26,7 @@ interface All {
   readonly mirror: MirrorDesk;
   readonly alerts: AlertsDesk;
   readonly usage: UsageDesk;
+  readonly windows: WindowsDesk;
 }
 
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
@@ -46,6 +48,7 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
   mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),
   alerts: async (office) => new (await import("./alerts-desk.js")).AlertsDesk(office),
   usage: async (office) => new (await import("./usage-desk.js")).UsageDesk(office),
+  windows: async (office) => new (await import("./windows-desk.js")).WindowsDesk(office),
 };
 
 export class Desks {

@@ -229,6 +229,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return (await this.#office.desks.ask("topups")).setAutoTopUp(...input);
   }
 
+  async configure(...input: Input<"configure">): Answer<"configure"> {
+    return (await this.#office.desks.ask("windows")).configure(...input);
+  }
+
   async freeze(...input: Input<"freeze">): Answer<"freeze"> {
     return (await this.#office.desks.ask("owners")).freeze(...input);
   }

@@ -3,6 +3,7 @@ import {
   type EntryKind,
   type GrantInput,
   type GrantOutcome,
+  isSpending,
   type LotTerms,
   METADATA_MAX,
   PRIORITY_DEFAULT,
@@ -44,7 +45,7 @@ export function decideRefund(
   if (charge === undefined) return { outcome: { outcome: "unknown", ...now } };
   // What was given back in part is never folded: a key that was used, was used for another charge.
   if ("folded" in charge) return { outcome: { outcome: prior === undefined ? "expired" : "conflict", ...now } };
-  if (charge.kind !== "charge") return { outcome: { outcome: "unknown", ...now } };
+  if (!isSpending(charge.kind)) return { outcome: { outcome: "unknown", ...now } };
   if (prior !== undefined) {
     const { seq, amount_micros } = prior;
     const same = prior.ref_seq === charge.seq && amount_micros === (input.amount_micros ?? amount_micros);
@@ -102,6 +103,7 @@ function whyNot(
 ): string | undefined {
   const { priority, expires_at_ms, only } = terms;
   if (account.currency !== null && account.currency !== currency) return `This envelope is kept in ${account.currency}`;
+  if (account.budget) return "A budget has no balance to give to: raise its limits";
   const fits = [account.balance_micros, account.given_micros ?? ZERO].every(
     (before) => addMicros(before, amount_micros) !== undefined,
   );

@@ -4,7 +4,7 @@ import { type Micros, ZERO } from "../money.js";
 import { balances, NOTHING, refusal, refuseSpending } from "./ledger.js";
 import type { LotsDesk } from "./lots-desk.js";
 import type { Office } from "./office.js";
-import type { Store } from "./store.js";
+import { type Store, UNNAMED } from "./store.js";
 
 export class HolderDesk {
   readonly #office: Office;
@@ -43,7 +43,9 @@ export class HolderDesk {
         }),
       ),
       ...this.#lots(account.balance_micros, limited, now),
-      windows: [],
+      ...(limited ? UNNAMED : this.#store.named),
+      prepaid: this.#store.named.prepaid,
+      windows: limited ? [] : (this.#store.windows?.views(account.held_micros, this.#store.timeOf(now)) ?? []),
       limited_sessions: limited ? [] : (desks.open.logins?.sessions(now) ?? []),
       autoTopUp: desks.open.topups?.state() ?? null,
     };

@@ -5,7 +5,16 @@
  */
 import type { HoldEnd, HoldInput, HoldOutcome, ReleaseOutcome, SettleInput, SettleOutcome } from "../contract.js";
 import { type Micros, toMicros, ZERO } from "../money.js";
-import { type Account, answerPrior, balances, type Draft, isExpired, type Priors, refuseSpending } from "./ledger.js";
+import {
+  type Account,
+  answerPrior,
+  balances,
+  type Draft,
+  type Headroom,
+  isExpired,
+  type Priors,
+  refuseSpending,
+} from "./ledger.js";
 
 export interface Hold {
   readonly hold_id: number;
@@ -91,7 +100,7 @@ export function decideSettle(
   }
 
   const held = hold.amount_micros;
-  const limits = account.limits?.map((limit) => ({ ...limit, admits_micros: (limit.admits_micros + held) as Micros }));
+  const limits = account.limits?.map((limit) => withoutHold(limit, held));
   const after: Account = { ...account, held_micros: (account.held_micros - held) as Micros, limits };
   if (isExpired(hold, now_ms)) {
     return { end: "expired", outcome: { outcome: "ended", end: "expired", ...now } };
@@ -107,7 +116,7 @@ export function decideSettle(
   return {
     end: "settled",
     write: {
-      kind: "charge",
+      kind: account.budget ? "usage" : "charge",
       amount_micros: (0 - input.amount_micros) as Micros,
       key: hold.key ?? undefined,
       scope: hold.scope ?? undefined,
@@ -118,6 +127,13 @@ export function decideSettle(
       metadata: input.metadata,
     },
   };
+}
+
+/** As if the hold were not there. */
+function withoutHold(limit: Headroom, held: Micros): Headroom {
+  const { resetsFor } = limit;
+  const without = { ...limit, admits_micros: (limit.admits_micros + held) as Micros };
+  return resetsFor === undefined ? without : { ...without, resetsFor: (price) => resetsFor((price - held) as Micros) };
 }
 
 export type ReleaseDecision = { readonly end: HoldEnd } | { readonly outcome: ReleaseOutcome };

@@ -16,6 +16,7 @@ const SUM_OF = {
   topup: ["credited_micros", 1],
   grant: ["granted_micros", 1],
   charge: ["spent_micros", -1],
+  usage: ["spent_micros", -1],
   refund: ["refunded_micros", 1],
   clawback: ["reversed_micros", -1],
   reinstatement: ["reversed_micros", -1],
@@ -120,7 +121,7 @@ export class LedgerBook {
     // Only charges are ever folded, so all others can still be counted.
     const { others, first_at_ms, at_ms } = this.#sql
       .exec<{ others: number; first_at_ms: number; at_ms: number }>(
-        `SELECT (SELECT count(*) FROM entry WHERE kind <> 'charge' AND seq > ? AND seq <= ?) AS others,
+        `SELECT (SELECT count(*) FROM entry WHERE kind NOT IN ('charge', 'usage') AND seq > ? AND seq <= ?) AS others,
            (SELECT at_ms FROM entry ORDER BY seq LIMIT 1) AS first_at_ms, folded_at_ms AS at_ms FROM envelope`,
         mirrored_seq,
         folded_seq,

@@ -9,15 +9,16 @@
  * one that it does, because a refusal that says "pay" must be true; of those the one that admits least; of equals the one that
  * is lifted last, and then the first in the list.
  */
-import type {
-  Balances,
-  ChargeInput,
-  ChargeOutcome,
-  ConflictDetail,
-  EntryKind,
-  LotTerms,
-  Refusal,
-  RefusalReason,
+import {
+  type Balances,
+  type ChargeInput,
+  type ChargeOutcome,
+  type ConflictDetail,
+  type EntryKind,
+  isSpending,
+  type LotTerms,
+  type Refusal,
+  type RefusalReason,
 } from "../contract.js";
 import { canTopUp } from "../limits.js";
 import { type Micros, toMicros, ZERO } from "../money.js";
@@ -37,6 +38,8 @@ export interface Account {
   readonly currency: string | null;
   /** What limits spending besides the balance. Absent on the envelopes that have no other limit. */
   readonly limits?: readonly Headroom[] | undefined;
+  /** Limited by nothing but its limits, of which it has one at least: the balance is what was paid, less what was used. */
+  readonly budget?: boolean;
 }
 
 /** What one limit still admits, with open holds taken off. */
@@ -46,6 +49,8 @@ export interface Headroom {
   readonly admits_micros: Micros;
   /** When it admits more by itself; `null` for never. */
   readonly resets_at_ms: number | null;
+  /** The same for a price that it does not admit, where it is not the same for all. */
+  readonly resetsFor?: (price: Micros) => number | null;
   /** Which window. */
   readonly window_id?: string | null;
 }
@@ -84,14 +89,18 @@ export interface Prior {
 
 export type Decision<Outcome> = { readonly write: Draft } | { readonly outcome: Outcome };
 
+/** As a caller is told them. On a budget, what is left of it. */
 export function balances(account: Account): Balances {
-  return { balance_micros: account.balance_micros, available_micros: available(account) };
+  const available_micros = available(account);
+  if (!account.budget) return { balance_micros: account.balance_micros, available_micros };
+  return { balance_micros: (available_micros + account.held_micros) as Micros, available_micros };
 }
 
 /** Told to whom the balance is none of their business. */
 export const NOTHING: Balances = { balance_micros: ZERO, available_micros: ZERO };
 
 export function available(account: Account): Micros {
+  if (account.budget) return lowestOf(account.limits ?? NO_LIMITS, Number.MAX_SAFE_INTEGER as Micros);
   return (account.balance_micros - account.held_micros - (account.apart_micros ?? 0)) as Micros;
 }
 
@@ -118,10 +127,14 @@ export function taken(entry: { readonly amount_micros: Micros }): Micros {
 
 /** What all limits together admit. Below zero where one of them does. */
 export function headroom(account: Account): Micros {
-  let least = available(account);
-  if (account.limits !== undefined)
-    for (const { admits_micros } of account.limits) if (admits_micros < least) least = admits_micros;
-  return least;
+  const left = available(account);
+  return account.limits === undefined ? left : lowestOf(account.limits, left);
+}
+
+function lowestOf(limits: readonly Headroom[], most: Micros): Micros {
+  let left = most;
+  for (const { admits_micros } of limits) if (admits_micros < left) left = admits_micros;
+  return left;
 }
 
 export function refusal(account: Account, reason: RefusalReason, price: Micros): Refusal {
@@ -137,21 +150,28 @@ export function refusal(account: Account, reason: RefusalReason, price: Micros):
 export function refuseSpending(account: Account, price: Micros, least: Micros = price): Refusal | undefined {
   if (account.frozen) return refusal(account, "frozen", price);
   const left = available(account);
-  let named: Headroom | undefined = least > left ? { ...BALANCE, admits_micros: left } : undefined;
+  let named: Headroom | undefined = least > left && !account.budget ? { ...BALANCE, admits_micros: left } : undefined;
   for (const limit of account.limits ?? NO_LIMITS) {
-    if (least > limit.admits_micros && (named === undefined || comesBefore(limit, named))) named = limit;
+    if (least > limit.admits_micros && (named === undefined || comesBefore(limit, named, least))) named = limit;
   }
-  return named && { ...refusal(account, named.reason, price), ...named };
+  if (named === undefined) return undefined;
+  const { resetsFor: _, ...told } = named;
+  return { ...refusal(account, named.reason, price), ...told, resets_at_ms: resetsAt(named, least) };
 }
 
 const NO_LIMITS: readonly Headroom[] = [];
 const BALANCE = { reason: "insufficient_balance", resets_at_ms: null } as const;
 
-function comesBefore(one: Headroom, other: Headroom): boolean {
+function comesBefore(one: Headroom, other: Headroom, price: Micros): boolean {
   const [lifted, liftedToo] = [canTopUp(one.reason), canTopUp(other.reason)];
   if (lifted !== liftedToo) return liftedToo;
   if (one.admits_micros !== other.admits_micros) return one.admits_micros < other.admits_micros;
-  return (one.resets_at_ms ?? Number.POSITIVE_INFINITY) > (other.resets_at_ms ?? Number.POSITIVE_INFINITY);
+  const never = Number.POSITIVE_INFINITY;
+  return (resetsAt(one, price) ?? never) > (resetsAt(other, price) ?? never);
+}
+
+function resetsAt({ resets_at_ms, resetsFor }: Headroom, price: Micros): number | null {
+  return resetsFor === undefined ? resets_at_ms : resetsFor(price);
 }
 
 interface Keyed {
@@ -173,7 +193,7 @@ export function answerPrior(
   | { readonly outcome: "replayed"; readonly seq: number; readonly amount_micros: Micros }
   | { readonly outcome: "conflict"; readonly detail: ConflictDetail } {
   const conflict = (detail: ConflictDetail) => ({ outcome: "conflict", detail }) as const;
-  if (prior.kind !== "charge" || prior.scope !== (input.scope ?? null)) return conflict("scope");
+  if (!isSpending(prior.kind) || prior.scope !== (input.scope ?? null)) return conflict("scope");
   const amount = taken(prior);
   const wanted = input.amount_micros ?? amount;
   if (input.at_most ? amount > wanted : amount !== wanted) return conflict("price");
@@ -222,5 +242,6 @@ export function decideCharge(
   if (refused !== undefined) return { outcome: { outcome: "refused", refusal: refused, ...now } };
 
   const { key, scope, op, reason, metadata, tag } = input;
-  return { write: { kind: "charge", amount_micros: (0 - amount) as Micros, key, scope, op, reason, metadata, tag } };
+  const kind = account.budget ? "usage" : "charge";
+  return { write: { kind, amount_micros: (0 - amount) as Micros, key, scope, op, reason, metadata, tag } };
 }

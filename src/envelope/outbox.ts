@@ -44,6 +44,7 @@ export async function shipEntries(
       entries,
       head_seq: seq,
       frozen: store.account(Date.now()).frozen,
+      ...(store.named.prepaid ? {} : { budget: true }),
       again: (entries.at(-1)?.seq ?? 0) <= shipping.again_to,
       ...(opening && { opening }),
       ...(refusals && { refusals }),

@@ -304,4 +304,47 @@ export const ENVELOPE_MIGRATIONS = [
     FROM json_each(NEW.lots))
   BEGIN SELECT RAISE(ABORT, 'lots do not follow on the entry before'); END;
   `,
+  // Windows and budgets. What a window has counted travels in the entries; its row keeps the rule, and what it had counted when it was made.
+  // A row is never used for another rule, so it stays when its window ends. The first entry stays in the ledger, so that it is known when that began.
+  `
+  ALTER TABLE envelope ADD COLUMN prepaid INTEGER NOT NULL DEFAULT 1 CHECK (prepaid IN (0, 1));
+  ALTER TABLE envelope ADD COLUMN name TEXT;
+  ALTER TABLE envelope ADD COLUMN owner_account_id TEXT;
+  ALTER TABLE envelope ADD COLUMN time_zone TEXT NOT NULL DEFAULT 'UTC';
+  ALTER TABLE entry ADD COLUMN windows TEXT;
+
+  CREATE TABLE spending_window (
+    id INTEGER PRIMARY KEY,
+    window_id TEXT NOT NULL,
+    unit TEXT NOT NULL CHECK (unit IN ('HOURLY', 'DAILY', 'WEEKLY', 'MONTHLY', 'ANNUAL', 'ONCE')),
+    every INTEGER NOT NULL CHECK (every >= 1),
+    alignment TEXT NOT NULL CHECK (alignment IN ('calendar', 'anchored', 'rolling')),
+    time_zone TEXT NOT NULL,
+    week_start INTEGER NOT NULL CHECK (week_start BETWEEN 1 AND 7),
+    anchor_ms INTEGER,
+    limit_micros INTEGER NOT NULL ${safe("limit_micros")} CHECK (limit_micros >= 0),
+    since_ms INTEGER NOT NULL,
+    seen_seq INTEGER NOT NULL,
+    seen_mark INTEGER NOT NULL,
+    seen_micros INTEGER NOT NULL ${safe("seen_micros")},
+    at_ms INTEGER NOT NULL,
+    ended_at_ms INTEGER,
+    CHECK ((alignment = 'anchored') = (anchor_ms IS NOT NULL))
+  ) STRICT;
+  CREATE UNIQUE INDEX spending_window_open ON spending_window (window_id) WHERE ended_at_ms IS NULL;
+  CREATE TRIGGER spending_window_stays BEFORE DELETE ON spending_window
+  BEGIN SELECT RAISE(ABORT, 'what counted is never deleted'); END;
+
+  CREATE TRIGGER entry_usage BEFORE INSERT ON entry
+  WHEN NEW.kind = 'usage' AND (NEW.amount_micros > 0 OR coalesce((SELECT prepaid FROM envelope WHERE id = 1), 1) = 1)
+  BEGIN SELECT RAISE(ABORT, 'only a budget is used'); END;
+  CREATE TRIGGER envelope_prepaid BEFORE UPDATE OF prepaid ON envelope
+  WHEN NEW.prepaid <> OLD.prepaid AND EXISTS (SELECT 1 FROM entry)
+  BEGIN SELECT RAISE(ABORT, 'a ledger is of one sort'); END;
+
+  DROP VIEW foldable;
+  CREATE VIEW foldable AS SELECT seq, at_ms, amount_micros, hold_id FROM entry
+    WHERE kind IN ('charge', 'usage') AND key IS NULL AND seq > 1
+      AND NOT EXISTS (SELECT 1 FROM entry AS back WHERE back.ref_seq = entry.seq);
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

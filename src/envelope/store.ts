@@ -3,7 +3,7 @@
  * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
  * with it.
  */
-import type { Credential, HoldInput } from "../contract.js";
+import type { Credential, EnvelopeSettings, HoldInput, WindowView } from "../contract.js";
 import { hasSchema } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
 import { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
@@ -15,7 +15,12 @@ import { type Account, type Draft, isExpired, type Prior } from "./ledger.js";
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
  * Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
  */
-const OPENED_BY = { logins: "limited_session", topups: "auto_topup", alerts: "alert" } as const;
+const OPENED_BY = {
+  logins: "limited_session",
+  topups: "auto_topup",
+  alerts: "alert",
+  windows: "spending_window WHERE ended_at_ms IS NULL UNION ALL SELECT 1 FROM envelope WHERE prepaid = 0",
+} as const;
 
 export interface Head {
   seq: number;
@@ -48,6 +53,25 @@ export interface LotKeeper {
   reserve(input: HoldInput, now_ms: number): string | null;
 }
 
+/** What an owner settled, but the windows. */
+export type Named = Omit<EnvelopeSettings, "windows">;
+
+export const UNNAMED: Named = { prepaid: true, name: null, owner_account_id: null, time_zone: "UTC" };
+
+/** Who keeps the windows (windows-desk.ts): asked in the turn of a charge, where there are any or the envelope is a budget. */
+export interface WindowKeeper {
+  account(plain: Account, at_ms: number): Account;
+  /** What is to travel with an entry that is about to be written. */
+  count(draft: Draft, seq: number, at_ms: number): string | null;
+  /** It was written. */
+  counted(): void;
+  views(held_micros: Micros, at_ms: number): readonly WindowView[];
+  /** The rows are others than they were. */
+  reload(): void;
+  /** Entries younger than this are still counted one by one. */
+  readonly span_ms: number;
+}
+
 const EMPTY: Head = {
   seq: 0,
   at_ms: 0,
@@ -66,6 +90,9 @@ export class Store {
   readonly sql: SqlStorage;
   /** Absent until the first grant, or until a lot is found on waking. */
   keeper: LotKeeper | undefined;
+  /** Absent where nothing but the balance limits spending. */
+  windows: WindowKeeper | undefined;
+  named: Named = UNNAMED;
   #head: Head = EMPTY;
   /** Those that are open, by their number. */
   holds: Map<number, Hold> = new Map();
@@ -144,12 +171,18 @@ export class Store {
       funded,
       currency: funded ? currency : null,
     };
-    return this.#head.lots === null ? plain : this.#lots.account(plain, now_ms, tag);
+    const limited = this.windows === undefined ? plain : this.windows.account(plain, this.timeOf(now_ms));
+    return this.#head.lots === null ? limited : this.#lots.account(limited, now_ms, tag);
   }
 
   get #lots(): LotKeeper {
     if (this.keeper === undefined) throw new Error("Something is left of grants, and nobody keeps them apart");
     return this.keeper;
+  }
+
+  /** Never earlier than the newest entry, so that a clock set back reorders nothing. */
+  timeOf(now_ms: number): number {
+    return Math.max(now_ms, this.#head.at_ms);
   }
 
   openHolds(now_ms: number): readonly Hold[] {
@@ -169,12 +202,11 @@ export class Store {
   /** `lots`: what the entry moves in them, and leaves. */
   write(draft: Draft, now_ms: number, lots: string | null): Written {
     const seq = this.#head.seq + 1;
-    // Never earlier than the entry before, so that a clock set back reorders nothing.
-    const at_ms = Math.max(now_ms, this.#head.at_ms);
+    const at_ms = this.timeOf(now_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
     this.sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, lots)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, lots, windows)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       at_ms,
       draft.kind,
@@ -189,7 +221,9 @@ export class Store {
       draft.reason ?? null,
       draft.metadata ?? null,
       lots,
+      this.windows === undefined ? null : this.windows.count(draft, seq, at_ms),
     );
+    this.windows?.counted();
     this.#head = { ...this.#head, seq, at_ms, balance_micros, lots };
     if (draft.op !== undefined)
       this.#remember(draft.op, {
@@ -289,12 +323,16 @@ export class Store {
 
   load(): void {
     this.#head = EMPTY;
+    this.named = UNNAMED;
     this.holds = new Map();
     this.#credentials = [];
     this.#operations = undefined;
+    this.windows?.reload();
     if (!hasSchema(this.storage)) return;
     const [meta] = this.sql
-      .exec("SELECT currency, frozen_at_ms, mirrored_seq, folded_seq FROM envelope WHERE id = 1")
+      .exec(
+        "SELECT currency, frozen_at_ms, mirrored_seq, folded_seq, prepaid, name, owner_account_id, time_zone FROM envelope WHERE id = 1",
+      )
       .toArray();
     if (meta === undefined) return;
     const [last] = this.sql
@@ -311,6 +349,12 @@ export class Store {
       mirrored_seq: meta["mirrored_seq"] as number,
       folded_seq: meta["folded_seq"] as number,
       lots: (last?.["lots"] as string | null | undefined) ?? null,
+    };
+    this.named = {
+      prepaid: meta["prepaid"] === 1,
+      name: meta["name"] as string | null,
+      owner_account_id: meta["owner_account_id"] as string | null,
+      time_zone: meta["time_zone"] as string,
     };
     const open = this.sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
     this.holds = new Map(open.map((hold) => [hold.hold_id, hold]));

@@ -27,6 +27,7 @@ describe("the mirror", () => {
       envelopes: 2,
       entries: 5,
       owed_micros: 0,
+      budgeted_micros: 0,
       active_today: 1,
       active_this_week: 1,
       active_this_month: 1,

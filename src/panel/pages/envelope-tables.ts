@@ -1,6 +1,6 @@
 /** What an envelope holds, as tables. */
 import type { EnvelopeAnswer, PaymentView } from "../../admin/api.js";
-import type { AuditLine, Entry, HoldView } from "../../contract.js";
+import { type AuditLine, type Entry, type HoldView, isSpending } from "../../contract.js";
 import { type Child, el } from "../dom.js";
 import { ago, count, minorMoney, timeView } from "../format.js";
 import { amount, badge, empty, foreign, table } from "../parts.js";
@@ -28,7 +28,7 @@ export function entriesTable(acting: Acting, entries: readonly Entry[], dim: boo
 
 /** The keys of an owner's own actions name nothing that anybody else knows. */
 function reasonOf({ kind, reason, ref_seq, payment_id, key }: Entry): Child {
-  const more = payment_id ?? (ref_seq === null ? (kind === "charge" ? key : null) : `of no. ${ref_seq}`);
+  const more = payment_id ?? (ref_seq === null ? (isSpending(kind) ? key : null) : `of no. ${ref_seq}`);
   return el(
     "div",
     { class: "two-lines" },
@@ -38,7 +38,7 @@ function reasonOf({ kind, reason, ref_seq, payment_id, key }: Entry): Child {
 }
 
 function giveBack(acting: Acting, entry: Entry): Child {
-  if (acting.session.readOnly || entry.kind !== "charge" || entry.amount_micros === 0) return null;
+  if (acting.session.readOnly || !isSpending(entry.kind) || entry.amount_micros === 0) return null;
   const label = `Refund charge no. ${entry.seq}`;
   return el(
     "button",

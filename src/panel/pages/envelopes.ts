@@ -79,12 +79,13 @@ const COLUMNS: readonly Column<EnvelopeSummary>[] = [
   {
     head: "Envelope",
     kind: "grow",
-    cell: ({ envelope_id, frozen, applied_seq, head_seq }) =>
+    cell: ({ envelope_id, frozen, budget, applied_seq, head_seq }) =>
       el(
         "span",
         { class: "row" },
         envelopeLink(envelope_id),
         frozen ? badge("Frozen", "warn") : null,
+        budget ? badge("Budget", "calm") : null,
         head_seq > applied_seq
           ? badge("Catching up", "calm", `${head_seq - applied_seq} entries have not arrived yet`)
           : null,

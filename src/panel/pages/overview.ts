@@ -329,6 +329,7 @@ function sheet(overview: OverviewAnswer): VNode {
       line("Given back", overview.refunded_micros, "+"),
       line("Refunds and disputes", overview.reversed_micros, "−"),
       line("Grants that expired", overview.expired_micros, "−"),
+      overview.budgeted_micros > 0 ? line("Used on budgets, unpaid", overview.budgeted_micros, "+") : null,
       el(
         "div",
         { class: "sum", key: "sum" },

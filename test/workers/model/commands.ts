@@ -2,10 +2,11 @@
 import { abortAllDurableObjects, evictDurableObject } from "cloudflare:test";
 import fc from "fast-check";
 import { expect, vi } from "vitest";
-import type { Credential } from "../../../src/contract.js";
+import type { Credential, WindowInput } from "../../../src/contract.js";
 import { micros } from "../rules/values.js";
 import { readAnswer, readRotation } from "./answers.js";
 import { currency, money } from "./drawn.js";
+import { edgeOf, isSpent, type Limit } from "./limits.js";
 import type { Model } from "./model.js";
 import { credit, disown, freeze, takeBack } from "./money-in.js";
 import { command, send } from "./real.js";
@@ -140,7 +141,7 @@ export const refund = command(
     key: inTen(4, fc.constantFrom("refund:1", "refund:2", "refund:3")),
   }),
   async ({ back, ofCharge, part, byKey, key: given }, model, real) => {
-    const lines = model.lines.filter((line) => !ofCharge || line.kind === "charge");
+    const lines = model.lines.filter((line) => !ofCharge || isSpent(line));
     const charge = byKey === undefined ? { seq: lines.at(-1 - back)?.seq ?? 1 } : { key: byKey };
     const op = real.op();
     const key = given ?? `refund:${op}`;
@@ -272,6 +273,67 @@ export const wait = command(
     model.latest = Math.max(model.latest, model.clock);
     vi.setSystemTime(model.clock);
   },
+);
+
+/** Zones whose clocks are set, back at midnight too, and one that never is. */
+const window: fc.Arbitrary<WindowInput> = fc
+  .record({
+    window_id: fc.constantFrom("a", "b", "c"),
+    unit: fc.constantFrom("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "ANNUAL", "ONCE"),
+    every: fc.constantFrom(1, 1, 2, 5),
+    limit: fc.constantFrom(0, 10, 30, 60, 200),
+    alignment: fc.constantFrom("calendar", "anchored", "rolling", "rolling"),
+    time_zone: fc.constantFrom("UTC", "America/Santiago", "Europe/Berlin", "Asia/Kathmandu"),
+    week_start: fc.integer({ min: 1, max: 7 }),
+    anchored_ms: fc.integer({ min: -100_000_000_000, max: 0 }),
+  })
+  .map(({ unit, every, limit, alignment, anchored_ms, ...drawn }) => {
+    const once = unit === "ONCE";
+    const aligned = once && alignment === "rolling" ? "calendar" : alignment;
+    const anchor = aligned === "anchored" ? { anchor_ms: ANCHOR + anchored_ms } : {};
+    return { ...drawn, unit, every: once ? 1 : every, limit_micros: micros(limit), alignment: aligned, ...anchor };
+  });
+const ANCHOR = Date.UTC(2099, 11, 31);
+
+/** One window a name, as it is asked for. */
+const windows = fc.uniqueArray(window, { maxLength: 3, selector: ({ window_id }) => window_id });
+
+export const configure = command(
+  "configure",
+  fc.record({ windows: inTen(8, windows), prepaid: inTen(3, fc.boolean()), currency }),
+  async ({ windows, prepaid, currency }, model, real) => {
+    const input = { currency, prepaid, windows };
+    // What is there already comes first: it was made first.
+    const limits = windows?.map((one) => ({ anchor_ms: null, ...one }) as Limit);
+    const kept = (model: Model, all: readonly Limit[]) => {
+      const isThere = (one: Limit) => model.limits.some((other) => isSame(one, other));
+      return [
+        ...model.limits.filter((one) => all.some((other) => isSame(one, other))),
+        ...all.filter((one) => !isThere(one)),
+      ].map((one) => all.find(({ window_id }) => window_id === one.window_id) ?? one);
+    };
+    const expected = model.configure(input, limits && kept(model, limits));
+    const answer = await real.api.configure(input);
+    expect(answer.outcome === "conflict" ? `conflict ${answer.detail}` : answer.outcome).toBe(expected);
+  },
+);
+
+const isSame = ({ limit_micros: _, ...one }: Limit, { limit_micros: __, ...other }: Limit) =>
+  (Object.keys(one) as (keyof typeof one)[]).every((member) => one[member] === other[member]);
+
+/** Time goes on to where a window ends, or what it counts leaves it; one before, at, or past that. It is one clock for all. */
+export const leap = command(
+  "leap",
+  fc.record({ which: fc.nat(2), beside: fc.constantFrom(-1, 0, 0, 1, 3_600_000) }),
+  async ({ which, beside }, model) => {
+    const limit = model.limits[which];
+    const edge = limit && edgeOf(limit, model.time);
+    // Until then the mirror's alarms, which are of the real time, do not ring.
+    if (edge === undefined || edge > Date.UTC(2103, 0, 1)) return;
+    model.clock = Math.max(model.clock, edge + beside);
+    vi.setSystemTime(model.clock);
+  },
+  (model) => model.limits.length > 0,
 );
 
 /** Listed as often as each is to be likely. */

@@ -11,13 +11,17 @@ export const START = Date.UTC(2100, 0, 1);
 
 let envelopes = 0;
 
-/** Three times out of four, an envelope that money was given to. `ended` looks at what a run came to. */
+/** What an envelope was given before: three times out of four, something. */
+export const PAID = [100, 100, 40, 0] as const;
+
+/** Or nothing, and it is a budget. `ended` looks at what a run came to. */
 export async function compare(
   commands: typeof COMMANDS,
   numRuns: number,
   ended: (model: Model) => void = () => undefined,
+  before: readonly (number | "budget")[] = PAID,
 ): Promise<void> {
-  const first = fc.constantFrom(100, 100, 40, 0);
+  const first = fc.constantFrom(...before);
   const property = fc.asyncProperty(
     first,
     fc.commands(commands, { maxCommands: 60, size: "max" }),
@@ -26,6 +30,12 @@ export async function compare(
       const [model, real] = [new Model(START), new Real(`model-${envelopes}`)];
       vi.setSystemTime(START);
       const setup = async () => {
+        if (first === "budget") {
+          const budget = { currency: "usd", prepaid: false };
+          model.configure(budget);
+          await real.api.configure(budget);
+          return { model, real };
+        }
         const input = { op: "first", key: "first", currency: "usd", amount_micros: micros(first) };
         model.grant(input);
         await real.api.grant(input);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, it, vi } from "vitest";
-import { abort, COMMANDS, crash, wait } from "./commands.js";
-import { compare, START } from "./compare.js";
+import { abort, COMMANDS, configure, crash, leap, wait } from "./commands.js";
+import { compare, PAID, START } from "./compare.js";
 import { counted } from "./real.js";
 
 beforeAll(() => {
@@ -19,6 +19,14 @@ describe("the real envelope does what the model does, in 3,000 random commands a
     // To the end of all of them, because the next test sets the clock they share.
     const ended = await Promise.allSettled([lane(), lane(), lane(), lane()]);
     for (const one of ended) if (one.status === "rejected") throw one.reason;
+  });
+
+  it("I1 I2 I3 I4 I10 T82 T87 T88, with windows and budgets, through time, clocks set back and eviction", {
+    timeout: 120_000,
+  }, async () => {
+    const enough = counted.commands + 900;
+    const limited = [...COMMANDS, configure, configure, configure, wait, wait, leap, leap, leap];
+    while (counted.commands < enough) await compare(limited, 3, undefined, [...PAID, "budget", "budget", "budget"]);
   });
 
   it("I1 I2 I3 I4 I5 I10 T22 T58 T82 T85 T87, through time, clocks set back and crashes", {

@@ -4,6 +4,7 @@
  */
 import type {
   ChargeInput,
+  ConfigureInput,
   Credential,
   EntryKind,
   GrantInput,
@@ -16,6 +17,7 @@ import type {
   RotateInput,
   SettleInput,
 } from "../../../src/contract.js";
+import { isSpent, type Limit, spentOf, untilOf } from "./limits.js";
 import { Payment } from "./payments.js";
 
 export interface Line {
@@ -72,6 +74,8 @@ export class Model {
   readonly grants: Given[] = [];
   readonly payments = new Map<string, Payment>();
   issued: Issued[] = [];
+  limits: readonly Limit[] = [];
+  prepaid = true;
 
   constructor(clock: number) {
     this.clock = clock;
@@ -102,6 +106,7 @@ export class Model {
   }
   /** What may be spent on a tag. */
   available(tag?: string): bigint {
+    if (!this.prepaid) return this.#budget;
     const apart = this.grants.filter((given) => !this.isOver(given) && !pays(given, tag));
     return apart.reduce((sum, { seq }) => sum - this.#free(seq), this.balance - this.held);
   }
@@ -126,6 +131,21 @@ export class Model {
   #free(source: number): bigint {
     const free = this.left(source) - this.reserved(source);
     return free > 0n ? free : 0n;
+  }
+  /** The ledger's: of a clock that was set back, no later than the newest line. */
+  get time(): number {
+    return Math.max(this.clock, this.lines.at(-1)?.at ?? 0);
+  }
+  leftOf(limit: Limit): bigint {
+    return BigInt(limit.limit_micros) - spentOf(limit, this.lines, this.time) - this.held;
+  }
+  get #budget(): bigint {
+    const bound = this.balance < 0n ? MAX + this.balance : MAX;
+    return least((this.limits.length === 0 ? 0n : bound) - this.held, ...this.limits.map((one) => this.leftOf(one)));
+  }
+  /** As it is told: of a budget, what is left of it. */
+  get told(): bigint {
+    return this.prepaid ? this.balance : this.available() + this.held;
   }
 
   /** From where an amount is taken: what a hold reserved, then what is free. */
@@ -153,10 +173,14 @@ export class Model {
     return [...links];
   }
 
+  /** What a charge takes it from. A budget has no money to tell apart. */
+  #from(amount: bigint, tag: string | undefined, own?: Reserve): readonly Link[] {
+    return this.prepaid ? negated(this.#take(amount, tag, own)) : [[0, -amount]];
+  }
+
   #line(kind: EntryKind, amount: bigint, more: Omit<Line, "seq" | "at" | "kind" | "amount">): number {
     const seq = this.lines.length + 1;
-    const at = Math.max(this.clock, this.lines.at(-1)?.at ?? 0);
-    this.lines.push({ ...more, seq, at, kind, amount });
+    this.lines.push({ ...more, seq, at: this.time, kind, amount });
     return seq;
   }
 
@@ -180,7 +204,7 @@ export class Model {
     return seq;
   }
 
-  #say = (text: string, tag?: string): string => `${text}; ${this.balance}/${this.available(tag)}`;
+  #say = (text: string, tag?: string): string => `${text}; ${this.told}/${this.available(tag)}`;
 
   standing({ generation, hash }: Credential): "first" | "successor" | "current" | "superseded" | "revoked" {
     if (this.issued.length === 0) return "first";
@@ -207,7 +231,7 @@ export class Model {
   }
 
   #isForeign(currency: string): boolean {
-    return this.lines.length > 0 && this.currency !== currency;
+    return (this.lines.length > 0 || !this.prepaid) && this.currency !== currency;
   }
 
   /** Only money decides for good. */
@@ -232,17 +256,38 @@ export class Model {
     return `replayed ${used.seq} ${-used.amount}`;
   }
 
-  /** Why money may not leave. */
-  #no(price: bigint, available: bigint, frozen: boolean): string | undefined {
+  /** Why money may not leave; `own` is what the hold that is settled reserves, and `some` what would do of the price. */
+  #no(price: bigint, some: bigint, frozen: boolean, tag: string | undefined, own = 0n): string | undefined {
     if (frozen) return "refused frozen short 0";
-    return price > available ? `refused insufficient_balance short ${price - available}` : undefined;
+    // What was held is not limited again.
+    const limits = own > 0n && price <= own ? [] : this.limits;
+    const [named] = limits
+      .map((limit) => ({ limit, left: this.leftOf(limit) + own }))
+      .filter(({ left }) => some > left)
+      .map((one) => ({ ...one, until: untilOf(one.limit, this.lines, this.time, this.held - own, some) }))
+      .sort((one, other) =>
+        one.left === other.left ? laterFirst(one.until, other.until) : one.left < other.left ? -1 : 1,
+      );
+    if (named !== undefined) {
+      return `refused window ${named.limit.window_id} admits ${named.left} until ${named.until}`;
+    }
+    if (!this.prepaid)
+      return this.limits.length > 0 || price <= own
+        ? undefined
+        : `refused window null admits ${own - this.held} until null`;
+    const available = this.available(tag) + own;
+    return some > available ? `refused insufficient_balance short ${price - available}` : undefined;
+  }
+
+  /** All that may be taken. */
+  #most(tag: string | undefined): bigint {
+    return least(this.available(tag), ...this.limits.map((limit) => this.leftOf(limit)));
   }
 
   charge(input: ChargeInput): string {
     if (this.present(input.credential as Credential | undefined) === "revoked")
       return "refused credential_revoked short 0; 0/0";
     const tag = input.tag ?? input.reason;
-    const available = this.available(tag);
     const price = BigInt(input.amount_micros);
     const earlier = input.retry ? this.#earlier(input.op) : undefined;
     if (earlier) return this.#say(`charged ${earlier.seq} ${-earlier.amount}`, tag);
@@ -252,12 +297,13 @@ export class Model {
       return this.#say("conflict in_progress", tag);
     if (this.#isForeign(input.currency)) return this.#say("invalid", tag);
     if (price === 0n && !(input.record_zero && this.lines.length > 0)) return this.#say("charged null 0", tag);
-    const some = input.at_most && available > 0n && price > available;
-    const amount = some ? available : price;
-    const no = price === 0n ? undefined : this.#no(amount, available, this.frozen);
+    const some = least(price, this.#most(tag));
+    const amount = input.at_most ? (some > 0n ? some : 0n) : price;
+    const nothing = amount === 0n;
+    const no = price === 0n ? undefined : this.#no(nothing ? price : amount, nothing ? 1n : amount, this.frozen, tag);
     if (no) return this.#say(no, tag);
     const { key, scope, op } = input;
-    const seq = this.#write("charge", -amount, { key, scope, op }, () => negated(this.#take(amount, tag)));
+    const seq = this.#write(this.#spends, -amount, { key, scope, op }, () => this.#from(amount, tag));
     return this.#say(`charged ${seq} ${amount}`, tag);
   }
 
@@ -275,10 +321,10 @@ export class Model {
       return this.#say("conflict in_progress", tag);
     if (this.#isForeign(input.currency)) return this.#say("invalid", tag);
     const amount = BigInt(input.amount_micros);
-    const no = this.#no(amount, this.available(tag), this.frozen);
+    const no = this.#no(amount, amount, this.frozen, tag);
     if (no) return this.#say(no, tag);
     for (const hold of this.holds) if (hold.until <= this.clock) hold.end ??= "expired";
-    const parts = this.#take(amount, tag);
+    const parts = this.prepaid ? this.#take(amount, tag) : [];
     this.holds.push({ input, parts, id: this.holds.length + 1, until: this.clock + input.ttl_ms });
     return this.#say(`held ${this.holds.length}`, tag);
   }
@@ -292,11 +338,10 @@ export class Model {
     if (hold.end !== undefined) return this.#say(`ended ${hold.end}`, tag);
     const price = BigInt(amount_micros);
     const reserved = BigInt(hold.input.amount_micros);
-    const free = this.available(tag) + reserved;
-    const no = price === 0n ? undefined : this.#no(price, free, this.frozen && price > reserved);
+    const no = price === 0n ? undefined : this.#no(price, price, this.frozen && price > reserved, tag, reserved);
     const { key, scope } = hold.input;
-    const links = () => negated(this.#take(price, tag, hold));
-    const seq = no || price === 0n ? null : this.#write("charge", -price, { key, scope, op, hold: hold_id }, links);
+    const links = () => this.#from(price, tag, hold);
+    const seq = no || price === 0n ? null : this.#write(this.#spends, -price, { key, scope, op, hold: hold_id }, links);
     hold.end = no === undefined ? "settled" : "released";
     if (no) return this.#say(no, tag);
     hold.endedBy = { op, answer: `charged ${seq} ${price}` };
@@ -315,7 +360,7 @@ export class Model {
 
   refund(input: RefundInput): string {
     const named = "seq" in input.charge ? this.lines[input.charge.seq - 1] : this.#keyed(input.charge.key);
-    if (named?.kind !== "charge") return this.#say("unknown");
+    if (named === undefined || !isSpent(named)) return this.#say("unknown");
     const used = this.#keyed(input.key);
     const asked = input.amount_micros === undefined ? undefined : BigInt(input.amount_micros);
     if (used) {
@@ -349,7 +394,7 @@ export class Model {
       const same = used.kind === "grant" && used.amount === amount;
       return this.#say(same ? `replayed ${used.seq} ${amount}` : "conflict price");
     }
-    if (this.#isForeign(input.currency)) return this.#say("invalid");
+    if (this.#isForeign(input.currency) || !this.prepaid) return this.#say("invalid");
     if (amount <= 0n || this.balance + amount > MAX || this.given + amount > MAX) return this.#say("invalid");
     const until = input.expires_at_ms ?? null;
     if (until !== null && until <= this.clock) return this.#say("invalid");
@@ -415,6 +460,20 @@ export class Model {
     return `disowned ${known.reversals.length}`;
   }
 
+  get #spends(): EntryKind {
+    return this.prepaid ? "charge" : "usage";
+  }
+
+  configure({ currency, prepaid = this.prepaid }: ConfigureInput, limits: readonly Limit[] = this.limits): string {
+    const begun = this.lines.length > 0 || this.open.length > 0;
+    if (begun && this.currency !== currency) return "invalid";
+    if (begun && prepaid !== this.prepaid) return "conflict prepaid";
+    this.#keepIn(currency);
+    this.prepaid = prepaid;
+    this.limits = limits;
+    return "configured";
+  }
+
   freeze(frozen: boolean, currency: string): boolean {
     if (frozen !== this.frozenByOwner) this.#keepIn(currency);
     this.frozenByOwner = frozen;
@@ -436,8 +495,18 @@ export class Model {
 const order = ({ priority, until, seq }: Given) => [priority, until ?? Number.POSITIVE_INFINITY, seq];
 const compare = (one: readonly number[], other: readonly number[]): number =>
   one.map((rank, index) => Math.sign(rank - (other[index] ?? 0)) || 0).find((sign) => sign !== 0) ?? 0;
-const least = (...all: bigint[]): bigint => all.sort((one, other) => Number(one - other))[0] ?? 0n;
 const negated = (links: readonly Link[]): Link[] => links.map(([source, part]) => [source, -part]);
+
+function least(...values: readonly bigint[]): bigint {
+  let found = values[0] ?? 0n;
+  for (const value of values) if (value < found) found = value;
+  return found;
+}
+
+/** `null` is never, and so the latest of all. */
+function laterFirst(one: number | null, other: number | null): number {
+  return (other ?? Number.MAX_VALUE) - (one ?? Number.MAX_VALUE);
+}
 
 function pays({ only }: Given, tag: string | undefined): boolean {
   if (only === null) return true;
