@@ -307,6 +307,62 @@ export interface HoldView {
   readonly reason: string | null;
 }
 
+export type WindowUnit = "HOURLY" | "DAILY" | "WEEKLY" | "MONTHLY" | "ANNUAL" | "ONCE";
+
+/**
+ * How periods follow each other. `calendar`: with the zone's hours, days, weeks, months, years. `anchored`: from a moment on, and on from there.
+ * `rolling`: at every moment, the time up to then.
+ */
+export type WindowAlignment = "calendar" | "anchored" | "rolling";
+
+/** A limit on what is spent in a period of time. */
+export interface WindowRule {
+  readonly unit: WindowUnit;
+  /** So many units are one period. */
+  readonly every: number;
+  readonly alignment: WindowAlignment;
+  /** IANA. */
+  readonly time_zone: string;
+  /** The day that weeks of the calendar begin with: 1 is Monday, 7 Sunday. */
+  readonly week_start: number;
+  /** When an anchored window's first period begins, or an anchored `ONCE` begins to count; `null` for the others. */
+  readonly anchor_ms: number | null;
+  readonly limit_micros: Micros;
+}
+
+/** A window as an owner asks for it. */
+export interface WindowInput {
+  /** 1 to 64 of `[A-Za-z0-9_-]`, unique in the envelope. Made where it is absent. */
+  readonly window_id?: string | undefined;
+  readonly unit: WindowUnit;
+  readonly limit_micros: Micros;
+  /** Default 1. */
+  readonly every?: number | undefined;
+  /** Default: `anchored` where there is an anchor, else `calendar`. */
+  readonly alignment?: WindowAlignment | undefined;
+  /** Default: the envelope's. */
+  readonly time_zone?: string | undefined;
+  /** Default 1, Monday. */
+  readonly week_start?: number | undefined;
+  readonly anchor_ms?: number | undefined;
+}
+
+/** A window as it stands. */
+export interface WindowView extends WindowRule {
+  readonly window_id: string;
+  /** Charges booked in the period, less what was given back of them. */
+  readonly spent_micros: Micros;
+  /** Of all open holds: they count in every window while they are open. */
+  readonly held_micros: Micros;
+  /** What may still be spent, and not below zero. */
+  readonly remaining_micros: Micros;
+  /** Half-open: `start_ms` ≤ time < `end_ms`. Of a rolling window, up to and with now. `null` where a period has no such edge. */
+  readonly start_ms: number | null;
+  readonly end_ms: number | null;
+  /** When it admits more by itself: the end of the period, or of a rolling window when the oldest that it counts leaves it. `null` for never, or where nothing is spent. */
+  readonly resets_at_ms: number | null;
+}
+
 export interface EnvelopeState extends Balances {
   readonly held_micros: Micros;
   /** Number of the newest entry; 0 when there is none. */
@@ -320,8 +376,8 @@ export interface EnvelopeState extends Balances {
   /** `null` where nothing was ever stored. Fixed by the first entry: before it, as the last write had it. */
   readonly currency: string | null;
   readonly holds: readonly HoldView[];
-  /** Spending limits. Always empty until an envelope can have them. */
-  readonly windows: readonly never[];
+  /** Spending limits over a period of time. Not told to a limited session. */
+  readonly windows: readonly WindowView[];
   /** `null` where no card was ever saved. */
   readonly autoTopUp: AutoTopUpState | null;
   /** Sessions that a payment opened on this envelope and that still count. Not told to such a session itself. */
@@ -339,8 +395,8 @@ export type StateOutcome =
   /** `superseded`: the credential was replaced and is in its grace; it must not be handed out again. */
   ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState) | { readonly outcome: "unauthorized" };
 
-/** `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. */
-export type EntryKind = "charge" | "refund" | "topup" | "grant" | "clawback" | "reinstatement";
+/** `usage`: a charge on a budget. `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. */
+export type EntryKind = "charge" | "usage" | "refund" | "topup" | "grant" | "clawback" | "reinstatement";
 
 /** One immutable line of an envelope's ledger. */
 export interface Entry {

@@ -41,6 +41,8 @@ export interface Headroom {
   readonly admits_micros: Micros;
   /** When it admits more by itself; `null` for never. */
   readonly resets_at_ms: number | null;
+  /** The same for a price that it does not admit, where it is not the same for all. */
+  readonly resetsFor?: (price: Micros) => number | null;
   /** Which window. */
   readonly window_id?: string | null;
 }
@@ -119,7 +121,13 @@ export function refuseSpending(account: Account, price: Micros, least: Micros = 
   for (const limit of account.limits ?? NO_LIMITS) {
     if (least > limit.admits_micros && (named === undefined || comesBefore(limit, named))) named = limit;
   }
-  return named && { ...refusal(account, named.reason, price), ...named };
+  if (named === undefined) return undefined;
+  const { resetsFor, ...told } = named;
+  return {
+    ...refusal(account, named.reason, price),
+    ...told,
+    resets_at_ms: resetsFor === undefined ? told.resets_at_ms : resetsFor(least),
+  };
 }
 
 const NO_LIMITS: readonly Headroom[] = [];
