@@ -20,6 +20,8 @@ import type {
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
+  SpenderView,
   SpendRow,
   UnclaimedPayment,
 } from "../contract.js";
@@ -62,6 +64,15 @@ export interface SpendAnswer {
   readonly rows: readonly SpendRow[];
 }
 
+/** `GET /api/spend?range=&by=key` highest first, of whole days: what keys and authorised identities spent. */
+export interface KeySpendAnswer {
+  readonly range: Range;
+  readonly rows: readonly SpenderSpendRow[];
+}
+
+/** An API key, or an identity that was authorised. */
+export type KeyView = SpenderView;
+
 /** `GET /api/refusals?range=` */
 export interface RefusalsAnswer {
   readonly range: Range;
@@ -93,7 +104,8 @@ export interface EnvelopeAnswer {
   readonly open_disputes: number;
   readonly holds: readonly HoldView[];
   readonly windows: readonly never[];
-  readonly keys: readonly never[];
+  /** Keys and identities that may spend beside the holder: the newest hundred. */
+  readonly keys: readonly KeyView[];
   readonly autoTopUp: AutoTopUpState | null;
   /** What the aggregate knows of it; `null` where nothing arrived yet. */
   readonly summary: EnvelopeSummary | null;

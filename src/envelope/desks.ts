@@ -10,6 +10,7 @@ import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
 import type { PaymentsDesk } from "./payments-desk.js";
+import type { SpenderDesk } from "./spender-desk.js";
 import type { TopUpDesk } from "./topup-desk.js";
 import type { UsageDesk } from "./usage-desk.js";
 
@@ -23,6 +24,7 @@ interface All {
   readonly mirror: MirrorDesk;
   readonly alerts: AlertsDesk;
   readonly usage: UsageDesk;
+  readonly spenders: SpenderDesk;
 }
 
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
@@ -42,6 +44,7 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
   mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),
   alerts: async (office) => new (await import("./alerts-desk.js")).AlertsDesk(office),
   usage: async (office) => new (await import("./usage-desk.js")).UsageDesk(office),
+  spenders: async (office) => new (await import("./spender-desk.js")).SpenderDesk(office),
 };
 
 export class Desks {

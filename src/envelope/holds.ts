@@ -22,6 +22,8 @@ export interface Hold {
   readonly key: string | null;
   readonly scope: string | null;
   readonly reason: string | null;
+  /** Who took it, where that was not the holder. */
+  readonly spender_id: number | null;
 }
 
 export type HoldDecision = { readonly open: true } | { readonly outcome: HoldOutcome };
@@ -110,6 +112,7 @@ export function decideSettle(
       scope: hold.scope ?? undefined,
       op: input.op,
       hold_id: hold.hold_id,
+      spender_id: hold.spender_id ?? undefined,
       reason: hold.reason ?? undefined,
       metadata: input.metadata,
     },

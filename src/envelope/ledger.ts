@@ -55,8 +55,12 @@ export interface Draft {
   readonly scope?: string | undefined;
   readonly op?: string | undefined;
   readonly ref_seq?: number | undefined;
+  /** When what it gives back was booked. Not stored: that entry says it. */
+  readonly ref_at_ms?: number | undefined;
   readonly hold_id?: number | undefined;
   readonly payment_id?: string | undefined;
+  /** Who spent it, where that was not the holder. Of a refund: of the charge it gives back. */
+  readonly spender_id?: number | undefined;
   readonly reason?: string | undefined;
   readonly metadata?: string | undefined;
 }
@@ -102,6 +106,15 @@ export function headroom(account: Account): Micros {
   if (account.limits !== undefined)
     for (const { admits_micros } of account.limits) if (admits_micros < least) least = admits_micros;
   return least;
+}
+
+/** One key for two spenders is two uses of it: what one paid for is not given to the other. */
+export function askedBy<Input extends { readonly scope?: string | undefined }>(
+  caller: readonly [{ readonly spender_id: number }, ...unknown[]] | undefined,
+  input: Input,
+): Input {
+  if (caller === undefined || input.scope === undefined) return input;
+  return { ...input, scope: `${input.scope}:${caller[0].spender_id}` };
 }
 
 export function refusal(account: Account, reason: RefusalReason, price: Micros): Refusal {

@@ -15,7 +15,7 @@ import { type Account, type Draft, isExpired, type Prior } from "./ledger.js";
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
  * Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
  */
-const OPENED_BY = { logins: "limited_session", topups: "auto_topup", alerts: "alert" } as const;
+const OPENED_BY = { logins: "limited_session", topups: "auto_topup", alerts: "alert", spenders: "spender" } as const;
 
 export interface Head {
   seq: number;
@@ -30,6 +30,8 @@ export interface Head {
   mirrored_seq: number;
   /** Up to here, charges are in the checkpoint. */
   folded_seq: number;
+  /** Up to here, entries are in the sums of their spenders; `null` where only the holder ever could spend. */
+  counted_seq: number | null;
 }
 
 const EMPTY: Head = {
@@ -42,7 +44,14 @@ const EMPTY: Head = {
   disputed: false,
   mirrored_seq: 0,
   folded_seq: 0,
+  counted_seq: null,
 };
+
+/** An entry that was just written, as far as others keep sums of it. */
+export interface Appended extends Pick<Draft, "kind" | "amount_micros" | "spender_id" | "ref_at_ms"> {
+  readonly seq: number;
+  readonly at_ms: number;
+}
 
 export class Store {
   readonly storage: DurableObjectStorage;
@@ -53,6 +62,10 @@ export class Store {
   #credentials: StoredCredential[] = [];
   /** Unknown until a retry asks. */
   #operations: Map<string, Prior> | undefined;
+  /** Told of each entry, in its turn. */
+  onAppend: ((entry: Appended) => void) | undefined;
+  /** How often all was read anew: what else is kept in memory may be of what was rolled back. */
+  loads = 0;
 
   constructor(storage: DurableObjectStorage) {
     this.storage = storage;
@@ -129,8 +142,8 @@ export class Store {
     const at_ms = Math.max(now_ms, this.#head.at_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
     this.sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, spender_id)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       at_ms,
       draft.kind,
@@ -144,6 +157,7 @@ export class Store {
       draft.payment_id ?? null,
       draft.reason ?? null,
       draft.metadata ?? null,
+      draft.spender_id ?? null,
     );
     this.#head = { ...this.#head, seq, at_ms, balance_micros };
     if (draft.op !== undefined)
@@ -154,6 +168,7 @@ export class Store {
         amount_micros: draft.amount_micros,
         scope: draft.scope ?? null,
       });
+    this.onAppend?.({ ...draft, seq, at_ms });
     return { seq, amount_micros: draft.amount_micros };
   }
 
@@ -243,13 +258,14 @@ export class Store {
   }
 
   load(): void {
+    this.loads += 1;
     this.#head = EMPTY;
     this.holds = new Map();
     this.#credentials = [];
     this.#operations = undefined;
     if (!hasSchema(this.storage)) return;
     const [meta] = this.sql
-      .exec("SELECT currency, frozen_at_ms, mirrored_seq, folded_seq FROM envelope WHERE id = 1")
+      .exec("SELECT currency, frozen_at_ms, mirrored_seq, folded_seq, counted_seq FROM envelope WHERE id = 1")
       .toArray();
     if (meta === undefined) return;
     const [last] = this.sql.exec("SELECT seq, at_ms, balance_micros FROM entry ORDER BY seq DESC LIMIT 1").toArray();
@@ -263,6 +279,7 @@ export class Store {
       disputed: false,
       mirrored_seq: meta["mirrored_seq"] as number,
       folded_seq: meta["folded_seq"] as number,
+      counted_seq: meta["counted_seq"] as number | null,
     };
     const open = this.sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
     this.holds = new Map(open.map((hold) => [hold.hold_id, hold]));

@@ -24,6 +24,7 @@ function hold(amount: number, over: Partial<Hold> = {}): Hold {
     key: null,
     scope: null,
     reason: null,
+    spender_id: null,
     ...over,
   };
 }

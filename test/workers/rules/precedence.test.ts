@@ -192,6 +192,7 @@ describe("precedence of limits: the refusal names one of those that refuse", () 
       key: null,
       scope: null,
       reason: null,
+      spender_id: null,
     } as const;
     const settle = (amount: number, limits: readonly Headroom[]) => {
       const before = account(100, 10, { limits });
