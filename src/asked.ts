@@ -5,15 +5,19 @@ import { type ChargeOutcome, METADATA_MAX, REASON_MAX, type Refusal, TAG_MAX } f
 import { isKey, isReason, isTag } from "./keys.js";
 import { formatMinor, type Micros, type Price, parsePrice, ZERO } from "./money.js";
 import { envelopeStub } from "./stubs.js";
-import { NO_BALANCES, UnauthorizedError, type Visit } from "./visit.js";
+import { ForbiddenError, NO_BALANCES, UnauthorizedError, type Visit } from "./visit.js";
 
 export async function stateOf<Env>(visit: Visit<Env>): Promise<StateResult> {
   visit.personal = true;
-  const state = await visit.ask(async (caller) => {
-    if (caller.kind === "fresh") return EMPTY_STATE;
-    return attempt(() => envelopeStub(visit.env, caller.envelopeId).state(visit.asked(caller)));
-  });
+  const state = await visit.ask(
+    async (caller) => {
+      if (caller.kind === "fresh") return EMPTY_STATE;
+      return attempt(() => envelopeStub(visit.env, caller.envelopeId).state(visit.asked(caller)));
+    },
+    () => UNAUTHORIZED,
+  );
   if (state.outcome === "unauthorized") throw new UnauthorizedError("This token was replaced by a newer one");
+  if (state.outcome === "forbidden") throw new ForbiddenError(state.detail);
   const { outcome, superseded, ...rest } = state;
   return {
     ...rest,
@@ -61,6 +65,8 @@ function invalidCharge<Env>(
   }
   return undefined;
 }
+
+const UNAUTHORIZED = { outcome: "unauthorized" } as const;
 
 const EMPTY_STATE = {
   outcome: "ok",

@@ -34,7 +34,10 @@ export type StateResult = EnvelopeState & { readonly balance: string; readonly a
 
 /** `ctx.envelope`: the caller's envelope. */
 export interface EnvelopeContext {
-  /** The envelope's id. For a caller without credentials, of the one they will have once they pay. */
+  /**
+   * The envelope's id. For a caller without credentials, of the one they will have once they pay. For an identity that `identify`
+   * names by type and value, empty until the envelope was asked for something (and where no envelope is open to it).
+   */
   readonly id: string;
   /** True when the caller presented a genuine credential, or the app vouched for them. */
   readonly identified: boolean;
@@ -57,7 +60,9 @@ export class VisitContext implements EnvelopeContext {
   }
 
   get id(): string {
-    return this.#visit.show().envelopeId;
+    const { kind } = this.#visit.caller;
+    this.#visit.show();
+    return kind === "unresolved" || kind === "unknown" ? "" : this.#visit.known.envelopeId;
   }
 
   get limited(): boolean {

@@ -19,9 +19,24 @@ export interface LimitedCredential {
   readonly hash: string;
 }
 
+/** What an API key proved to be. */
+export interface KeyCredential {
+  /** The key's public id. */
+  readonly api_key: string;
+  /** Base62 SHA-256 of the token's secret part. */
+  readonly hash: string;
+}
+
+/** An identity that the app vouches for, as the directory knows it. Whether it still counts is the envelope's word. */
+export interface IdentityCredential {
+  readonly identity_id: string;
+}
+
+export type AnyCredential = Credential | LimitedCredential | KeyCredential | IdentityCredential;
+
 /** Sent with every call. `credential` is absent when the Worker itself vouches for the caller. */
 export interface Asked {
-  readonly credential?: Credential | LimitedCredential | undefined;
+  readonly credential?: AnyCredential | undefined;
   /** ISO 4217, lower case. An envelope keeps the currency of its first entry and refuses any other. */
   readonly currency: string;
   /** When a saved card may be charged. Travels with each call, so that a deployment without it charges no card. */
@@ -54,7 +69,9 @@ export type RefusalReason =
   | "key_expired"
   | "key_scope"
   | "frozen"
-  | "credential_revoked";
+  | "credential_revoked"
+  /** The app vouches for an identity that no envelope is open to. Said by the Worker. */
+  | "identity_unknown";
 
 /** What somebody wants to be told of. Travels with each call, as `auto_topup` does. */
 export interface AlertRules {
@@ -491,8 +508,10 @@ export interface EnvelopeState extends Balances {
   readonly windows: readonly WindowView[];
   /** `null` where no card was ever saved. */
   readonly autoTopUp: AutoTopUpState | null;
-  /** Sessions that a payment opened on this envelope and that still count. Not told to such a session itself. */
+  /** Sessions that a payment opened on this envelope and that still count. Told to its holder only. */
   readonly limited_sessions: readonly LimitedSessionView[];
+  /** Who is asking, where it is a key or an identity that may spend beside the holder. */
+  readonly spender?: SpenderView | undefined;
 }
 
 export interface LotView extends LotTerms {
@@ -513,7 +532,10 @@ export interface LimitedSessionView {
 /** `unauthorized`: the credential was revoked. Nothing about the envelope is told. */
 export type StateOutcome =
   /** `superseded`: the credential was replaced and is in its grace; it must not be handed out again. */
-  ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState) | { readonly outcome: "unauthorized" };
+  | ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState)
+  | { readonly outcome: "unauthorized" }
+  /** A key or identity that has not the scope `read`, or has expired. */
+  | { readonly outcome: "forbidden"; readonly detail: string };
 
 /**
  * `usage`: a charge on a budget. `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. `expiry`: what
@@ -551,6 +573,8 @@ export interface Entry {
    * without `moved` where nothing was. 0 stands for what was paid. `null`: no grant was open, and all of it was.
    */
   readonly lots: string | null;
+  /** The id of the key or identity that spent it; of a refund, that spent what it gives back. `null` for the holder. */
+  readonly spender: string | null;
 }
 
 /** Entries that are about to be folded: a whole stretch of the ledger, with those that stay. */
@@ -797,6 +821,171 @@ export interface EnvelopeApi {
   /** What the ledger says up to an entry, read from the checkpoint and every row. Below what is folded, it answers for `folded_seq`. */
   sums(input: { readonly up_to: number }): Promise<LedgerSums>;
   setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null>;
+  /** Files an API key that the Worker made: of its token, a hash only. */
+  mintKey(input: MintKeyInput): Promise<MintKeyOutcome>;
+  /** Keys and identities, newest first. */
+  spenders(input: SpendersInput): Promise<SpendersOutcome>;
+  /** From this moment on it is refused. */
+  revokeSpender(input: RevokeSpenderInput): Promise<RevokeSpenderOutcome>;
+  /** Notes an identity that is to be claimed in the directory. It counts for nothing until it is activated. */
+  noteIdentity(input: NoteIdentityInput): Promise<NoteIdentityOutcome>;
+  /** The directory has it as this envelope's. */
+  activateIdentity(input: {
+    readonly identity_id: string;
+    readonly by: Author;
+    readonly key: string;
+  }): Promise<ActivateIdentityOutcome>;
+  /** Forgets an identity that was noted and is another envelope's. One that was activated stays. */
+  dropIdentity(input: { readonly identity_id: string }): Promise<void>;
+  /** Whether an identity has ended here: revoked, expired or never heard of. What is told to have ended never begins again, whatever the clock does. */
+  endIdentity(input: { readonly identity_id: string }): Promise<{ readonly ended: boolean }>;
+}
+
+/** What an identity is. `API_KEY`: one of ours, or one of the app's own. */
+export type IdentityType = "USERNAME" | "EMAIL" | "PHONE" | "API_KEY" | "WALLET" | "CUSTOM";
+
+/** `spend`: charges and holds. `read`: balance, holds, windows, and what it may spend itself. `keys`: makes, lists and ends keys. */
+export type Scope = "spend" | "read" | "keys";
+
+/** What one who may spend beside the holder may do. */
+export interface SpenderSettings {
+  /** For people; told to whoever may list it. */
+  readonly name: string | null;
+  readonly scopes: readonly Scope[];
+  /** Over its whole life, net of refunds; `null` for no limit of its own. */
+  readonly cap_micros: Micros | null;
+  /** Limits over periods of time, beside the envelope's own: of the calendar or anchored. */
+  readonly windows: readonly WindowInput[];
+  readonly expires_at_ms: number | null;
+}
+
+/** An API key, or an identity that the owner authorised. */
+export interface SpenderView extends Omit<SpenderSettings, "windows"> {
+  readonly id: string;
+  readonly kind: IdentityType;
+  /** Made here, and its secret shown once; else something that the app knows its caller by. */
+  readonly minted: boolean;
+  /** The last characters of a key, to tell it by. */
+  readonly last4: string | null;
+  /** The key that made it, and whose limits and end it shares. */
+  readonly made_by: string | null;
+  /** `pending`: the directory has not been asked yet, so it opens nothing. */
+  readonly status: "pending" | "active" | "expired" | "revoked";
+  readonly charges: number;
+  /** What its own charges took. */
+  readonly spent_micros: Micros;
+  /** How much of that was given back. */
+  readonly refunded_micros: Micros;
+  /** What its cap, its windows and those of the keys it was made by still admit, with open holds taken off; `null` without any. */
+  readonly remaining_micros: Micros | null;
+  readonly windows: readonly WindowView[];
+  readonly at_ms: number;
+  readonly revoked_at_ms: number | null;
+  /** When it last spent. */
+  readonly last_used_at_ms: number | null;
+}
+
+/** Who manages the keys of an envelope: its holder, a key with the scope for it, or, without a credential, whom the Worker vouches for. */
+interface Managing {
+  readonly credential?: AnyCredential | undefined;
+}
+
+export interface MintKeyInput extends SpenderSettings, Managing {
+  /** The key's public id, a part of its token. */
+  readonly id: string;
+  /** Base62 SHA-256 of the token's secret part. */
+  readonly hash: string;
+  readonly last4: string;
+  readonly currency: string;
+  /** Makes it happen once. The secret is not kept, so asking again cannot be answered the same. */
+  readonly key: string;
+  readonly by: Author;
+}
+
+/** `unauthorized`: the credential does not count. `forbidden`: it may not do that. */
+export type ManagingRefusal =
+  | { readonly outcome: "unauthorized" }
+  | { readonly outcome: "forbidden"; readonly detail: string };
+
+export type MintKeyOutcome =
+  | { readonly outcome: "minted"; readonly spender: SpenderView }
+  /** This key was used before: nothing was made now. */
+  | { readonly outcome: "replayed" }
+  /** Nothing was ever put into the envelope, so there is nothing to spend. */
+  | { readonly outcome: "unfunded" }
+  | { readonly outcome: "invalid"; readonly detail: string }
+  | ManagingRefusal;
+
+export interface SpendersInput extends Managing {
+  /** Keys of ours only, or identities only; both when absent. */
+  readonly minted?: boolean | undefined;
+  /** The number of the last one of the page before; `null` for the newest. */
+  readonly before: number | null;
+  readonly limit: number;
+}
+
+export type SpendersOutcome =
+  /** `number`: for the next page's `before`. */
+  | { readonly outcome: "ok"; readonly spenders: readonly (SpenderView & { readonly number: number })[] }
+  | ManagingRefusal;
+
+export interface RevokeSpenderInput extends Managing {
+  readonly id: string;
+  /** A key of ours, or an identity: one is not taken for the other. */
+  readonly minted: boolean;
+  readonly by: Author;
+}
+
+export type RevokeSpenderOutcome =
+  /** `shard`: of the directory, where an identity is to be released. Answered the same when it was revoked before. */
+  | { readonly outcome: "revoked"; readonly spender: SpenderView; readonly shard: number | null }
+  | { readonly outcome: "unknown" }
+  | ManagingRefusal;
+
+export interface NoteIdentityInput extends SpenderSettings {
+  readonly kind: IdentityType;
+  /** Keyed hashes, the newest secret's first. */
+  readonly hashes: readonly string[];
+  /** Of the directory. */
+  readonly shard: number;
+  /** What it is called, where the envelope does not know it yet. */
+  readonly identity_id: string;
+  /** What the directory says this envelope calls it. */
+  readonly known_as?: string | undefined;
+  readonly by: Author;
+  /** Makes it happen once. */
+  readonly key: string;
+}
+
+/** `found`: it is authorised already, just so. `differs`: with other settings. `key_used`: for another identity. */
+export type NotedIdentity =
+  | { readonly outcome: "found" | "differs"; readonly spender: SpenderView }
+  | { readonly outcome: "key_used" }
+  /** There is no such envelope. */
+  | { readonly outcome: "unknown" }
+  | { readonly outcome: "invalid"; readonly detail: string };
+
+export type NoteIdentityOutcome = { readonly outcome: "noted"; readonly identity_id: string } | NotedIdentity;
+
+export type ActivateIdentityOutcome =
+  | { readonly outcome: "authorized"; readonly spender: SpenderView }
+  /** It was revoked meanwhile. */
+  | { readonly outcome: "ended" };
+
+export type AuthorizeOutcome =
+  | NotedIdentity
+  | ActivateIdentityOutcome
+  | { readonly outcome: "taken"; readonly envelope_id: string };
+
+/** Whose an identity is, and what that envelope calls it. */
+export interface IdentityPlace {
+  readonly envelope_id: string;
+  readonly identity_id: string;
+}
+
+export interface ClaimIdentityInput extends IdentityPlace {
+  /** Keyed hashes, the newest secret's first. */
+  readonly hashes: readonly string[];
 }
 
 /** A session that a payment opened on another envelope. */
@@ -948,6 +1137,12 @@ export interface DirectoryApi {
   enrol(input: { readonly envelope_id: string }): Promise<void>;
   /** Every envelope that was enrolled, in the order of their ids. */
   envelopes(input: { readonly cursor: string | null; readonly limit: number }): Promise<DirectoryPage>;
+  /** Whose an identity is. */
+  identity(input: { readonly hashes: readonly string[] }): Promise<IdentityPlace | null>;
+  /** First one wins; asking again is answered the same. Answers who has it now. */
+  claimIdentity(input: ClaimIdentityInput): Promise<IdentityPlace>;
+  /** It has ended in its envelope: others may claim it. */
+  releaseIdentity(input: { readonly identity_id: string }): Promise<void>;
 }
 
 /** A place in the list of unclaimed payments: by time, then by id. */
@@ -1022,7 +1217,7 @@ export interface RefusalCounts {
 
 export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros" | "balance_micros"> &
   /** Absent from envelopes that an earlier version of this code still runs. */
-  Partial<Pick<Entry, "reason" | "payment_id" | "ref_seq" | "hold_id">> & {
+  Partial<Pick<Entry, "reason" | "payment_id" | "ref_seq" | "hold_id" | "spender">> & {
     /** Of a refund: the reason of the charge that it gives back. */
     readonly charge_reason?: string | null;
   };
@@ -1085,6 +1280,16 @@ export interface SpendRow {
   readonly reason: string;
   readonly charges: number;
   /** Net of refunds of such charges. */
+  readonly spent_micros: Micros;
+}
+
+/** What a key or an identity spent. */
+export interface SpenderSpendRow {
+  readonly envelope_id: string;
+  /** Its id. */
+  readonly spender: string;
+  readonly charges: number;
+  /** Net of refunds, which count in the day that they were made on. */
   readonly spent_micros: Micros;
 }
 
@@ -1207,6 +1412,8 @@ export interface AggregateApi {
   overview(): Promise<Overview>;
   series(input: Period & { readonly step: "hour" | "day" }): Promise<readonly SeriesPoint[]>;
   spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]>;
+  /** By key, highest first, of the days that the period touches. */
+  spendByKey(input: Period & { readonly limit: number }): Promise<readonly SpenderSpendRow[]>;
   refusals(input: Period): Promise<readonly RefusalRow[]>;
   cohorts(): Promise<readonly CohortRow[]>;
   envelopes(input: EnvelopesInput): Promise<readonly EnvelopeSummary[]>;

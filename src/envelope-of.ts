@@ -112,7 +112,7 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
     id,
     state: async () => {
       const state = await attempt(() => stub().state({}));
-      if (state.outcome === "unauthorized") throw new Error("Cannot happen: no credential was presented");
+      if (state.outcome !== "ok") throw new Error("Cannot happen: no credential was presented");
       const { outcome, superseded, ...rest } = state;
       return rest;
     },

@@ -4,6 +4,7 @@ import type { AlertListener } from "./alerting.js";
 import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
 import type { AlertRules, AutoTopUpRules } from "./contract.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
+import type { NamedIdentity } from "./places.js";
 import { resolveSignUp, type SignUpGrant, type SignUpGrantOptions } from "./sign-up-options.js";
 import { DEFAULT_PATHS, type Paths } from "./wire.js";
 
@@ -36,10 +37,13 @@ export interface EnvelopeOptions<Env = unknown> {
   readonly maxPrice?: Price | undefined;
   /**
    * The app's own login: a stable, opaque id of the signed-in user, or `undefined` for a caller it does not know (who then
-   * may bring a token or cookie of ours). Runs on every request that reaches the handler, and on `/me`, `/pay` and
-   * `/rotate-token`. Must not read the body: read a clone.
+   * may bring a token or cookie of ours). Or `{ type, value }`, an identity that the owner authorised for an envelope: one that is
+   * authorised for none is refused. Runs on every request that reaches the handler, and on `/me`, `/pay`, `/rotate-token` and
+   * `/keys`. Must not read the body: read a clone.
    */
-  readonly identify?: ((request: Request, env: Env) => MaybePromise<string | null | undefined>) | undefined;
+  readonly identify?:
+    | ((request: Request, env: Env) => MaybePromise<string | NamedIdentity | null | undefined>)
+    | undefined;
   /**
    * Prices a request before the handler runs: that much is held, then settled with the response's own `X-Price` or this price.
    * To read the body, read `request.clone()`.

@@ -19,6 +19,7 @@ import type {
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
   SpendRow,
 } from "./contract.js";
 import { aggregateShardCount, previousShardCount } from "./copy-settings.js";
@@ -66,6 +67,19 @@ export async function spendOf(
   const rows = await ofShards(env, (shard) => shard.spend({ ...period, limit: REASONS_MAX }));
   return mergeNumbers(rows.flat(), ({ reason }) => reason)
     .sort((one, other) => other.spent_micros - one.spent_micros || compareText(one.reason, other.reason))
+    .slice(0, limit);
+}
+
+/** Each envelope is of one shard, so nothing is added up. */
+export async function spendByKeyOf(
+  env: unknown,
+  { limit, ...period }: Period & { readonly limit: number },
+): Promise<readonly SpenderSpendRow[]> {
+  const rows = await ofShards(env, (shard) => shard.spendByKey({ ...period, limit }));
+  const name = ({ envelope_id, spender }: SpenderSpendRow) => `${envelope_id} ${spender}`;
+  return rows
+    .flat()
+    .sort((one, other) => other.spent_micros - one.spent_micros || compareText(name(one), name(other)))
     .slice(0, limit);
 }
 

@@ -11,10 +11,11 @@ import { bindingOf, newNonce } from "./identity/payer.js";
 import { credentialOf, newToken, successors, type Token, writeToken } from "./identity/token.js";
 import { minorNumber, ZERO } from "./money.js";
 import { escapeHtml, page, thankYou } from "./page.js";
-import { plainProblem, unauthorizedProblem } from "./refusal.js";
+import { forbiddenProblem, plainProblem, unauthorizedProblem } from "./refusal.js";
 import { reportPayment } from "./report.js";
 import { ConfigurationError, testCheckout } from "./settings.js";
 import { directoryStub } from "./shards.js";
+import { spenderBody } from "./spender-body.js";
 import { fetchEventObject, fetchPaymentOfInvoice } from "./stripe-api.js";
 import { hasStripeKey, webhookSecrets } from "./stripe-settings.js";
 import { envelopeStub } from "./stubs.js";
@@ -56,6 +57,9 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   ]) {
     if (path !== false) router.all(path, () => answerOwner(visit as Visit<unknown>));
   }
+  for (const path of paths.keys === false ? [] : [paths.keys, `${paths.keys}/*`]) {
+    router.all(path, async () => (await import("./key-routes.js")).answerKeys(visit as Visit<unknown>));
+  }
   const response: Response | undefined = await router.fetch(visit.request);
   // A path with a trailing slash too many, or the like: set up, but no route of it matches.
   return response ?? plainProblem(404, "not-found", "Not found", "There is nothing here.");
@@ -73,12 +77,16 @@ const me: Route = async (visit) => {
   const { currency } = visit;
   const headers = corsHeaders(visit);
   if (visit.caller.kind === "rejected") return unauthorizedProblem(headers);
-  const asked = await visit.ask(async (caller) => {
-    if (caller.kind === "fresh") return undefined;
-    return attempt(() => envelopeStub(visit.env, caller.envelopeId).state(visit.asked(caller)));
-  });
+  const asked = await visit.ask(
+    async (caller) => {
+      if (caller.kind === "fresh") return undefined;
+      return attempt(() => envelopeStub(visit.env, caller.envelopeId).state(visit.asked(caller)));
+    },
+    () => UNAUTHORIZED,
+  );
+  if (asked?.outcome === "forbidden") return forbiddenProblem(asked.detail, headers);
   if (asked?.outcome === "unauthorized") {
-    if (visit.caller.kind === "bearer") return unauthorizedProblem(headers);
+    if (visit.caller.kind !== "cookie") return unauthorizedProblem(headers);
     visit.becomeFresh();
   }
   const state = asked?.outcome === "ok" ? asked : undefined;
@@ -103,6 +111,7 @@ const me: Route = async (visit) => {
     verified_email: null,
     card_fingerprint: null,
     windows: state?.windows ?? [],
+    ...(state?.spender && { spender: spenderBody(state.spender) }),
     ...(visit.options.loginByPayment
       ? { limited: visit.caller.kind === "limited", limited_sessions: state?.limited_sessions ?? [] }
       : {}),
@@ -117,6 +126,8 @@ const me: Route = async (visit) => {
   }
   return Response.json(body, { headers });
 };
+
+const UNAUTHORIZED = { outcome: "unauthorized" } as const;
 
 const preflight: Route = (visit) => {
   const headers = corsHeaders(visit);
@@ -152,7 +163,8 @@ const rotateToken: Route = async (visit) => {
   if (caller.kind === "cookie" && !isSameOrigin(request, url)) {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
-  if (caller.kind === "app") {
+  if (caller.kind === "key") return forbiddenProblem("An API key is not rotated: make another, and revoke this one");
+  if (caller.kind === "app" || caller.kind === "unresolved" || caller.kind === "identity") {
     const detail = "This caller is known by the app's own login: there is no token to rotate.";
     return plainProblem(409, "no-credential", "No credential", detail);
   }
@@ -204,7 +216,7 @@ async function successorOf(visit: Visit<unknown>, token: Token): Promise<Token |
 const pay: Route = async (visit) => {
   await visit.identify();
   const { env } = visit;
-  if (visit.caller.kind === "rejected") return unauthorizedProblem();
+  if (visit.caller.kind === "rejected" || (await visit.resolve()) === undefined) return unauthorizedProblem();
   visit.leaveLimited();
   const { known: caller } = visit;
   if (caller.kind === "cookie") {

@@ -8,7 +8,11 @@ import { namespaceOf } from "./stubs.js";
 export const DIRECTORY_SHARDS = 16;
 
 export function directoryStub(env: unknown, key: string): DirectoryApi {
-  return directoryShard(env, shardOf(key, DIRECTORY_SHARDS));
+  return directoryShard(env, directoryShardOf(key));
+}
+
+export function directoryShardOf(key: string): number {
+  return shardOf(key, DIRECTORY_SHARDS);
 }
 
 export function directoryShard(env: unknown, shard: number): DirectoryApi {

@@ -6,11 +6,14 @@ import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
 import type { Alerted, ChargeInput, ChargeOutcome, Refusal } from "./contract.js";
 import { REASON_MAX } from "./contract.js";
-import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
-import { credentialOf, limitedCredentialOf, type Token } from "./identity/token.js";
+import { type Caller, freshCaller, identifyCaller, isKnown, type Known } from "./identity/caller.js";
+import { credentialOf, keyCredentialOf, limitedCredentialOf, type Token } from "./identity/token.js";
 import { isKey } from "./keys.js";
+import { tellsBalance } from "./limits.js";
 import { type Currency, type Micros, ZERO } from "./money.js";
+import { once } from "./once.js";
 import type { ResolvedOptions } from "./options.js";
+import type { NamedIdentity } from "./places.js";
 import { writeReference } from "./reference.js";
 import { newOperation } from "./secrets.js";
 import { ConfigurationError, type Keys, keysOf, paymentLink, testCheckout } from "./settings.js";
@@ -22,7 +25,12 @@ export class UnauthorizedError extends Error {
   override readonly name = "UnauthorizedError";
 }
 
-export type Known = Exclude<Caller, { readonly kind: "rejected" }>;
+/** The caller's key may not do that. */
+export class ForbiddenError extends Error {
+  override readonly name = "ForbiddenError";
+}
+
+const identities = once(() => import("./identities.js"));
 
 export class Visit<Env> {
   readonly request: Request;
@@ -34,7 +42,7 @@ export class Visit<Env> {
   balance: Micros | undefined;
   /** The answer depends on who is asking: it is theirs alone, and no cache may keep it. */
   personal = false;
-  #identity: string | undefined;
+  #identity: string | NamedIdentity | undefined;
   #caller: Caller | undefined;
   #shown = false;
   #left = false;
@@ -57,10 +65,19 @@ export class Visit<Env> {
   /** Asks the app's own login, where there is one. Before the caller is asked for; not on paths that have no caller. */
   async identify(): Promise<void> {
     const identity = (await this.options.identify?.(this.request, this.env)) ?? undefined;
-    if (identity !== undefined && (typeof identity !== "string" || identity === "")) {
-      throw new TypeError("options.identify must return a non-empty string, or undefined");
+    const named = typeof identity === "object" && (await identities()).normalIdentity(identity.type, identity.value);
+    const fits = typeof identity === "object" ? named : identity === undefined || (isText(identity) && identity !== "");
+    if (!fits) {
+      throw new TypeError(
+        'options.identify must return a non-empty string, { type, value } such as { type: "EMAIL", value: "…" }, or undefined',
+      );
     }
-    this.#identity = identity;
+    this.#identity = named || (identity as string | undefined);
+  }
+
+  /** The app's own login says who the caller is. */
+  get vouched(): boolean {
+    return this.#identity !== undefined;
   }
 
   get keys(): Keys {
@@ -85,11 +102,29 @@ export class Visit<Env> {
     return known.kind === "limited" ? known.own : known;
   }
 
-  /** The caller, unless a bad bearer was presented. */
+  /** The caller, unless a bad bearer was presented, or no envelope is open to who the app vouches for. */
   get known(): Known {
     const { caller } = this;
-    if (caller.kind === "rejected") throw new UnauthorizedError("The bearer token is not one of this service's");
-    return caller;
+    if (isKnown(caller)) return caller;
+    throw new UnauthorizedError("The caller has no envelope");
+  }
+
+  /**
+   * The caller, after the directory was asked for the envelope of an identity that is not remembered; `undefined` where no envelope
+   * is open to it.
+   */
+  async resolve(): Promise<Known | undefined> {
+    const { caller } = this;
+    if (caller.kind === "unresolved") await this.#place(caller.identity);
+    return this.caller.kind === "unknown" ? undefined : this.known;
+  }
+
+  async #place(identity: NamedIdentity): Promise<void> {
+    const place = await (await identities()).findPlace(this.env, this.keys, identity);
+    this.#caller =
+      place === undefined
+        ? { kind: "unknown", identity }
+        : { kind: "identity", envelopeId: place.envelope_id, identityId: place.identity_id, identity };
   }
 
   /** Forgets a credential that its envelope no longer honours: the caller is nobody again. */
@@ -104,19 +139,29 @@ export class Visit<Env> {
     this.#left = true;
   }
 
-  /** Asks an envelope as the caller; once more as who they were, when the limited session they came with has ended. */
-  async ask<Answer>(call: (caller: Known) => Promise<Answer>): Promise<Answer> {
-    const answer = await call(this.known);
-    if (this.known.kind !== "limited" || !saysRevoked(answer)) return answer;
-    this.leaveLimited();
-    return call(this.known);
+  /**
+   * Asks an envelope as the caller; once more as who they were, when the limited session they came with has ended; and once more where
+   * the directory says that an identity is now, when the envelope that was remembered refuses it.
+   */
+  async ask<Answer>(call: (caller: Known) => Promise<Answer>, nobody: () => Answer): Promise<Answer> {
+    const caller = this.caller.kind === "unresolved" ? await this.resolve() : this.known;
+    if (caller === undefined) return nobody();
+    const answer = await call(caller);
+    if (caller.kind === "limited" && saysRevoked(answer)) {
+      this.leaveLimited();
+      return call(this.known);
+    }
+    if (caller.kind !== "identity" || !(saysRevoked(answer) || saysExpired(answer))) return answer;
+    await this.#place(caller.identity);
+    const anew = await this.resolve();
+    if (anew === undefined) return nobody();
+    return anew.kind === "identity" && anew.identityId === caller.identityId ? answer : call(anew);
   }
 
   /** The identity was told to the caller, so it must reach their browser. */
-  show(): Known {
+  show(): void {
     this.#shown = true;
     this.personal = true;
-    return this.known;
   }
 
   /** Cookies are to be set: an identity was made and shown in this request, or a limited session was left. */
@@ -135,9 +180,9 @@ export class Visit<Env> {
     return writeReference(this.keys.reference, this.self.envelopeId, this.request, binding);
   }
 
-  /** `null` without a link, and for a caller who presented somebody else's bearer token. */
+  /** `null` without a link, and for a caller who has no envelope: somebody else's bearer token, an identity that is not authorised. */
   paymentLink(binding?: string): string | null {
-    if (this.caller.kind === "rejected") return null;
+    if (!isKnown(this.caller)) return null;
     const test = testCheckout(this.env, this.url);
     if (test instanceof ConfigurationError) this.options.onIncident({ kind: "configuration", message: test.message });
     const { testCheckout: path } = this.options.paths;
@@ -155,12 +200,17 @@ export class Visit<Env> {
     input: Omit<ChargeInput, keyof ReturnType<Visit<Env>["asked"]> | "op" | "retry">,
   ): Promise<ChargeOutcome> {
     const op = newOperation();
-    const outcome = await this.ask(async (caller) => {
-      if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
-      const asked = withoutAbsent({ ...input, op, ...this.asked(caller) });
-      return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge(retry ? { ...asked, retry } : asked));
-    });
-    if (this.known.kind !== "fresh") this.balance = outcome.balance_micros;
+    const outcome = await this.ask(
+      async (caller) => {
+        if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
+        const asked = withoutAbsent({ ...input, op, ...this.asked(caller) });
+        const again = (retry: boolean) => (retry ? { ...asked, retry } : asked);
+        return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge(again(retry)));
+      },
+      () => refusedToNobody(input.amount_micros),
+    );
+    const hidden = outcome.outcome === "refused" && !tellsBalance(outcome.refusal.reason);
+    if (this.caller.kind !== "fresh" && !hidden) this.balance = outcome.balance_micros;
     this.alert(outcome);
     return outcome;
   }
@@ -225,6 +275,10 @@ function presentedBy(caller: Known): ChargeInput["credential"] {
       return undefined;
     case "limited":
       return limitedCredentialOf(caller.limited);
+    case "key":
+      return keyCredentialOf(caller.key);
+    case "identity":
+      return { identity_id: caller.identityId };
     case "bearer":
     case "cookie":
     case "fresh":
@@ -235,6 +289,23 @@ function presentedBy(caller: Known): ChargeInput["credential"] {
 function saysRevoked(answer: unknown): boolean {
   const { outcome, refusal } = (answer ?? {}) as { outcome?: string; refusal?: Partial<Refusal> };
   return outcome === "unauthorized" || refusal?.reason === "credential_revoked";
+}
+
+/** Of a look, nothing more than that it may not. */
+function saysExpired(answer: unknown): boolean {
+  const { outcome, refusal } = (answer ?? {}) as { outcome?: string; refusal?: Partial<Refusal> };
+  return outcome === "forbidden" || refusal?.reason === "key_expired";
+}
+
+/** An app's own function answers whatever it likes. */
+function isText(value: unknown): boolean {
+  return typeof value === "string";
+}
+
+/** No envelope is open to who the app vouches for: no price is so small that it is let pass. */
+export function refusedToNobody(price_micros: Micros) {
+  const refusal: Refusal = { reason: "identity_unknown", price_micros, shortfall_micros: ZERO };
+  return { outcome: "refused", refusal, ...NO_BALANCES } as const;
 }
 
 export function chargeOfNothing(amount_micros: Micros): ChargeOutcome {

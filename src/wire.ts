@@ -49,6 +49,8 @@ export interface Paths {
   readonly admin: string | false;
   /** The owner's server asks for a PaymentIntent here. */
   readonly stripeTopup: string | false;
+  /** API keys of an envelope: its holder's, and the owner's. `DELETE` of one is below it. */
+  readonly keys: string | false;
   /** Prefix of what the owner's server does with one envelope. Paths below it that are not ours are the app's. */
   readonly envelopes: string | false;
 }
@@ -63,6 +65,7 @@ export const DEFAULT_PATHS: Paths = {
   health: "/health",
   admin: "/db",
   stripeTopup: "/stripe/topup",
+  keys: "/keys",
   envelopes: "/envelopes",
 };
 

@@ -8,6 +8,7 @@
 import { EnvelopeUnreachableError } from "./attempt.js";
 import { type EnvelopeContext, VisitContext } from "./context.js";
 import type { ChargeOutcome, RefusalReason } from "./contract.js";
+import { isKnown } from "./identity/caller.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { once } from "./once.js";
 import { type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
@@ -81,7 +82,7 @@ function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions
   return async (request, env, ctx) => {
     const visit = new Visit(request, env, options);
     try {
-      if (ownPaths.has(visit.pathname) || isOwnersPath(visit.pathname, options)) {
+      if (ownPaths.has(visit.pathname) || isOwnersPath(visit.pathname, options) || isKeysPath(visit)) {
         return await (await import("./routes.js")).answerOwnPath(visit);
       }
       return await serve(app, visit, ctx);
@@ -95,6 +96,12 @@ function isOwnersPath<Env>(pathname: string, { paths }: ResolvedOptions<Env>): b
   if (paths.admin !== false && pathname.startsWith(`${paths.admin}/`)) return true;
   const below = paths.envelopes !== false && pathname.startsWith(`${paths.envelopes}/`);
   return below && /^\/[^/]+\/auto-topup$/.test(pathname.slice(String(paths.envelopes).length));
+}
+
+/** Of a key that is to be revoked. What else is below is the app's. */
+function isKeysPath<Env>({ pathname, request, options: { paths } }: Visit<Env>): boolean {
+  if (request.method !== "DELETE" || paths.keys === false || !pathname.startsWith(`${paths.keys}/`)) return false;
+  return /^[0-9A-Za-z]{8}$/.test(pathname.slice(paths.keys.length + 1));
 }
 
 /** identify → hold → run → settle → reply */
@@ -127,7 +134,7 @@ function refusedBefore<Env>(visit: Visit<Env>): Micros | undefined {
   if (!visit.options.refuseEarly || visit.request.headers.has(HEADER.idempotencyKey)) return undefined;
   return refusedPrice(
     () => askedFor(visit),
-    () => (visit.caller.kind === "rejected" ? "" : visit.known.envelopeId),
+    () => (isKnown(visit.caller) ? visit.caller.envelopeId : ""),
     visit.startedAt_ms,
   );
 }
@@ -183,7 +190,7 @@ async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promis
   if (replayed !== undefined) {
     return replayed.amount_micros === price ? replayed : { ...replayed, outcome: "conflict", detail: "price" };
   }
-  if (price === 0 && visit.known.kind === "fresh") return chargeOfNothing(price);
+  if (price === 0 && visit.caller.kind === "fresh") return chargeOfNothing(price);
   if (hold_id !== undefined && envelopeId !== undefined) {
     const settled = await (await quoted()).settle(visit, envelopeId, hold_id, price);
     if (settled !== undefined) return settled;
@@ -228,8 +235,8 @@ const LASTING: ReadonlySet<RefusalReason> = new Set(["insufficient_balance", "wi
 function noteRefusal<Env>(visit: Visit<Env>, outcome: Charged): void {
   if (outcome.outcome !== "refused" || !LASTING.has(outcome.refusal.reason)) return;
   // Of a caller without credentials nothing is known, not even that they were here before.
-  if (!visit.options.refuseEarly || visit.known.kind === "fresh") return;
-  rememberRefusal(askedFor(visit), visit.known.envelopeId, outcome.refusal.price_micros, visit.startedAt_ms);
+  if (!visit.options.refuseEarly || !isKnown(visit.caller) || visit.caller.kind === "fresh") return;
+  rememberRefusal(askedFor(visit), visit.caller.envelopeId, outcome.refusal.price_micros, visit.startedAt_ms);
 }
 
 /** Marks what is the caller's own, and hands out an identity that was shown. A response that is neither leaves as it came. */

@@ -20,6 +20,8 @@ import type {
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
+  SpenderView,
   SpendRow,
   UnclaimedPayment,
   WindowView,
@@ -63,6 +65,15 @@ export interface SpendAnswer {
   readonly rows: readonly SpendRow[];
 }
 
+/** `GET /api/spend?range=&by=key` highest first, of whole days: what keys and authorised identities spent. */
+export interface KeySpendAnswer {
+  readonly range: Range;
+  readonly rows: readonly SpenderSpendRow[];
+}
+
+/** An API key, or an identity that was authorised. */
+export type KeyView = SpenderView;
+
 /** `GET /api/refusals?range=` */
 export interface RefusalsAnswer {
   readonly range: Range;
@@ -98,7 +109,8 @@ export interface EnvelopeAnswer {
   readonly prepaid: boolean;
   readonly name: string | null;
   readonly owner_account_id: string | null;
-  readonly keys: readonly never[];
+  /** Keys and identities that may spend beside the holder: the newest hundred. */
+  readonly keys: readonly KeyView[];
   readonly autoTopUp: AutoTopUpState | null;
   /** What the aggregate knows of it; `null` where nothing arrived yet. */
   readonly summary: EnvelopeSummary | null;

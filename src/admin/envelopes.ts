@@ -4,7 +4,7 @@ import { type Micros, ZERO } from "../money.js";
 import { writeReference } from "../reference.js";
 import { envelopeStub } from "../stubs.js";
 import { invalid, json, notFound, pageOf, readLimit, readNumberedPage, readPlace, writePlace } from "./answers.js";
-import type { AuditAnswer, EntriesAnswer, EnvelopeAnswer, PaymentsAnswer } from "./api.js";
+import type { AuditAnswer, EntriesAnswer, EnvelopeAnswer, KeyView, PaymentsAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import { envelopeSummary } from "./figures.js";
 import type { Params } from "./routes.js";
@@ -26,7 +26,7 @@ export async function foundEnvelope(
 
 export async function stateOf({ env }: OwnersRequest, id: string) {
   const state = await attempt(() => envelopeStub(env, id).state({}));
-  if (state.outcome === "unauthorized") throw new Error("Cannot happen: no credential was presented");
+  if (state.outcome !== "ok") throw new Error("Cannot happen: no credential was presented");
   return state;
 }
 
@@ -41,6 +41,7 @@ export async function showEnvelope(asked: OwnersRequest, { id: name }: Params): 
   const found = await existing(asked, name);
   if (found === undefined) return notFound();
   const { id, state } = found;
+  const [keys, summary] = await Promise.all([keysOf(asked, id), envelopeSummary(asked.env, id)]);
   return json({
     envelope_id: id,
     client_reference_id: writeReference(asked.keys.reference, id),
@@ -56,10 +57,18 @@ export async function showEnvelope(asked: OwnersRequest, { id: name }: Params): 
     prepaid: state.prepaid ?? true,
     name: state.name ?? null,
     owner_account_id: state.owner_account_id ?? null,
-    keys: [],
+    keys,
     autoTopUp: state.autoTopUp,
-    summary: await envelopeSummary(asked.env, id),
+    summary,
   } satisfies EnvelopeAnswer);
+}
+
+const KEYS_SHOWN = 100;
+
+async function keysOf({ env }: OwnersRequest, id: string): Promise<readonly KeyView[]> {
+  const listed = await attempt(() => envelopeStub(env, id).spenders({ before: null, limit: KEYS_SHOWN }));
+  if (listed.outcome !== "ok") throw new Error("Cannot happen: no credential was presented");
+  return listed.spenders.map(({ number, ...key }) => key);
 }
 
 export async function listEntries(asked: OwnersRequest, { id: name }: Params): Promise<Response> {

@@ -15,6 +15,7 @@ import {
   rebuildPage,
   refusalsOf,
   seriesOf,
+  spendByKeyOf,
   spendOf,
   summaryOf,
 } from "../reports.js";
@@ -27,6 +28,7 @@ import type {
   EnvelopesAnswer,
   EventsAnswer,
   HealthAnswer,
+  KeySpendAnswer,
   OverviewAnswer,
   ProofAnswer,
   RebuildAnswer,
@@ -71,8 +73,11 @@ export async function showSpend({ env, url }: OwnersRequest): Promise<Response> 
   const stretch = readStretch(url);
   if (stretch === undefined) return noRange();
   const { range, from_ms, to_ms } = stretch;
-  const rows = await spendOf(env, { from_ms, to_ms, limit: SPEND_ROWS_MAX });
-  return json({ range, rows } satisfies SpendAnswer);
+  const asked = { from_ms, to_ms, limit: SPEND_ROWS_MAX };
+  const by = url.searchParams.get("by") ?? "reason";
+  if (by === "key") return json({ range, rows: await spendByKeyOf(env, asked) } satisfies KeySpendAnswer);
+  if (by !== "reason") return invalid("by must be reason or key");
+  return json({ range, rows: await spendOf(env, asked) } satisfies SpendAnswer);
 }
 
 export async function showRefusals({ env, url }: OwnersRequest): Promise<Response> {

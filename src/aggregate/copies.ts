@@ -20,6 +20,7 @@ import type {
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
   SpendRow,
 } from "../contract.js";
 import { rawEventDays } from "../copy-settings.js";
@@ -97,6 +98,10 @@ export class Copies implements AggregateApi {
 
   async spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]> {
     return this.#exists ? reports.spend(this.#sql, input) : [];
+  }
+
+  async spendByKey(input: Period & { readonly limit: number }): Promise<readonly SpenderSpendRow[]> {
+    return this.#exists ? reports.spendByKey(this.#sql, input) : [];
   }
 
   async refusals(input: Period): Promise<readonly RefusalRow[]> {

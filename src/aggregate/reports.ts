@@ -12,6 +12,7 @@ import type {
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
   SpendRow,
 } from "../contract.js";
 import { DAY_MS, dayOf, HOUR_MS, hourOf, monthOf, weekOf } from "./calendar.js";
@@ -129,6 +130,23 @@ export function spend(sql: SqlStorage, { from_ms, to_ms, limit }: Period & { rea
     .toArray() as unknown as SpendRow[];
 }
 
+/** Of whole days: those that the period touches. */
+export function spendByKey(
+  sql: SqlStorage,
+  { from_ms, to_ms, limit }: Period & { readonly limit: number },
+): SpenderSpendRow[] {
+  return sql
+    .exec(
+      `SELECT envelope_id, spender, sum(charges) AS charges, sum(spent_micros - refunded_micros) AS spent_micros
+       FROM spend_key WHERE at_ms >= ? AND at_ms < ? GROUP BY envelope_id, spender
+       ORDER BY spent_micros DESC, envelope_id, spender LIMIT ?`,
+      dayOf(from_ms),
+      to_ms,
+      pageSize(limit),
+    )
+    .toArray() as unknown as SpenderSpendRow[];
+}
+
 export function refusals(sql: SqlStorage, { from_ms, to_ms }: Period): RefusalRow[] {
   return sql
     .exec(
@@ -208,7 +226,7 @@ export function events(sql: SqlStorage, { from_ms, to_ms, cursor, limit }: Event
     const below = batch_id === from?.batch_id ? from.seq : Number.MAX_SAFE_INTEGER;
     const entries = sql
       .exec(
-        `SELECT envelope_id, seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id, charge_reason
+        `SELECT envelope_id, seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id, charge_reason, spender
          FROM event WHERE batch_id = ? AND at_ms >= ? AND at_ms < ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
         batch_id,
         from_ms,

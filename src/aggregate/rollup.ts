@@ -80,6 +80,32 @@ export function byHour(
   return hours;
 }
 
+export interface SpenderChange extends SpendChange {
+  readonly at_ms: number;
+  readonly spender: string;
+}
+
+/** By day and key: of the entries that another than the holder spent, and of what was given back of those. */
+export function bySpender(entries: readonly MirrorEntry[]): SpenderChange[] {
+  const changes = new Map<string, SpenderChange>();
+  for (const { kind, at_ms, amount_micros, spender } of entries) {
+    if (spender === null || spender === undefined) continue;
+    const day = dayOf(at_ms);
+    const key = `${day} ${spender}`;
+    let change = changes.get(key);
+    if (change === undefined) {
+      change = { at_ms: day, spender, charges: 0, spent_micros: 0, refunded_micros: 0 };
+      changes.set(key, change);
+    }
+    if (kind === "refund") change.refunded_micros += amount_micros;
+    else {
+      change.charges += 1;
+      change.spent_micros -= amount_micros;
+    }
+  }
+  return [...changes.values()];
+}
+
 /** What is known as one sum only, in the hour of its last entry. */
 export function folded({ opening, entries, charges, sums }: Opened): PeriodChange {
   const { spent_micros, refunded_micros } = sums;

@@ -131,4 +131,24 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
   ALTER TABLE envelope_summary ADD COLUMN budget INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE total ADD COLUMN budgeted_micros INTEGER NOT NULL DEFAULT 0;
   `,
+  // By key: a row for each day that one spent in. Of entries that came before it, who spent them is not known.
+  `
+  CREATE TABLE spend_key (
+    at_ms INTEGER NOT NULL,
+    envelope_id TEXT NOT NULL,
+    spender TEXT NOT NULL,
+    charges INTEGER NOT NULL,
+    spent_micros INTEGER NOT NULL,
+    refunded_micros INTEGER NOT NULL,
+    PRIMARY KEY (at_ms, envelope_id, spender)
+  ) STRICT, WITHOUT ROWID;
+
+  DROP VIEW event;
+  CREATE VIEW event AS
+    SELECT batch.batch_id, batch.envelope_id, batch.first_seq + one.key AS seq, batch.first_at_ms + (one.value ->> 0) AS at_ms,
+      one.value ->> 1 AS kind, one.value ->> 2 AS amount_micros, one.value ->> 3 AS balance_micros, one.value ->> 4 AS reason,
+      one.value ->> 5 AS payment_id, one.value ->> 6 AS ref_seq, one.value ->> 7 AS hold_id, one.value ->> 8 AS charge_reason,
+      one.value ->> 9 AS spender
+    FROM batch, json_each(batch.entries) AS one;
+  `,
 ];

@@ -9,6 +9,7 @@ import {
   byDay,
   byHour,
   byMonth,
+  bySpender,
   capReasons,
   folded,
   type LastActive,
@@ -90,6 +91,7 @@ export class AggregateStore {
     if (opened !== undefined) this.#filePruned(opened);
     if (hours.length > 0) {
       this.#fileRaw(batch.envelope_id, entries, now_ms);
+      this.#fileSpenders(batch.envelope_id, entries);
       this.#filePeriods(hours, days);
       this.#fileActive(active.first);
       if (cohort.from === 0) this.#fileMonths(cohort.name, days, active.first);
@@ -200,6 +202,22 @@ export class AggregateStore {
       now_ms,
       rawText(entries, first.at_ms),
     );
+  }
+
+  #fileSpenders(envelope_id: string, entries: readonly MirrorEntry[]): void {
+    for (const { at_ms, spender, charges, spent_micros, refunded_micros } of bySpender(entries)) {
+      this.#sql.exec(
+        `INSERT INTO spend_key (at_ms, envelope_id, spender, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
+           refunded_micros = refunded_micros + excluded.refunded_micros`,
+        at_ms,
+        envelope_id,
+        spender,
+        charges,
+        spent_micros,
+        refunded_micros,
+      );
+    }
   }
 
   /** Was never raw here. */
@@ -344,11 +362,12 @@ function rawText(entries: readonly MirrorEntry[], first_at_ms: number): string {
         entry.amount_micros,
         entry.balance_micros,
       ];
-      const { reason, payment_id, ref_seq, hold_id, charge_reason } = entry;
-      if ((reason ?? payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? null) === null) return line;
+      const { reason, payment_id, ref_seq, hold_id, charge_reason, spender } = entry;
+      if ((reason ?? payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? spender ?? null) === null) return line;
       line.push(reason ?? null);
-      if ((payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? null) === null) return line;
+      if ((payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? spender ?? null) === null) return line;
       line.push(payment_id ?? null, ref_seq ?? null, hold_id ?? null, charge_reason ?? null);
+      if ((spender ?? null) !== null) line.push(spender ?? null);
       return line;
     }),
   );

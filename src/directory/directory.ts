@@ -71,6 +71,18 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi, Ow
     return (await this.#open()).envelopes(...input);
   }
 
+  async identity(...input: Input<"identity">): Answer<"identity"> {
+    return (await this.#open()).identity(...input);
+  }
+
+  async claimIdentity(...input: Input<"claimIdentity">): Answer<"claimIdentity"> {
+    return (await this.#open()).claimIdentity(...input);
+  }
+
+  async releaseIdentity(...input: Input<"releaseIdentity">): Answer<"releaseIdentity"> {
+    return (await this.#open()).releaseIdentity(...input);
+  }
+
   async tryDoor(...input: Input<"tryDoor">): Answer<"tryDoor"> {
     return (await this.#open()).tryDoor(...input);
   }

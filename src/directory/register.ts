@@ -4,11 +4,13 @@ import type {
   AuditLine,
   Before,
   CardOutcome,
+  ClaimIdentityInput,
   ClaimOutcome,
   DirectoryApi,
   DirectoryPage,
   DoorOutcome,
   DoorTry,
+  IdentityPlace,
   NewUnclaimedPayment,
   OwnerApi,
   OwnerSession,
@@ -19,6 +21,7 @@ import type {
   UnclaimedPayment,
 } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
+import { claimIdentity, identityPlace, nameIdentity, releaseIdentity } from "./identities.js";
 import { OwnerStore } from "./owner.js";
 import { DIRECTORY_MIGRATIONS, OWNER_MIGRATIONS } from "./schema.js";
 
@@ -239,6 +242,24 @@ export class Register implements DirectoryApi, OwnerApi {
       .toArray()
       .map((row) => row["envelope_id"] as string);
     return { envelopes, cursor: envelopes.length === limit ? (envelopes.at(-1) ?? null) : null };
+  }
+
+  async identity({ hashes }: { readonly hashes: readonly string[] }): Promise<IdentityPlace | null> {
+    if (!hasSchema(this.#storage)) return null;
+    const place = identityPlace(this.#sql, hashes);
+    if (place !== undefined && identityPlace(this.#sql, hashes.slice(0, 1)) === undefined) {
+      nameIdentity(this.#sql, hashes, place, Date.now());
+    }
+    return place ?? null;
+  }
+
+  async claimIdentity(input: ClaimIdentityInput): Promise<IdentityPlace> {
+    this.#create();
+    return claimIdentity(this.#sql, input, Date.now());
+  }
+
+  async releaseIdentity({ identity_id }: { readonly identity_id: string }): Promise<void> {
+    if (hasSchema(this.#storage)) releaseIdentity(this.#sql, identity_id);
   }
 
   async tryDoor(input: DoorTry): Promise<DoorOutcome> {

@@ -11,6 +11,7 @@ import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
 import type { PaymentsDesk } from "./payments-desk.js";
+import type { SpenderDesk } from "./spender-desk.js";
 import type { TopUpDesk } from "./topup-desk.js";
 import type { UsageDesk } from "./usage-desk.js";
 import type { WindowsDesk } from "./windows-desk.js";
@@ -27,6 +28,7 @@ interface All {
   readonly alerts: AlertsDesk;
   readonly usage: UsageDesk;
   readonly windows: WindowsDesk;
+  readonly spenders: SpenderDesk;
 }
 
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
@@ -49,6 +51,7 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
   alerts: async (office) => new (await import("./alerts-desk.js")).AlertsDesk(office),
   usage: async (office) => new (await import("./usage-desk.js")).UsageDesk(office),
   windows: async (office) => new (await import("./windows-desk.js")).WindowsDesk(office),
+  spenders: async (office) => new (await import("./spender-desk.js")).SpenderDesk(office),
 };
 
 export class Desks {

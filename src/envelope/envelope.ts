@@ -18,7 +18,7 @@ import type {
 } from "../contract.js";
 import { GroupCommit } from "./group-commit.js";
 import type { HoldsDesk } from "./holds-desk.js";
-import { balances, decideCharge, NOTHING, refusal, tagOf, taken } from "./ledger.js";
+import { askedBy, balances, decideCharge, tagOf, taken } from "./ledger.js";
 import { Office } from "./office.js";
 import type { Store } from "./store.js";
 
@@ -67,12 +67,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   #charge(input: ChargeInput): ChargeOutcome {
     const now = Date.now();
+    const caller = this.#office.caller(input.credential, "spend", now);
+    if (typeof caller === "string") return this.#office.turnAway(caller, input.amount_micros, now);
     const tag = tagOf(input);
-    const account = this.#store.account(now, tag);
-    if (!this.#office.mayAct(input, now)) {
-      this.#office.countRefusal("credential_revoked");
-      return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
-    }
+    const account = this.#office.account(caller, now, tag);
     const decision = decideCharge(
       account,
       {
@@ -80,16 +78,16 @@ export class Envelope extends DurableObject implements EnvelopeApi {
         key: this.#store.priorByKey(input.key),
         key_is_held: this.#store.keyIsHeld(input.key, now),
       },
-      input,
+      askedBy(caller, input),
       now,
     );
     if ("outcome" in decision) {
-      if (decision.outcome.outcome === "refused") this.#office.countRefusal(decision.outcome.refusal.reason);
-      this.#office.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      this.#office.lookAfter(input, decision.outcome, now);
       return decision.outcome;
     }
-    const entry = this.#office.append(decision.write, now);
-    this.#office.topUpIfLow(input, undefined, now);
+    const write = caller === undefined ? decision.write : { ...decision.write, spender_id: caller[0].spender_id };
+    const entry = this.#office.append(write, now);
+    this.#office.lookAfter(input, undefined, now);
     const after = balances(this.#store.account(now, tag));
     const charged = { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...after } as const;
     return this.#office.alerted(charged, input.alerts, now);
@@ -231,6 +229,34 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async configure(...input: Input<"configure">): Answer<"configure"> {
     return (await this.#office.desks.ask("windows")).configure(...input);
+  }
+
+  async mintKey(...input: Input<"mintKey">): Answer<"mintKey"> {
+    return (await this.#office.desks.ask("spenders")).mintKey(...input);
+  }
+
+  async spenders(...input: Input<"spenders">): Answer<"spenders"> {
+    return (await this.#office.desks.ask("spenders")).spenders(...input);
+  }
+
+  async revokeSpender(...input: Input<"revokeSpender">): Answer<"revokeSpender"> {
+    return (await this.#office.desks.ask("spenders")).revokeSpender(...input);
+  }
+
+  async noteIdentity(...input: Input<"noteIdentity">): Answer<"noteIdentity"> {
+    return (await this.#office.desks.ask("spenders")).noteIdentity(...input);
+  }
+
+  async activateIdentity(...input: Input<"activateIdentity">): Answer<"activateIdentity"> {
+    return (await this.#office.desks.ask("spenders")).activateIdentity(...input);
+  }
+
+  async dropIdentity(...input: Input<"dropIdentity">): Answer<"dropIdentity"> {
+    return (await this.#office.desks.ask("spenders")).dropIdentity(...input);
+  }
+
+  async endIdentity(...input: Input<"endIdentity">): Answer<"endIdentity"> {
+    return (await this.#office.desks.ask("spenders")).endIdentity(...input);
   }
 
   async freeze(...input: Input<"freeze">): Answer<"freeze"> {

@@ -31,6 +31,7 @@ export interface Refundable {
   readonly amount_micros: Micros;
   /** Already given back, over all earlier refunds. */
   readonly refunded_micros: Micros;
+  readonly spender_id?: number | null;
 }
 
 export function decideRefund(
@@ -61,7 +62,9 @@ export function decideRefund(
     return { outcome: { outcome: "refused", refundable_micros: left, ...now } };
   }
   const { key, op, reason } = input;
-  return { write: { kind: "refund", amount_micros: amount, ref_seq: charge.seq, key, op, reason } };
+  const spender_id = charge.spender_id ?? undefined;
+  const given = { ref_seq: charge.seq, ref_at_ms: charge.at_ms, spender_id };
+  return { write: { kind: "refund", amount_micros: amount, ...given, key, op, reason } };
 }
 
 /** `open` are the lots that something is left of. `prior` was written under the grant's key, or under its legacy key. */

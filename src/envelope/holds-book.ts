@@ -31,13 +31,13 @@ export class HoldsBook {
   }
 
   /** Also marks the holds whose time is over: they reserve nothing already, this only tidies. */
-  openHold(input: HoldInput, now_ms: number): Hold {
+  openHold(input: HoldInput, now_ms: number, spender_id: number | null = null): Hold {
     for (const hold of this.#store.holds.values())
       if (isExpired(hold, now_ms)) this.endHold(hold, "expired", undefined);
     const [row] = this.#sql
       .exec(
-        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason, tag, lots)
-         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?) RETURNING *`,
+        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason, tag, lots, spender_id)
+         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
         now_ms,
         now_ms + input.ttl_ms,
         input.amount_micros,
@@ -47,6 +47,7 @@ export class HoldsBook {
         input.reason ?? null,
         input.tag ?? null,
         this.#store.reserve(input, now_ms),
+        spender_id,
       )
       .toArray();
     const hold = row as unknown as Hold;

@@ -3,7 +3,7 @@ import type { HoldInput, HoldOutcome, ReleaseOutcome, SettleInput, SettleOutcome
 import { type Micros, ZERO } from "../money.js";
 import { decideHold, decideRelease, decideSettle, type Hold } from "./holds.js";
 import { HoldsBook } from "./holds-book.js";
-import { balances, NOTHING, refusal, tagOf, taken } from "./ledger.js";
+import { askedBy, balances, tagOf, taken } from "./ledger.js";
 import type { Office } from "./office.js";
 import type { Store } from "./store.js";
 
@@ -20,29 +20,27 @@ export class HoldsDesk {
 
   hold(input: HoldInput): HoldOutcome {
     const now = Date.now();
+    const caller = this.#office.caller(input.credential, "spend", now);
+    if (typeof caller === "string") return this.#office.turnAway(caller, input.amount_micros, now);
     const tag = tagOf(input);
-    const account = this.#store.account(now, tag);
-    if (!this.#office.mayAct(input, now)) {
-      this.#office.countRefusal("credential_revoked");
-      return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
-    }
+    const asked = askedBy(caller, input);
     const decision = decideHold(
-      account,
+      this.#office.account(caller, now, tag),
       {
         hold: input.retry ? this.#holds.holdByOperation(input.op) : undefined,
         key: this.#store.priorByKey(input.key),
         key_is_held: this.#store.keyIsHeld(input.key, now),
       },
-      input,
+      asked,
       now,
     );
     if ("outcome" in decision) {
-      if (decision.outcome.outcome === "refused") this.#office.countRefusal(decision.outcome.refusal.reason);
-      this.#office.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      this.#office.lookAfter(input, decision.outcome, now);
       return decision.outcome;
     }
-    const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#holds.openHold(input, now));
-    this.#office.topUpIfLow(input, undefined, now);
+    const spender_id = caller?.[0].spender_id;
+    const { hold_id, expires_at_ms } = this.#store.transaction(() => this.#holds.openHold(asked, now, spender_id));
+    this.#office.lookAfter(input, undefined, now);
     return { outcome: "held", hold_id, expires_at_ms, ...balances(this.#store.account(now, tag)) };
   }
 
@@ -51,7 +49,8 @@ export class HoldsDesk {
     const hold = this.#holds.hold(input.hold_id);
     const paid = hold === undefined ? ZERO : this.#paidFor(hold);
     const tag = hold && tagOf(hold);
-    const decision = decideSettle(this.#store.account(now, tag), hold, input, now, paid);
+    const chain = hold?.spender_id == null ? undefined : this.#office.desks.open.spenders?.chainOf(hold.spender_id);
+    const decision = decideSettle(this.#office.account(chain, now, tag), hold, input, now, paid);
     if (hold === undefined || !("end" in decision)) return (decision as { outcome: SettleOutcome }).outcome;
     const entry = this.#office.transaction(() => {
       const written = decision.write && this.#store.append(decision.write, now);
@@ -66,9 +65,7 @@ export class HoldsDesk {
       return written;
     });
     const currency = input.currency ?? this.#store.head.currency;
-    if (decision.outcome?.outcome === "refused") this.#office.countRefusal(decision.outcome.refusal.reason);
-    const refused = decision.outcome?.outcome === "refused" ? input.amount_micros : undefined;
-    if (currency !== null) this.#office.topUpIfLow({ currency, auto_topup: input.auto_topup, tag }, refused, now);
+    if (currency !== null) this.#office.lookAfter({ ...input, currency, tag }, decision.outcome, now);
     const after = balances(this.#store.account(now, tag));
     // What the hold kept of a grant that is over ended with it.
     if (decision.outcome !== undefined) return { ...decision.outcome, ...after };

@@ -34,6 +34,8 @@ export interface Hold {
   readonly tag: string | null;
   /** JSON: which lots it reserves how much of, in the order they are taken from. `null`: all of it is of what was paid. */
   readonly lots: string | null;
+  /** Who took it, where that was not the holder. */
+  readonly spender_id: number | null;
 }
 
 export type HoldDecision = { readonly open: true } | { readonly outcome: HoldOutcome };
@@ -122,6 +124,7 @@ export function decideSettle(
       scope: hold.scope ?? undefined,
       op: input.op,
       hold_id: hold.hold_id,
+      spender_id: hold.spender_id ?? undefined,
       reason: hold.reason ?? undefined,
       tag: hold.tag ?? undefined,
       metadata: input.metadata,

@@ -30,6 +30,8 @@ export interface FoldedSums {
   readonly amount_micros: number;
 }
 
+const SPENDER = "(SELECT public_id FROM spender WHERE spender.spender_id = entry.spender_id) AS spender";
+
 export class LedgerBook {
   readonly #store: Store;
   readonly #sql: SqlStorage;
@@ -44,7 +46,7 @@ export class LedgerBook {
     const [column, value] = "seq" in charge ? ["seq", charge.seq] : ["key", charge.key];
     const [row] = this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros,
+        `SELECT seq, at_ms, kind, amount_micros, spender_id,
            (SELECT coalesce(sum(amount_micros), 0) FROM entry AS back WHERE back.ref_seq = entry.seq) AS refunded_micros
          FROM entry WHERE ${column} = ?`,
         value,
@@ -63,7 +65,7 @@ export class LedgerBook {
     if (!this.#store.exists) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots, ${SPENDER}
          FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
         after,
         limit,
@@ -135,7 +137,7 @@ export class LedgerBook {
     if (this.#store.head.mirrored_seq >= this.#store.head.seq) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id,
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id, ${SPENDER},
            (SELECT reason FROM entry AS charge WHERE charge.seq = entry.ref_seq) AS charge_reason
          FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
         Math.max(this.#store.head.mirrored_seq, this.#store.head.folded_seq),
@@ -182,7 +184,7 @@ export class LedgerBook {
     if (!this.#store.exists) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots, ${SPENDER}
          FROM entry WHERE seq < ? ORDER BY seq DESC LIMIT ?`,
         before ?? Number.MAX_SAFE_INTEGER,
         limit,

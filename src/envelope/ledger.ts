@@ -63,8 +63,12 @@ export interface Draft {
   readonly scope?: string | undefined;
   readonly op?: string | undefined;
   readonly ref_seq?: number | undefined;
+  /** When what it gives back was booked. Not stored: that entry says it. */
+  readonly ref_at_ms?: number | undefined;
   readonly hold_id?: number | undefined;
   readonly payment_id?: string | undefined;
+  /** Who spent it, where that was not the holder. Of a refund: of the charge it gives back. */
+  readonly spender_id?: number | undefined;
   readonly reason?: string | undefined;
   readonly metadata?: string | undefined;
   /** Of a charge: what it is for. */
@@ -135,6 +139,15 @@ function lowestOf(limits: readonly Headroom[], most: Micros): Micros {
   let left = most;
   for (const { admits_micros } of limits) if (admits_micros < left) left = admits_micros;
   return left;
+}
+
+/** One key for two spenders is two uses of it: what one paid for is not given to the other. */
+export function askedBy<Input extends { readonly scope?: string | undefined }>(
+  caller: readonly [{ readonly spender_id: number }, ...unknown[]] | undefined,
+  input: Input,
+): Input {
+  if (caller === undefined || input.scope === undefined) return input;
+  return { ...input, scope: `${input.scope}:${caller[0].spender_id}` };
 }
 
 export function refusal(account: Account, reason: RefusalReason, price: Micros): Refusal {

@@ -2,17 +2,22 @@
 import type {
   Alerted,
   AlertRules,
+  AnyCredential,
   ArchivePage,
   Asked,
   Credential,
   LimitedCredential,
+  Refusal,
   RefusalReason,
+  Scope,
 } from "../contract.js";
+import { canTopUp } from "../limits.js";
 import type { Micros } from "../money.js";
 import { Bell } from "./bell.js";
-import { judge, type Standing } from "./credentials.js";
+import { isSpender, judge, type Standing } from "./credentials.js";
 import { Desks } from "./desks.js";
-import type { Draft } from "./ledger.js";
+import { type Account, type Draft, NOTHING, refusal } from "./ledger.js";
+import type { Chain } from "./spenders.js";
 import { Store } from "./store.js";
 import type { TopUpDesk } from "./topup-desk.js";
 
@@ -86,8 +91,40 @@ export class Office {
     return standing === "first" || standing === "successor" || standing === "current";
   }
 
-  mayAct({ credential }: Asked, now: number): boolean {
-    return this.present(credential, now) !== "revoked";
+  /** Why the caller may not do that; else, of a key or an identity, it and those it was made by, and of the holder nothing. */
+  caller(credential: AnyCredential | undefined, scope: Scope, now: number): RefusalReason | Chain | undefined {
+    if (!isSpender(credential)) return this.present(credential, now) === "revoked" ? "credential_revoked" : undefined;
+    // Where none was ever made, nobody is known by one.
+    return this.desks.open.spenders?.admit(credential, scope, now) ?? "credential_revoked";
+  }
+
+  /** The account as it is to the caller: what limits a key or an identity limits it besides. */
+  account(chain: Chain | undefined, now: number, tag?: string): Account {
+    const account = this.store.account(now, tag);
+    if (chain === undefined) return account;
+    const limits = this.desks.open.spenders?.limits(chain, now) ?? [];
+    return { ...account, limits: [...(account.limits ?? []), ...limits] };
+  }
+
+  /** Nothing about the envelope is told to who may not spend from it at all. */
+  turnAway(reason: RefusalReason, price: Micros, now: number) {
+    this.#countRefusal(reason);
+    return { outcome: "refused", refusal: refusal(this.store.account(now), reason, price), ...NOTHING } as const;
+  }
+
+  /**
+   * After a decision: a refusal is counted, and a low balance may be topped up; also for the sake of a price that was refused, if
+   * paying would lift that. Where no card was ever saved, its desk is not open.
+   */
+  lookAfter(
+    asked: Parameters<TopUpDesk["topUpIfLow"]>[0] & { readonly amount_micros: Micros },
+    answer: { readonly outcome: string; readonly refusal?: Refusal } | undefined,
+    now: number,
+  ): void {
+    const refused = answer?.outcome === "refused" ? answer.refusal?.reason : undefined;
+    if (refused !== undefined) this.#countRefusal(refused);
+    const lacking = refused !== undefined && canTopUp(refused) ? asked.amount_micros : undefined;
+    this.desks.open.topups?.topUpIfLow(asked, lacking, now);
   }
 
   /** Judges a credential, and notes its first use. A caller that the Worker vouches for has none. Nothing is noted where nothing was paid. */
@@ -109,12 +146,7 @@ export class Office {
     return standing;
   }
 
-  /** Where no card was ever saved, its desk is not open. */
-  topUpIfLow(asked: Parameters<TopUpDesk["topUpIfLow"]>[0], refused: Micros | undefined, now: number): void {
-    this.desks.open.topups?.topUpIfLow(asked, refused, now);
-  }
-
-  countRefusal(reason: RefusalReason): void {
+  #countRefusal(reason: RefusalReason): void {
     if (this.store.exists) this.bell.countRefusal(reason);
   }
 }

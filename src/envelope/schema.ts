@@ -347,4 +347,48 @@ export const ENVELOPE_MIGRATIONS = [
     WHERE kind IN ('charge', 'usage') AND key IS NULL AND seq > 1
       AND NOT EXISTS (SELECT 1 FROM entry AS back WHERE back.ref_seq = entry.seq);
   `,
+  // Who may spend beside the holder. Sums are of entries up to counted_seq, so what is not counted yet is not folded.
+  `
+  CREATE TABLE spender (
+    spender_id INTEGER PRIMARY KEY,
+    public_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('USERNAME', 'EMAIL', 'PHONE', 'API_KEY', 'WALLET', 'CUSTOM')),
+    minted INTEGER NOT NULL CHECK (minted IN (0, 1)),
+    hash TEXT NOT NULL,
+    last4 TEXT,
+    shard INTEGER,
+    name TEXT,
+    scopes TEXT NOT NULL,
+    cap_micros INTEGER ${safe("cap_micros")},
+    windows TEXT NOT NULL,
+    maker_id INTEGER,
+    at_ms INTEGER NOT NULL,
+    activated_at_ms INTEGER,
+    expires_at_ms INTEGER,
+    revoked_at_ms INTEGER,
+    charges INTEGER NOT NULL DEFAULT 0,
+    spent_micros INTEGER NOT NULL DEFAULT 0,
+    refunded_micros INTEGER NOT NULL DEFAULT 0,
+    drawn_micros INTEGER NOT NULL DEFAULT 0,
+    last_used_at_ms INTEGER,
+    periods TEXT NOT NULL DEFAULT '[]',
+    CHECK ((minted = 1) = (last4 IS NOT NULL) AND (minted = 0) = (shard IS NOT NULL)),
+    CHECK (minted = 0 OR activated_at_ms IS NOT NULL),
+    CHECK (maker_id < spender_id)
+  ) STRICT;
+  CREATE UNIQUE INDEX spender_public ON spender (public_id);
+  CREATE INDEX spender_hash ON spender (hash) WHERE minted = 0;
+  CREATE INDEX spender_maker ON spender (maker_id) WHERE maker_id IS NOT NULL;
+  CREATE TRIGGER spender_stays BEFORE DELETE ON spender WHEN OLD.activated_at_ms IS NOT NULL
+  BEGIN SELECT RAISE(ABORT, 'what could spend is never deleted'); END;
+  CREATE TRIGGER spender_ends BEFORE UPDATE OF revoked_at_ms ON spender WHEN OLD.revoked_at_ms IS NOT NULL
+  BEGIN SELECT RAISE(ABORT, 'what was revoked stays so'); END;
+
+  ALTER TABLE entry ADD COLUMN spender_id INTEGER;
+  ALTER TABLE hold ADD COLUMN spender_id INTEGER;
+  ALTER TABLE envelope ADD COLUMN counted_seq INTEGER;
+  CREATE TRIGGER envelope_counts BEFORE UPDATE OF counted_seq, folded_seq ON envelope
+  WHEN NEW.counted_seq < NEW.folded_seq OR NEW.counted_seq < OLD.counted_seq
+  BEGIN SELECT RAISE(ABORT, 'what is folded is counted'); END;
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

@@ -19,6 +19,7 @@ const OPENED_BY = {
   logins: "limited_session",
   topups: "auto_topup",
   alerts: "alert",
+  spenders: "spender",
   windows: "spending_window WHERE ended_at_ms IS NULL UNION ALL SELECT 1 FROM envelope WHERE prepaid = 0",
 } as const;
 
@@ -37,6 +38,8 @@ export interface Head {
   folded_seq: number;
   /** What the newest entry says of lots; `null` where nothing is left of any grant. */
   lots: string | null;
+  /** Up to here, entries are in the sums of their spenders; `null` where only the holder ever could spend. */
+  counted_seq: number | null;
 }
 
 /** What was written of an entry. */
@@ -83,7 +86,14 @@ const EMPTY: Head = {
   mirrored_seq: 0,
   folded_seq: 0,
   lots: null,
+  counted_seq: null,
 };
+
+/** An entry that was just written, as far as others keep sums of it. */
+export interface Appended extends Pick<Draft, "kind" | "amount_micros" | "spender_id" | "ref_at_ms"> {
+  readonly seq: number;
+  readonly at_ms: number;
+}
 
 export class Store {
   readonly storage: DurableObjectStorage;
@@ -99,6 +109,10 @@ export class Store {
   #credentials: StoredCredential[] = [];
   /** Unknown until a retry asks. */
   #operations: Map<string, Prior> | undefined;
+  /** Told of each entry, in its turn. */
+  onAppend: ((entry: Appended) => void) | undefined;
+  /** How often all was read anew: what else is kept in memory may be of what was rolled back. */
+  loads = 0;
 
   constructor(storage: DurableObjectStorage) {
     this.storage = storage;
@@ -205,8 +219,8 @@ export class Store {
     const at_ms = this.timeOf(now_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
     this.sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, lots, windows)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, lots, windows, spender_id)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       at_ms,
       draft.kind,
@@ -222,6 +236,7 @@ export class Store {
       draft.metadata ?? null,
       lots,
       this.windows === undefined ? null : this.windows.count(draft, seq, at_ms),
+      draft.spender_id ?? null,
     );
     this.windows?.counted();
     this.#head = { ...this.#head, seq, at_ms, balance_micros, lots };
@@ -233,6 +248,7 @@ export class Store {
         amount_micros: draft.amount_micros,
         scope: draft.scope ?? null,
       });
+    this.onAppend?.({ ...draft, seq, at_ms });
     return { seq, amount_micros: draft.amount_micros };
   }
 
@@ -322,6 +338,7 @@ export class Store {
   }
 
   load(): void {
+    this.loads += 1;
     this.#head = EMPTY;
     this.named = UNNAMED;
     this.holds = new Map();
@@ -331,7 +348,7 @@ export class Store {
     if (!hasSchema(this.storage)) return;
     const [meta] = this.sql
       .exec(
-        "SELECT currency, frozen_at_ms, mirrored_seq, folded_seq, prepaid, name, owner_account_id, time_zone FROM envelope WHERE id = 1",
+        "SELECT currency, frozen_at_ms, mirrored_seq, folded_seq, counted_seq, prepaid, name, owner_account_id, time_zone FROM envelope WHERE id = 1",
       )
       .toArray();
     if (meta === undefined) return;
@@ -349,6 +366,7 @@ export class Store {
       mirrored_seq: meta["mirrored_seq"] as number,
       folded_seq: meta["folded_seq"] as number,
       lots: (last?.["lots"] as string | null | undefined) ?? null,
+      counted_seq: meta["counted_seq"] as number | null,
     };
     this.named = {
       prepaid: meta["prepaid"] === 1,

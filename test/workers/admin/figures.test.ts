@@ -4,9 +4,12 @@ import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type {
   AuditAnswer,
+  EntriesAnswer,
+  EnvelopeAnswer,
   EnvelopesAnswer,
   EventsAnswer,
   HealthAnswer,
+  KeySpendAnswer,
   OverviewAnswer,
   Range,
   SeriesAnswer,
@@ -105,6 +108,7 @@ describe("figures", () => {
       "series?range=1y",
       "series?range=constructor",
       "spend?range=",
+      "spend?range=7d&by=holder",
       "events?limit=0",
       "events?cursor=x",
       "events?cursor=9.1.1.1",
@@ -262,5 +266,33 @@ describe("T77 the aggregate's database", () => {
       before.slice(0, 200),
     );
     expect((await owner.post("/db/admin-readonly?shard=1", { type: "query", statement: "SELECT 1" })).status).toBe(404);
+  });
+});
+
+// Last: the figures above are of three envelopes.
+describe("figures by key", () => {
+  it("spend by key, and the keys of an envelope", async () => {
+    const payer = await site.payer(100);
+    const headers = { ...bearer(payer.token), "Content-Type": "application/json", "Idempotency-Key": "figures" };
+    const made = await site.fetch("/keys", { method: "POST", body: JSON.stringify({ name: "agent" }), headers });
+    const { key, id } = await made.json<{ key: string; id: string }>();
+    for (let spent = 0; spent < 3; spent++) await site.fetch("/x?price=7", { headers: bearer(key) });
+    await payer.envelope.refund({ seq: 3 }, { key: "r" });
+    await runDurableObjectAlarm(env.ENVELOPE.getByName(payer.id));
+    const row = { envelope_id: payer.id, spender: id, charges: 3, spent_micros: 140_000 };
+    expect(await owner.json<KeySpendAnswer>("/db/api/spend?range=24h&by=key")).toEqual({ range: "24h", rows: [row] });
+    const shown = await owner.json<EnvelopeAnswer>(`/db/api/envelopes/${payer.id}`);
+    expect(shown.keys).toMatchObject([{ id, name: "agent", spent_micros: 210_000, refunded_micros: 70_000 }]);
+    expect(JSON.stringify(shown)).not.toContain("hash");
+    const { entries } = await owner.json<EntriesAnswer>(`/db/api/envelopes/${payer.id}/entries`);
+    expect(entries.map(({ kind, spender }) => [kind, spender])).toEqual([
+      ["refund", id],
+      ["charge", id],
+      ["charge", id],
+      ["charge", id],
+      ["topup", null],
+    ]);
+    const { events } = await owner.json<EventsAnswer>("/db/api/events?range=24h&limit=1");
+    expect(events).toMatchObject([{ kind: "refund", spender: id }]);
   });
 });

@@ -253,10 +253,37 @@ describe("a shard's reports", () => {
     expect(found.sort()).toEqual(ids);
   });
 
+  it("spend by key is of whole days, net of refunds, of each envelope's own keys, highest first", async () => {
+    const of = (spender: string, line: Line): Line => ({ ...line, spender });
+    await send("a", [
+      { kind: "topup", size: 1_000, at_ms: T - DAY },
+      of("one", charge(T - DAY + 1, 100)),
+      of("one", charge(T, 10)),
+      of("two", charge(T + 1, 30)),
+      charge(T + 2, 500),
+      of("one", charge(T + 3, 5)),
+      of("two", { kind: "refund", size: 4, at_ms: T + 4, ref_seq: 4, charge_reason: "GET /x" }),
+    ]);
+    await send("b", [{ kind: "grant", size: 50 }, of("one", charge(T + 7, 26))]);
+    const rows = await shard().spendByKey({ from_ms: T, to_ms: T + HOUR, limit: 10 });
+    expect(rows).toEqual([
+      { envelope_id: "a", spender: "two", charges: 1, spent_micros: 26 },
+      { envelope_id: "b", spender: "one", charges: 1, spent_micros: 26 },
+      { envelope_id: "a", spender: "one", charges: 2, spent_micros: 15 },
+    ]);
+    expect(await shard().spendByKey({ from_ms: T, to_ms: T + HOUR, limit: 1 })).toEqual(rows.slice(0, 1));
+    const both = await shard().spendByKey({ from_ms: T - DAY, to_ms: T + HOUR, limit: 10 });
+    expect(both[0]).toEqual({ envelope_id: "a", spender: "one", charges: 3, spent_micros: 115 });
+    // Sent again from the beginning, it is the same.
+    await shard().rebuild({ cursor: null, limit: 0 });
+    expect(await shard().spendByKey({ from_ms: T - DAY, to_ms: T + HOUR, limit: 10 })).toEqual([]);
+  });
+
   it("raw events come newest first and page by page, with all that was sent of them; the view says the same", async () => {
     const lines: Line[] = [{ kind: "topup", size: 1_000, payment_id: "pi_1" }];
     for (let i = 1; i < 30; i++) lines.push(charge(T + i, 1, `r${i}`));
-    lines.push({ kind: "refund", size: 1, at_ms: T + 30, ref_seq: 5, hold_id: 7, reason: "x", charge_reason: "r4" });
+    lines.push({ ...charge(T + 30, 1, null), spender: "key-1" });
+    lines.push({ kind: "refund", size: 1, at_ms: T + 31, ref_seq: 5, hold_id: 7, reason: "x", charge_reason: "r4" });
     const entries = ledger(lines, T);
     await shard().mirror(batchOf("a", entries.slice(0, 10)));
     await shard().mirror(batchOf("a", entries.slice(10)));
@@ -267,12 +294,19 @@ describe("a shard's reports", () => {
       if (page.cursor === null) break;
       cursor = page.cursor;
     }
-    const nothing = { reason: null, payment_id: null, ref_seq: null, hold_id: null, charge_reason: null };
+    const nothing = {
+      reason: null,
+      payment_id: null,
+      ref_seq: null,
+      hold_id: null,
+      charge_reason: null,
+      spender: null,
+    };
     expect(told).toEqual(entries.toReversed().map((entry) => ({ envelope_id: "a", ...nothing, ...entry })));
     const view = await shard().query({
       statement: "SELECT count(*), sum(amount_micros) FROM event WHERE kind = 'charge'",
     });
-    expect(view).toMatchObject({ outcome: "rows", rows: [[29, -29]] });
+    expect(view).toMatchObject({ outcome: "rows", rows: [[30, -30]] });
     expect(
       (await shard().events({ from_ms: T + 3, to_ms: T + 6, limit: 100 })).events.map(({ at_ms }) => at_ms - T),
     ).toEqual([5, 4, 3]);
@@ -320,6 +354,17 @@ describe("what a batch costs", () => {
       const last = batchOf("a", entries.slice(101), told);
       expect(await rowsWritten(state, () => instance.mirror(last))).toBe(10 + 2 * reasons);
       expect(await rowsWritten(state, () => instance.mirror(last)), "sent again").toBe(1);
+    });
+  });
+
+  it("a key adds one row for each day that it spent in, however often", async () => {
+    await inside(name, async (instance, state) => {
+      const lines: Line[] = [{ kind: "topup", size: 1_000_000 }];
+      for (let i = 0; i < 200; i++) lines.push({ ...charge(T + i, 1), spender: "key-1" });
+      const entries = ledger(lines, T);
+      await instance.mirror(batchOf("a", entries.slice(0, 101), { frozen: false, head_seq: 101 }));
+      const last = batchOf("a", entries.slice(101), { frozen: false, head_seq: 201 });
+      expect(await rowsWritten(state, () => instance.mirror(last))).toBe(13);
     });
   });
 

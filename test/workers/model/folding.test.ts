@@ -38,7 +38,7 @@ const rows = (name: string) =>
     (sql) =>
       sql
         .exec(
-          "SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata FROM entry",
+          "SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, spender_id AS spender FROM entry",
         )
         .toArray() as unknown as Entry[],
   );

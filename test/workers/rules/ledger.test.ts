@@ -269,7 +269,7 @@ describe("decision tables", () => {
       write: { kind: "charge", amount_micros: -10, ...shown },
     });
     expect(decideRefund(account(0), line("charge", -10, 0), undefined, refund({ reason: "r" }))).toEqual({
-      write: { kind: "refund", amount_micros: 10, ref_seq: 3, key: "r", op: "op", reason: "r" },
+      write: { kind: "refund", amount_micros: 10, ref_seq: 3, ref_at_ms: 0, key: "r", op: "op", reason: "r" },
     });
     const grant = { key: "g", op: "o", reason: "r", amount_micros: micros(5) };
     const terms = { priority: 7, expires_at_ms: NOW + 1, only: "t" };
