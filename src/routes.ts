@@ -351,7 +351,8 @@ const payTestCheckout: Route = async (visit) => {
   if (!answer.ok) return answer;
   const { outcome } = await answer.json<{ outcome: string }>();
   if (outcome !== "credited") {
-    const why = "It was kept for the owner: the reference is not one that this service made.";
+    const why =
+      "It was kept for the owner: the reference is not one that this service made, or the amount is above options.stripe.maxCredit.";
     return page(
       "Not credited",
       `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”. ${why}</p><p><a href="/">Back</a></p>`,
