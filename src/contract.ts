@@ -708,6 +708,8 @@ export interface MirrorBatch {
   /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
   readonly head_seq?: number;
   readonly frozen?: boolean;
+  /** When it was sent, by the envelope's clock, and later than any before it: what a batch that was overtaken tells besides its entries counts no more. */
+  readonly told_at_ms?: number;
   /** Was sent before, to whoever lost it: says nothing about how fast the mirror is. */
   readonly again?: boolean;
   /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
@@ -743,6 +745,8 @@ export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros"
 /** `next_seq` is what the aggregate wants next: past the batch when it was applied, lower when it has a gap. */
 export interface MirrorOutcome {
   readonly next_seq: number;
+  /** What this batch told besides its entries does not count: this is `told_at_ms` of the one that does. */
+  readonly overtaken_by_ms?: number;
 }
 
 /** Sums over entries. All in micros and at least zero, but `reversed_micros`, which is below zero where more came back than was taken. */
@@ -906,6 +910,8 @@ export interface LedgerSums extends Sums {
   readonly balance_micros: Micros;
   /** Number of the newest entry. */
   readonly head_seq: number;
+  /** Absent as long as the aggregate is still to be told. */
+  readonly frozen?: boolean;
 }
 
 /** The remote face of an `EnvelopeAggregate` shard. */

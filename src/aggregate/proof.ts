@@ -51,6 +51,13 @@ export function compareCopy(copy: Copy, ledger: LedgerSums | undefined): Differe
   return differences(envelope_id, pairs);
 }
 
+/** Whether it is frozen is in no entry. Compared where the envelope told all it had to tell, and told nothing while it was asked. */
+export function compareFrozen(copy: Copy, since: Copy | undefined, ledger: LedgerSums | undefined): Difference[] {
+  if (ledger?.frozen === undefined || since?.told_at_ms !== copy.told_at_ms || ledger.head_seq !== copy.applied_seq)
+    return [];
+  return differences(copy.envelope_id, [["frozen", ledger.frozen ? 1 : 0, copy.frozen]]);
+}
+
 /** Adds up the next raw events by kind. `done` when there are no more. */
 export function addRaw(sql: SqlStorage, after: number, sums: RawSums): { after: number; done: boolean; sums: RawSums } {
   const ids = sql

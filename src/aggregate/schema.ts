@@ -122,4 +122,7 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
       one.value ->> 5 AS payment_id, one.value ->> 6 AS ref_seq, one.value ->> 7 AS hold_id, one.value ->> 8 AS charge_reason
     FROM batch, json_each(batch.entries) AS one;
   `,
+  `
+  ALTER TABLE envelope_summary ADD COLUMN told_at_ms INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

@@ -38,10 +38,13 @@ export interface Copy extends Summary, LastActive {
   /** When the shard asks the envelope by itself; `null` where nothing is missing. */
   readonly pull_at_ms: number | null;
   readonly refusals_id: string | null;
+  /** When the newest batch was sent that told something besides its entries. */
+  readonly told_at_ms: number;
 }
 
 /** What a batch says of an envelope besides its entries. */
-export interface Told extends Pick<Copy, "head_seq" | "frozen" | "behind_since_ms" | "pull_at_ms" | "refusals_id"> {}
+export interface Told
+  extends Pick<Copy, "head_seq" | "frozen" | "behind_since_ms" | "pull_at_ms" | "refusals_id" | "told_at_ms"> {}
 
 export class AggregateStore {
   readonly #sql: SqlStorage;
@@ -147,8 +150,8 @@ export class AggregateStore {
     this.#sql.exec(
       `INSERT INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros, granted_micros,
          spent_micros, refunded_micros, reversed_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort, active_day_ms,
-         active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id, told_at_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq, balance_micros = excluded.balance_micros,
          credited_micros = excluded.credited_micros, granted_micros = excluded.granted_micros,
          spent_micros = excluded.spent_micros, refunded_micros = excluded.refunded_micros,
@@ -156,7 +159,7 @@ export class AggregateStore {
          frozen = excluded.frozen, first_at_ms = excluded.first_at_ms, cohort = excluded.cohort,
          active_day_ms = excluded.active_day_ms, active_week_ms = excluded.active_week_ms,
          active_month_ms = excluded.active_month_ms, behind_since_ms = excluded.behind_since_ms,
-         pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id`,
+         pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id, told_at_ms = excluded.told_at_ms`,
       copy.envelope_id,
       copy.currency,
       copy.applied_seq,
@@ -177,6 +180,7 @@ export class AggregateStore {
       copy.behind_since_ms,
       copy.pull_at_ms,
       copy.refusals_id,
+      copy.told_at_ms,
     );
   }
 

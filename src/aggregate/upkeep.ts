@@ -21,7 +21,7 @@ export function forgetCopies(sql: SqlStorage, now_ms: number, pull_at_ms: number
   sql.exec(
     `UPDATE envelope_summary SET head_seq = max(head_seq, applied_seq), applied_seq = 0, balance_micros = 0, ${nothing},
        last_at_ms = 0, first_at_ms = 0, frozen = 0, cohort = '', active_day_ms = -1, active_week_ms = -1, active_month_ms = -1,
-       behind_since_ms = ?, pull_at_ms = ?`,
+       behind_since_ms = ?, pull_at_ms = ?, told_at_ms = 0`,
     now_ms,
     pull_at_ms,
   );

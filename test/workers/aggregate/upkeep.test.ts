@@ -80,6 +80,7 @@ describe("a proof", () => {
     ["a reason", "UPDATE spend_day SET spent_micros = spent_micros + 1", "spend_day.spent_micros"],
     ["a cohort", "UPDATE cohort SET spent_micros = 0", "cohort.spent_micros"],
     ["who was active", "UPDATE active SET envelopes = 0", "active.day"],
+    ["who is frozen", "UPDATE envelope_summary SET frozen = 1 WHERE applied_seq > 0", "frozen"],
     ["raw events", "DELETE FROM batch WHERE batch_id = 1", "raw.entries"],
     ["a raw amount", `UPDATE batch SET entries = json_set(entries, '$[1][2]', -999)`, "raw.spent_micros"],
   ];
@@ -260,6 +261,59 @@ describe("an envelope's side", () => {
     await shipAll();
     expect((await overviewOf(env)).frozen).toBe(frozen);
     await expectMirrored();
+  });
+});
+
+describe("T94 what a batch tells besides its entries", () => {
+  it("frozen while a batch is on its way is told with the next one", async () => {
+    const name = await granted(1);
+    const real = EnvelopeAggregate.prototype.mirror;
+    for (const frozen of [true, false]) {
+      await apiOf(name).charge({ op: `${frozen}`, currency: "usd", amount_micros: micros(1) });
+      vi.spyOn(EnvelopeAggregate.prototype, "mirror").mockImplementationOnce(async function (
+        this: EnvelopeAggregate,
+        batch,
+      ) {
+        await apiOf(name).freeze({ frozen, currency: "usd" });
+        return real.call(this, batch);
+      });
+      await shipAll();
+      expect(await shardOf("aggregate-0").envelope({ envelope_id: name })).toMatchObject({ frozen });
+    }
+    await expectMirrored();
+  });
+
+  it("counts no more once it was overtaken, or comes again; its entries do", async () => {
+    const shard = shardOf("overtaken");
+    const entries = ledger([
+      { kind: "topup", size: 100 },
+      { kind: "charge", size: 7 },
+    ]);
+    const batch = (from: number, to: number, told_at_ms: number, frozen: boolean) =>
+      batchOf("o", entries.slice(from, to), {
+        head_seq: to,
+        told_at_ms,
+        frozen,
+        refusals: { id: `r${told_at_ms}`, by_limit: { balance: told_at_ms } },
+      });
+    const period = { from_ms: Date.now() - DAY, to_ms: Date.now() + DAY };
+    const stands = async () => {
+      const { frozen = null, applied_seq = 0 } = (await shard.envelope({ envelope_id: "o" })) ?? {};
+      return [applied_seq, frozen, (await shard.refusals(period))[0]?.refusals];
+    };
+    await shard.mirror(batch(1, 2, 2, true));
+    await shard.mirror(batch(0, 1, 1, false));
+    expect(await stands(), "a gap, and then what fills it").toEqual([1, true, 2]);
+    await shard.mirror(batch(0, 2, 3, true));
+    for (const [to, told_at_ms, frozen] of [
+      [1, 1, false],
+      [2, 2, false],
+      [2, 3, false],
+    ] as const)
+      await shard.mirror(batch(0, to, told_at_ms, frozen));
+    expect(await stands()).toEqual([2, true, 5]);
+    await shard.mirror(batch(0, 2, 4, false));
+    expect(await stands()).toEqual([2, false, 9]);
   });
 });
 
