@@ -17,6 +17,16 @@ import {
 } from "./rollup.js";
 
 const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
+const COUNTS = [
+  "envelopes",
+  "entries",
+  "outstanding_micros",
+  "owed_micros",
+  "frozen",
+  "behind",
+  "gaps",
+  "duplicates",
+] as const;
 const REASONS_PER_DAY_MAX = 300;
 /** Reasons as envelopes send them, remembered with their names: most batches bring no new one. */
 const NAMES_KEPT = 4_096;
@@ -203,7 +213,7 @@ export class AggregateStore {
   /** Was never raw here. */
   #filePruned({ entries, sums }: Opened): void {
     this.#sql.exec(
-      `UPDATE pruned SET entries = entries + ?, ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}`,
+      `UPDATE pruned SET ${["entries", ...SUM_NAMES].map(raised).join(", ")}`,
       entries,
       ...SUM_NAMES.map((sum) => sums[sum]),
     );
@@ -216,7 +226,7 @@ export class AggregateStore {
 
   #filePeriod(table: "hour" | "day", change: PeriodChange): void {
     this.#sql.exec(
-      `INSERT INTO ${table} (at_ms, entries, charges, ${SUM_NAMES.join(", ")}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${table} (at_ms, entries, charges, ${SUM_NAMES.join(", ")}) VALUES (?, ?, ?${`, ${WHOLE}`.repeat(SUM_NAMES.length)})
        ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, charges = charges + excluded.charges,
          ${SUM_NAMES.map((sum) => `${sum} = ${sum} + excluded.${sum}`).join(", ")}`,
       change.at_ms,
@@ -227,7 +237,7 @@ export class AggregateStore {
     const { reasons } = capReasons(change, this.#reasonsOf(change.at_ms), REASONS_PER_DAY_MAX, OTHER_REASON);
     for (const [reason, { charges, spent_micros, refunded_micros }] of reasons) {
       this.#sql.exec(
-        `INSERT INTO spend_${table} (at_ms, reason, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ?, ?)
+        `INSERT INTO spend_${table} (at_ms, reason, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ${WHOLE}, ${WHOLE})
          ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
            refunded_micros = refunded_micros + excluded.refunded_micros`,
         change.at_ms,
@@ -242,7 +252,7 @@ export class AggregateStore {
   #fileMonths(cohort: string, days: readonly PeriodChange[], first: Activity["first"]): void {
     for (const { month, active, credited_micros, spent_micros } of byMonth(days, first)) {
       this.#sql.exec(
-        `INSERT INTO cohort (cohort, month, active, credited_micros, spent_micros) VALUES (?, ?, ?, ?, ?)
+        `INSERT INTO cohort (cohort, month, active, credited_micros, spent_micros) VALUES (?, ?, ?, ${WHOLE}, ${WHOLE})
          ON CONFLICT DO UPDATE SET active = active + excluded.active, credited_micros = credited_micros + excluded.credited_micros,
            spent_micros = spent_micros + excluded.spent_micros`,
         cohort,
@@ -273,10 +283,8 @@ export class AggregateStore {
   ): void {
     const was: Pick<Copy, keyof Summary | "frozen" | "behind_since_ms"> = before ?? NO_COPY;
     this.#sql.exec(
-      `UPDATE total SET envelopes = envelopes + ?, entries = entries + ?, outstanding_micros = outstanding_micros + ?,
-         owed_micros = owed_micros + ?, frozen = frozen + ?, behind = behind + ?, gaps = gaps + ?, duplicates = duplicates + ?,
-         last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms), ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}
-       WHERE id = 1`,
+      `UPDATE total SET ${[...COUNTS, ...SUM_NAMES].map(raised).join(", ")},
+         last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms) WHERE id = 1`,
       was.applied_seq === 0 && after.applied_seq > 0 ? 1 : 0,
       entries.length + (opened?.entries ?? 0),
       after.balance_micros - was.balance_micros,
@@ -285,9 +293,9 @@ export class AggregateStore {
       (after.behind_since_ms === null ? 0 : 1) - (was.behind_since_ms === null ? 0 : 1),
       gap ? 1 : 0,
       duplicates,
+      ...SUM_NAMES.map((sum) => after[sum] - was[sum]),
       now_ms,
       arrival_ms,
-      ...SUM_NAMES.map((sum) => after[sum] - was[sum]),
     );
   }
 
@@ -315,6 +323,13 @@ export class AggregateStore {
     }
     return reasons;
   }
+}
+
+/** A number is bound as a real one: over all envelopes sums may pass 2^53, and would then lose their last digits. */
+const WHOLE = "CAST(? AS INTEGER)";
+
+export function raised(sum: string): string {
+  return `${sum} = ${sum} + ${WHOLE}`;
 }
 
 const NEVER_ACTIVE: LastActive = { active_day_ms: -1, active_week_ms: -1, active_month_ms: -1 };

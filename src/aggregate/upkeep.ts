@@ -1,7 +1,8 @@
 /** What a shard does by itself: forgets all copies when it is rebuilt, drops raw events that are too old, knows whom to ask. */
 import type { SumName } from "./mirror.js";
-import { rawSums } from "./proof.js";
+import { RAW_NAMES, rawSums } from "./proof.js";
 import { NO_SUMS } from "./rollup.js";
+import { raised } from "./store.js";
 
 const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
 /** One step of pruning reads this many batches: at most 25,000 entries. */
@@ -45,11 +46,7 @@ export function prune(storage: DurableObjectStorage, before_ms: number): boolean
   storage.transactionSync(() => {
     for (const { batch_id } of old) {
       const sums = rawSums(sql, "batch_id = ?", batch_id);
-      sql.exec(
-        `UPDATE pruned SET entries = entries + ?, ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}`,
-        sums.entries,
-        ...SUM_NAMES.map((sum) => sums[sum]),
-      );
+      sql.exec(`UPDATE pruned SET ${RAW_NAMES.map(raised).join(", ")}`, ...RAW_NAMES.map((name) => String(sums[name])));
       sql.exec("DELETE FROM batch WHERE batch_id = ?", batch_id);
     }
   });

@@ -1,7 +1,8 @@
 /** What a shard answers, against the same figures counted by hand; what it stores for it, and how fast it takes it. */
+import { runDurableObjectAlarm } from "cloudflare:test";
 import { beforeEach, describe, expect, it } from "vitest";
 import { normalReason } from "../../../src/aggregate/reasons.js";
-import { batchOf, inside, type Line, ledger, rowsWritten, shardOf } from "./support.js";
+import { batchOf, inside, type Line, ledger, rowsWritten, shardOf, stubOf } from "./support.js";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -292,6 +293,38 @@ describe("a shard's reports", () => {
       { reason: "(none)", charges: 1, spent_micros: 25 },
     ]);
     expect(await shard().overview()).toMatchObject({ entries: 3, behind: 0, spent_micros: 30, outstanding_micros: 75 });
+  });
+});
+
+describe("I10 sums that pass what a number holds", () => {
+  it("are exact in the database, and the proof adds up", async () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    for (let i = 0; i < 5; i++) {
+      await send(`rich-${i}`, [{ kind: "topup", size: most }, charge(T + 1, 2 + i), charge(T + 2, most - 100)]);
+    }
+    const exact = (5n * (BigInt(most) - 100n) + 20n).toString();
+    const { rows } = (await shard().query({ statement: "SELECT CAST(spent_micros AS TEXT) FROM total" })) as {
+      readonly rows: readonly (readonly unknown[])[];
+    };
+    expect(rows).toEqual([[exact]]);
+    const sums = async (cursor: string | null) => {
+      const differences = [];
+      for (let next: string | null = cursor; next !== null; ) {
+        const page = await shard().prove({ cursor: next, limit: 10 });
+        differences.push(...page.differences);
+        next = page.cursor;
+      }
+      return differences;
+    };
+    const { cursor } = await shard().prove({ cursor: null, limit: 10 });
+    expect(await sums(cursor)).toEqual([]);
+    await inside(name, async (_, { storage: { sql } }) => {
+      sql.exec("UPDATE batch SET last_at_ms = 0 WHERE batch_id <= 3");
+    });
+    await runDurableObjectAlarm(stubOf(name));
+    expect((await shard().health()).raw_events).toBe(6);
+    const after = await shard().prove({ cursor: null, limit: 10 });
+    expect(await sums(after.cursor)).toEqual([]);
   });
 });
 
