@@ -615,6 +615,12 @@ export interface UnclaimedPayment {
   readonly assigned_to: string | null;
 }
 
+export interface UnclaimedInput {
+  /** The last payment of the page before; `null` for the oldest. */
+  readonly after: Pick<UnclaimedPayment, "at_ms" | "payment_id"> | null;
+  readonly limit: number;
+}
+
 export type NewUnclaimedPayment = Omit<UnclaimedPayment, "at_ms" | "assigned_to">;
 
 export interface ClaimOutcome {
@@ -657,8 +663,10 @@ export interface DirectoryApi {
   /** The payment is booked in this envelope and the reports are applied. */
   settle(input: SettledPayment): Promise<void>;
   recordUnclaimed(payment: NewUnclaimedPayment): Promise<{ readonly outcome: "recorded" | "duplicate" }>;
-  /** Payments that are in no envelope yet, oldest first. */
-  unclaimed(): Promise<readonly UnclaimedPayment[]>;
+  /** Payments that are in no envelope yet, oldest first: all of them, or a page. */
+  unclaimed(input?: UnclaimedInput): Promise<readonly UnclaimedPayment[]>;
+  /** How many there are. */
+  unclaimedCount(): Promise<number>;
   /** Looks one up, booked or not. */
   lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null>;
   /** Gives an unclaimed payment to an envelope, once. Repeating it with the same envelope repairs an interrupted one. */

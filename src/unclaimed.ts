@@ -3,17 +3,49 @@
  * is interrupted anywhere stays listed, and is finished by making it again.
  */
 import { attempt } from "./attempt.js";
-import type { Author, PaymentFacts, PaymentReport, Reversal, UnclaimedPayment } from "./contract.js";
+import type { Author, PaymentFacts, PaymentReport, Reversal, UnclaimedInput, UnclaimedPayment } from "./contract.js";
 import { currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import { reportPayment } from "./report.js";
 import { DIRECTORY_SHARDS, directoryShard, directoryStub, envelopeStub } from "./stubs.js";
 
-/** Every payment that is in no envelope yet, oldest first. Asks each shard of the directory. */
+const PAGE = 500;
+
+/** Every payment that is in no envelope yet, oldest first. */
 export async function unclaimedPayments(env: unknown): Promise<readonly UnclaimedPayment[]> {
-  const asked = Array.from({ length: DIRECTORY_SHARDS }, (_, shard) =>
-    attempt(() => directoryShard(env, shard).unclaimed()),
-  );
-  return (await Promise.all(asked)).flat().sort((one, other) => one.at_ms - other.at_ms);
+  const found: UnclaimedPayment[] = [];
+  for (let after: UnclaimedInput["after"] | undefined; after !== null; ) {
+    const page = await unclaimedPage(env, { after: after ?? null, limit: PAGE });
+    found.push(...page.payments);
+    after = page.after;
+  }
+  return found;
+}
+
+/** `after` of the next page; `null` at the end. */
+export interface UnclaimedPage {
+  readonly payments: readonly UnclaimedPayment[];
+  readonly after: UnclaimedInput["after"];
+}
+
+/** Each shard of the directory has the whole page at most, so the first of all are among their first. */
+export async function unclaimedPage(env: unknown, input: UnclaimedInput): Promise<UnclaimedPage> {
+  const asked = ofShards((shard) => directoryShard(env, shard).unclaimed(input));
+  const payments = (await asked)
+    .flat()
+    .sort((one, other) => one.at_ms - other.at_ms || (one.payment_id < other.payment_id ? -1 : 1))
+    .slice(0, input.limit);
+  const last = payments.at(-1);
+  const more = last !== undefined && payments.length === input.limit;
+  return { payments, after: more ? { at_ms: last.at_ms, payment_id: last.payment_id } : null };
+}
+
+export async function unclaimedCount(env: unknown): Promise<number> {
+  const counts = await ofShards((shard) => directoryShard(env, shard).unclaimedCount());
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+function ofShards<Answer>(ask: (shard: number) => Promise<Answer>): Promise<Answer[]> {
+  return Promise.all(Array.from({ length: DIRECTORY_SHARDS }, (_, shard) => attempt(() => ask(shard))));
 }
 
 export interface Assignment {

@@ -113,6 +113,24 @@ export function readNumberedPage(url: URL): NumberedPage | Response {
   return { before: cursor === null ? null : Number(cursor), limit };
 }
 
+export interface TimedPage {
+  /** The last line of the page before; `null` for the first page. */
+  readonly before: { readonly at_ms: number; readonly id: string } | null;
+  readonly limit: number;
+}
+
+/** A page of lines in the order of their time, and of their ids where that is the same. */
+export function readTimedPage(url: URL): TimedPage | Response {
+  const limit = readLimit(url);
+  const cursor = url.searchParams.get("cursor");
+  const [, at_ms = "", id = ""] = /^([0-9]{1,15})\.([\x21-\x7e]{1,255})$/.exec(cursor ?? "") ?? [];
+  if (limit === undefined) return invalid(`limit must be a number from 1 to ${LIMIT_MAX}`);
+  if (cursor !== null && id === "") return invalid("cursor must be one that a page answered");
+  return { before: cursor === null ? null : { at_ms: Number(at_ms), id }, limit };
+}
+
+export const timedCursor = (at_ms: number, id: string): string => `${at_ms}.${id}`;
+
 /** Of a page that asked for one line more than it shows: the lines, and where the next page begins. */
 export function pageOf<Line>(
   lines: readonly Line[],

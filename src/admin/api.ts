@@ -172,9 +172,10 @@ export interface RotateAnswer {
   readonly token: string;
 }
 
-/** `GET /api/unclaimed` oldest first; `POST /api/unclaimed/:payment/assign` → 200 `{ "outcome": "credited" }`, or `"replayed"` where it was there already */
+/** `GET /api/unclaimed?cursor=&limit=` oldest first; `POST /api/unclaimed/:payment/assign` → 200 `{ "outcome": "credited" }`, or `"replayed"` where it was there already */
 export interface UnclaimedAnswer {
   readonly unclaimed: readonly UnclaimedPayment[];
+  readonly next: string | null;
 }
 
 export interface AssignBody {

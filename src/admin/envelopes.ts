@@ -3,7 +3,7 @@ import { attempt } from "../attempt.js";
 import { type Micros, ZERO } from "../money.js";
 import { writeReference } from "../reference.js";
 import { envelopeStub } from "../stubs.js";
-import { invalid, json, notFound, pageOf, readLimit, readNumberedPage } from "./answers.js";
+import { json, notFound, pageOf, readNumberedPage, readTimedPage, timedCursor } from "./answers.js";
 import type { AuditAnswer, EntriesAnswer, EnvelopeAnswer, PaymentsAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import { envelopeSummary } from "./figures.js";
@@ -82,16 +82,18 @@ export async function listAudit(asked: OwnersRequest, { id: name }: Params): Pro
 }
 
 export async function listPayments(asked: OwnersRequest, { id: name }: Params): Promise<Response> {
-  const limit = readLimit(asked.url);
-  const cursor = asked.url.searchParams.get("cursor");
-  const [, at = "", payment_id = ""] = /^([0-9]{1,15})\.([\w-]{1,255})$/.exec(cursor ?? "") ?? [];
-  if (limit === undefined || (cursor !== null && payment_id === "")) return invalid("cursor or limit is malformed");
-  const before = cursor === null ? null : { at_ms: Number(at), payment_id };
+  const page = readTimedPage(asked.url);
+  if (page instanceof Response) return page;
+  const { limit } = page;
+  const before = page.before === null ? null : { at_ms: page.before.at_ms, payment_id: page.before.id };
   const found = await existing(asked, name);
   if (found === undefined) return notFound();
   const payments = await attempt(() => envelopeStub(asked.env, found.id).payments({ before, limit: limit + 1 }));
   const shown = payments.slice(0, limit);
   const last = shown.at(-1);
   const more = payments.length > limit && last !== undefined;
-  return json({ payments: shown, next: more ? `${last.at_ms}.${last.payment_id}` : null } satisfies PaymentsAnswer);
+  return json({
+    payments: shown,
+    next: more ? timedCursor(last.at_ms, last.payment_id) : null,
+  } satisfies PaymentsAnswer);
 }

@@ -1,8 +1,9 @@
 /** Exports: page after page of what the lists show, as it is asked for, so that no export is ever held as a whole. */
 import { attempt } from "../attempt.js";
+import type { UnclaimedInput } from "../contract.js";
 import { envelopesPage, eventsPage } from "../reports.js";
 import { envelopeStub } from "../stubs.js";
-import { unclaimedPayments } from "../unclaimed.js";
+import { unclaimedPage } from "../unclaimed.js";
 import { notFound } from "./answers.js";
 import type { ExportName } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
@@ -57,7 +58,10 @@ export async function exportList(asked: OwnersRequest, { file = "" }: Params): P
         file,
         format,
         "unclaimed",
-        pages(async () => ({ rows: await unclaimedPayments(env), next: undefined })),
+        pages(async (after?: UnclaimedInput["after"]) => {
+          const page = await unclaimedPage(env, { after: after ?? null, limit: PAGE });
+          return { rows: page.payments, next: page.after ?? undefined };
+        }),
       );
     default:
       return notFound();

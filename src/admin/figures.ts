@@ -17,7 +17,7 @@ import {
 } from "../reports.js";
 import { aggregateShardCount, previousShardCount } from "../settings.js";
 import { directoryStub, ownerStub } from "../stubs.js";
-import { unclaimedPayments } from "../unclaimed.js";
+import { unclaimedCount } from "../unclaimed.js";
 import { invalid, json, pageOf, readJson, readLimit, readNumberedPage, readReason } from "./answers.js";
 import type {
   AuditAnswer,
@@ -50,8 +50,8 @@ export async function envelopeSummary(env: unknown, envelope_id: string): Promis
 export async function figuresOf(
   env: unknown,
 ): Promise<Overview & { readonly unclaimed: number; readonly shards: number }> {
-  const [overview, unclaimed] = await Promise.all([overviewOf(env), unclaimedPayments(env)]);
-  return { ...overview, unclaimed: unclaimed.length, shards: aggregateShardCount(env) };
+  const [overview, unclaimed] = await Promise.all([overviewOf(env), unclaimedCount(env)]);
+  return { ...overview, unclaimed, shards: aggregateShardCount(env) };
 }
 
 export async function showOverview({ env, currency }: OwnersRequest): Promise<Response> {

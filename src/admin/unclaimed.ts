@@ -1,15 +1,22 @@
 /** Payments that are in no envelope yet, and the owner's decision about each. */
 import type { Price } from "../money.js";
 import { problem, TYPE } from "../refusal.js";
-import { assignPayment, unclaimedPayments } from "../unclaimed.js";
-import { invalid, json, notFound, readJson, readReason } from "./answers.js";
+import { assignPayment, unclaimedPage } from "../unclaimed.js";
+import { invalid, json, notFound, readJson, readReason, readTimedPage, timedCursor } from "./answers.js";
 import type { UnclaimedAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import type { Params } from "./routes.js";
 import { targetOf } from "./target.js";
 
-export async function listUnclaimed({ env }: OwnersRequest): Promise<Response> {
-  return json({ unclaimed: await unclaimedPayments(env) } satisfies UnclaimedAnswer);
+export async function listUnclaimed({ env, url }: OwnersRequest): Promise<Response> {
+  const page = readTimedPage(url);
+  if (page instanceof Response) return page;
+  const before = page.before === null ? null : { at_ms: page.before.at_ms, payment_id: page.before.id };
+  const { payments, after } = await unclaimedPage(env, { after: before, limit: page.limit });
+  return json({
+    unclaimed: payments,
+    next: after && timedCursor(after.at_ms, after.payment_id),
+  } satisfies UnclaimedAnswer);
 }
 
 /** Once per payment by itself, so that it needs no key. */

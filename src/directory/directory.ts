@@ -39,6 +39,10 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi, Ow
     return (await this.#open()).unclaimed(...input);
   }
 
+  async unclaimedCount(...input: Input<"unclaimedCount">): Answer<"unclaimedCount"> {
+    return (await this.#open()).unclaimedCount(...input);
+  }
+
   async lookup(...input: Input<"lookup">): Answer<"lookup"> {
     return (await this.#open()).lookup(...input);
   }

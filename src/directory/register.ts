@@ -15,6 +15,7 @@ import type {
   ParkedReport,
   PaymentReport,
   SettledPayment,
+  UnclaimedInput,
   UnclaimedPayment,
 } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
@@ -121,12 +122,25 @@ export class Register implements DirectoryApi, OwnerApi {
     return { outcome: rowsWritten > 0 ? "recorded" : "duplicate" };
   }
 
-  async unclaimed(): Promise<readonly UnclaimedPayment[]> {
+  async unclaimed(input?: UnclaimedInput): Promise<readonly UnclaimedPayment[]> {
     if (!hasSchema(this.#storage)) return [];
+    const { at_ms, payment_id } = input?.after ?? { at_ms: -1, payment_id: "" };
     return this.#sql
-      .exec("SELECT * FROM unclaimed WHERE booked_at_ms IS NULL ORDER BY at_ms, payment_id")
+      .exec(
+        `SELECT * FROM unclaimed WHERE booked_at_ms IS NULL AND (at_ms, payment_id) > (?, ?)
+         ORDER BY at_ms, payment_id LIMIT ?`,
+        at_ms,
+        payment_id,
+        input === undefined ? -1 : Math.max(1, Math.min(input.limit, PAGE_MAX)),
+      )
       .toArray()
       .map(toUnclaimed);
+  }
+
+  async unclaimedCount(): Promise<number> {
+    if (!hasSchema(this.#storage)) return 0;
+    return this.#sql.exec<{ open: number }>("SELECT count(*) AS open FROM unclaimed WHERE booked_at_ms IS NULL").one()
+      .open;
   }
 
   async lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null> {

@@ -45,6 +45,9 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
   CREATE TABLE envelope (envelope_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
   INSERT INTO envelope (envelope_id) SELECT DISTINCT envelope_id FROM claim;
   `,
+  `
+  CREATE INDEX unclaimed_open ON unclaimed (at_ms, payment_id) WHERE booked_at_ms IS NULL;
+  `,
 ];
 
 /** Of the object that guards the owner's door, which has none of the tables above. */
