@@ -5,6 +5,7 @@
 import { attempt } from "./attempt.js";
 import type {
   AggregateApi,
+  AggregateEvent,
   CohortRow,
   DropOutcome,
   EnvelopeOrder,
@@ -118,6 +119,20 @@ export async function eventsPage(env: unknown, input: EventsInput): Promise<Even
   const asked = { ...input, cursor: at.cursor ?? undefined };
   const page = await attempt(() => aggregateShard(env, at.shard, shards).events(asked));
   return { events: page.events, cursor: nextCursor(at.shard, page.cursor, shards) };
+}
+
+/** The newest of all shards. */
+export async function latestEvents(
+  env: unknown,
+  input: Period & { readonly limit: number },
+): Promise<readonly AggregateEvent[]> {
+  const pages = await ofShards(env, (shard) => shard.events(input));
+  return pages
+    .flatMap(({ events }) => events)
+    .sort(
+      (one, other) => other.at_ms - one.at_ms || compareText(one.envelope_id, other.envelope_id) || other.seq - one.seq,
+    )
+    .slice(0, input.limit);
 }
 
 export function healthOf(env: unknown): Promise<readonly ShardHealth[]> {

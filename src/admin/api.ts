@@ -186,7 +186,7 @@ export interface AssignBody {
   readonly reason: string;
 }
 
-/** `GET /api/events?range=&cursor=&limit=` newest first within each shard. */
+/** `GET /api/events?range=&cursor=&limit=` newest first within each shard. `GET /api/latest?range=&limit=` the newest of all, one page. */
 export interface EventsAnswer {
   readonly events: readonly AggregateEvent[];
   readonly next: string | null;

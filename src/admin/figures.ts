@@ -7,6 +7,7 @@ import {
   envelopesPage,
   eventsPage,
   healthOf,
+  latestEvents,
   overviewOf,
   provePage,
   rebuildPage,
@@ -100,6 +101,15 @@ export async function listEvents({ env, url }: OwnersRequest): Promise<Response>
   const { from_ms, to_ms } = stretch;
   const page = await eventsPage(env, { from_ms, to_ms, cursor, limit });
   return json({ events: page.events, next: page.cursor } satisfies EventsAnswer);
+}
+
+/** What happened last, whichever shard has it. */
+export async function listLatest({ env, url }: OwnersRequest): Promise<Response> {
+  const stretch = readStretch(url);
+  const limit = readLimit(url);
+  if (stretch === undefined || limit === undefined) return noRange();
+  const { from_ms, to_ms } = stretch;
+  return json({ events: await latestEvents(env, { from_ms, to_ms, limit }), next: null } satisfies EventsAnswer);
 }
 
 const ORDERS: ReadonlySet<string> = new Set<EnvelopeOrder>(["recent", "spent", "balance"]);
