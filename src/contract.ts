@@ -771,6 +771,8 @@ export interface Sums {
 export interface Overview extends Sums {
   readonly envelopes: number;
   readonly entries: number;
+  /** How much of `reversed_micros` disputes took; the rest were refunds through Stripe. */
+  readonly disputed_micros: Micros;
   /** The sum of all balances: credited + granted + refunded − spent − reversed. */
   readonly outstanding_micros: Micros;
   /** What holders owe after claw-backs: the balances below zero, as a number at least zero. The liability is `outstanding + owed`. */
@@ -797,6 +799,8 @@ export interface SeriesPoint extends Sums {
   readonly at_ms: number;
   readonly charges: number;
   readonly refusals: number;
+  /** How much of `reversed_micros` disputes took. */
+  readonly disputed_micros: Micros;
   /** Envelopes charged in it; `null` for hours. */
   readonly active: number | null;
 }
@@ -807,6 +811,16 @@ export interface SpendRow {
   readonly charges: number;
   /** Net of refunds of such charges. */
   readonly spent_micros: Micros;
+}
+
+/** Top-ups, grants, what Stripe took back and what came back: whatever moved a balance and was no charge. */
+export interface MovementRow {
+  readonly kind: EntryKind;
+  /** A grant's, with ids replaced by `:id`; of what was taken back or came back, `refund` or `dispute`; else `(none)`. */
+  readonly reason: string;
+  readonly entries: number;
+  /** Signed, as in the ledger. */
+  readonly amount_micros: Micros;
 }
 
 export interface RefusalRow {
@@ -928,6 +942,8 @@ export interface AggregateApi {
   overview(): Promise<Overview>;
   series(input: Period & { readonly step: "hour" | "day" }): Promise<readonly SeriesPoint[]>;
   spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]>;
+  /** Highest amounts first, whatever their sign. */
+  movements(input: Period & { readonly limit: number }): Promise<readonly MovementRow[]>;
   refusals(input: Period): Promise<readonly RefusalRow[]>;
   cohorts(): Promise<readonly CohortRow[]>;
   envelopes(input: EnvelopesInput): Promise<readonly EnvelopeSummary[]>;

@@ -13,6 +13,7 @@ import type {
   EnvelopesInput,
   EventsInput,
   EventsPage,
+  MovementRow,
   Overview,
   Period,
   ProofPage,
@@ -67,6 +68,19 @@ export async function spendOf(
   const rows = await ofShards(env, (shard) => shard.spend({ ...period, limit: REASONS_MAX }));
   return mergeNumbers(rows.flat(), ({ reason }) => reason)
     .sort((one, other) => other.spent_micros - one.spent_micros || compareText(one.reason, other.reason))
+    .slice(0, limit);
+}
+
+export async function movementsOf(
+  env: unknown,
+  { limit, ...period }: Period & { readonly limit: number },
+): Promise<readonly MovementRow[]> {
+  const rows = await ofShards(env, (shard) => shard.movements({ ...period, limit: REASONS_MAX }));
+  const key = ({ kind, reason }: MovementRow) => `${kind} ${reason}`;
+  return mergeNumbers(rows.flat(), key)
+    .sort(
+      (one, other) => Math.abs(other.amount_micros) - Math.abs(one.amount_micros) || compareText(key(one), key(other)),
+    )
     .slice(0, limit);
 }
 

@@ -14,6 +14,7 @@ import type {
   Entry,
   EnvelopeSummary,
   HoldView,
+  MovementRow,
   Overview,
   ProofPage,
   RebuildPage,
@@ -60,6 +61,12 @@ export interface SeriesAnswer {
 export interface SpendAnswer {
   readonly range: Range;
   readonly rows: readonly SpendRow[];
+}
+
+/** `GET /api/movements?range=` what was no charge, by kind and reason; the largest first. */
+export interface MovementsAnswer {
+  readonly range: Range;
+  readonly rows: readonly MovementRow[];
 }
 
 /** `GET /api/refusals?range=` */

@@ -8,6 +8,7 @@ import {
   eventsPage,
   healthOf,
   latestEvents,
+  movementsOf,
   overviewOf,
   provePage,
   rebuildPage,
@@ -27,6 +28,7 @@ import type {
   EnvelopesAnswer,
   EventsAnswer,
   HealthAnswer,
+  MovementsAnswer,
   OverviewAnswer,
   ProofAnswer,
   RebuildAnswer,
@@ -73,6 +75,14 @@ export async function showSpend({ env, url }: OwnersRequest): Promise<Response> 
   const { range, from_ms, to_ms } = stretch;
   const rows = await spendOf(env, { from_ms, to_ms, limit: SPEND_ROWS_MAX });
   return json({ range, rows } satisfies SpendAnswer);
+}
+
+export async function showMovements({ env, url }: OwnersRequest): Promise<Response> {
+  const stretch = readStretch(url);
+  if (stretch === undefined) return noRange();
+  const { range, from_ms, to_ms } = stretch;
+  const rows = await movementsOf(env, { from_ms, to_ms, limit: SPEND_ROWS_MAX });
+  return json({ range, rows } satisfies MovementsAnswer);
 }
 
 export async function showRefusals({ env, url }: OwnersRequest): Promise<Response> {

@@ -19,6 +19,7 @@ const METRICS: readonly Metric[] = [
   counter("spent_micros_total", "Charges, in millionths of the main unit.", (all) => all.spent_micros),
   counter("refunded_micros_total", "Refunds of charges, in millionths of the main unit.", (all) => all.refunded_micros),
   gauge("reversed_micros", "Top-ups taken back by refunds and disputes, net.", (all) => all.reversed_micros),
+  gauge("disputed_micros", "How much of it disputes took.", (all) => all.disputed_micros),
   gauge("outstanding_micros", "Sum of all balances, in millionths of the main unit.", (all) => all.outstanding_micros),
   gauge("owed_micros", "What holders owe after claw-backs.", (all) => all.owed_micros),
   gauge("active_envelopes_today", "Envelopes charged since midnight, UTC.", (all) => all.active_today),

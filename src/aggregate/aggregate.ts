@@ -28,6 +28,10 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
     return (await this.#open()).spend(...input);
   }
 
+  async movements(...input: Input<"movements">): Answer<"movements"> {
+    return (await this.#open()).movements(...input);
+  }
+
   async refusals(...input: Input<"refusals">): Answer<"refusals"> {
     return (await this.#open()).refusals(...input);
   }

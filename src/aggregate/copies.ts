@@ -11,6 +11,7 @@ import type {
   EventsPage,
   MirrorBatch,
   MirrorOutcome,
+  MovementRow,
   Overview,
   Period,
   ProofPage,
@@ -107,6 +108,10 @@ export class Copies implements AggregateApi {
 
   async spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]> {
     return this.#exists ? reports.spend(this.#sql, input) : [];
+  }
+
+  async movements(input: Period & { readonly limit: number }): Promise<readonly MovementRow[]> {
+    return this.#exists ? reports.movements(this.#sql, input) : [];
   }
 
   async refusals(input: Period): Promise<readonly RefusalRow[]> {
@@ -342,6 +347,7 @@ const NO_OVERVIEW: Overview = {
   spent_micros: ZERO,
   refunded_micros: ZERO,
   reversed_micros: ZERO,
+  disputed_micros: ZERO,
   outstanding_micros: ZERO,
   owed_micros: ZERO,
   active_today: 0,

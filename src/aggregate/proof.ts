@@ -3,7 +3,7 @@
  * in one turn, all sums that the shard keeps are held against the sum of those rows. Comparing is pure; the rest only reads.
  */
 import type { Difference, LedgerSums } from "../contract.js";
-import { SUMS, type SumName } from "./mirror.js";
+import { KIND_OF, SUMS, type SumName } from "./mirror.js";
 import { NO_SUMS } from "./rollup.js";
 import type { Copy } from "./store.js";
 
@@ -141,6 +141,7 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
       ),
     );
   }
+  for (const table of ["moved_hour", "moved_day"]) compare(table, copies, movedSums(sql, table));
   compare(
     "cohort",
     copies,
@@ -154,6 +155,16 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
     compare("raw", copies, read(`SELECT ${added.join(", ")} FROM pruned`));
   }
   return found;
+}
+
+function movedSums(sql: SqlStorage, table: string): Record<string, number> {
+  const sums: Record<string, bigint> = Object.fromEntries(Object.keys(KIND_OF).map((sum) => [sum, 0n]));
+  const rows = sql.exec(`SELECT kind, CAST(sum(amount_micros) AS TEXT) AS amount FROM ${table} GROUP BY kind`);
+  for (const { kind, amount } of rows as Iterable<{ kind: keyof typeof SUMS; amount: string }>) {
+    const [sum, sign] = SUMS[kind] ?? [];
+    if (sum !== undefined) sums[sum] = (sums[sum] ?? 0n) + BigInt(sign) * BigInt(amount);
+  }
+  return Object.fromEntries(Object.entries(sums).map(([sum, amount]) => [sum, Number(amount)]));
 }
 
 /** Of the newest period only: of an earlier one, an envelope's row no longer tells. */

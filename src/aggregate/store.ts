@@ -234,7 +234,7 @@ export class AggregateStore {
       change.charges,
       ...SUM_NAMES.map((sum) => change[sum]),
     );
-    const { reasons } = capReasons(change, this.#reasonsOf(change.at_ms), REASONS_PER_DAY_MAX, OTHER_REASON);
+    const { reasons, moved } = capReasons(change, this.#reasonsOf(change.at_ms), REASONS_PER_DAY_MAX, OTHER_REASON);
     for (const [reason, { charges, spent_micros, refunded_micros }] of reasons) {
       this.#sql.exec(
         `INSERT INTO spend_${table} (at_ms, reason, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ${WHOLE}, ${WHOLE})
@@ -245,6 +245,17 @@ export class AggregateStore {
         charges,
         spent_micros,
         refunded_micros,
+      );
+    }
+    for (const { kind, reason, entries, amount_micros } of moved.values()) {
+      this.#sql.exec(
+        `INSERT INTO moved_${table} (at_ms, kind, reason, entries, amount_micros) VALUES (?, ?, ?, ?, ${WHOLE})
+         ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, amount_micros = amount_micros + excluded.amount_micros`,
+        change.at_ms,
+        kind,
+        reason,
+        entries,
+        amount_micros,
       );
     }
   }
@@ -314,7 +325,9 @@ export class AggregateStore {
     const day = dayOf(at_ms);
     let reasons = this.#reasons.get(day);
     if (reasons === undefined) {
-      const rows = this.#sql.exec("SELECT reason FROM spend_day WHERE at_ms = ?", day).toArray();
+      const rows = this.#sql
+        .exec("SELECT reason FROM spend_day WHERE at_ms = ?1 UNION SELECT reason FROM moved_day WHERE at_ms = ?1", day)
+        .toArray();
       reasons = new Set(rows.map((row) => row["reason"] as string));
       // They are no reasons of the day's own, so they take no place among them.
       for (const none of [OTHER_REASON, FOLDED_REASON]) reasons.delete(none);

@@ -15,7 +15,17 @@ export interface Missing {
 
 /** Forgets what was copied, not whose copies there were: each of them is behind now, until it has sent everything again. */
 export function forgetCopies(sql: SqlStorage, now_ms: number, pull_at_ms: number): void {
-  for (const table of ["batch", "hour", "day", "spend_hour", "spend_day", "active", "cohort"]) {
+  for (const table of [
+    "batch",
+    "hour",
+    "day",
+    "spend_hour",
+    "spend_day",
+    "moved_hour",
+    "moved_day",
+    "active",
+    "cohort",
+  ]) {
     sql.exec(`DELETE FROM ${table}`);
   }
   const nothing = SUM_NAMES.map((sum) => `${sum} = 0`).join(", ");

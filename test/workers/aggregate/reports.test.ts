@@ -102,6 +102,36 @@ describe("a shard's reports", () => {
     expect(await shard().spend({ from_ms: T, to_ms: T + HOUR, limit: 1 })).toEqual(rows.slice(0, 1));
   });
 
+  it("what is no charge is by kind and reason, and disputes are told apart from refunds", async () => {
+    await send("a", [
+      { kind: "topup", size: 1_000, payment_id: "pi_1" },
+      { kind: "grant", size: 30, reason: "welcome", at_ms: T + 1 },
+      { kind: "grant", size: 20, reason: "ticket/4711", at_ms: T + 2 },
+      { kind: "grant", size: 5, reason: "ticket/4712", at_ms: T + 3 },
+      { kind: "clawback", size: 400, reason: "dispute", at_ms: T + 4 },
+      { kind: "clawback", size: 100, reason: "refund", at_ms: T + 5 },
+      charge(T + 6, 7),
+      { kind: "reinstatement", size: 150, reason: "dispute", at_ms: T + DAY },
+    ]);
+    expect(await shard().movements({ from_ms: T, to_ms: T + 2 * DAY, limit: 10 })).toEqual([
+      { kind: "topup", reason: "(none)", entries: 1, amount_micros: 1_000 },
+      { kind: "clawback", reason: "dispute", entries: 1, amount_micros: -400 },
+      { kind: "reinstatement", reason: "dispute", entries: 1, amount_micros: 150 },
+      { kind: "clawback", reason: "refund", entries: 1, amount_micros: -100 },
+      { kind: "grant", reason: "welcome", entries: 1, amount_micros: 30 },
+      { kind: "grant", reason: "ticket/:id", entries: 2, amount_micros: 25 },
+    ]);
+    expect(await shard().movements({ from_ms: T + DAY, to_ms: T + DAY + HOUR, limit: 10 })).toHaveLength(1);
+    expect(await shard().movements({ from_ms: T, to_ms: T + HOUR, limit: 2 })).toHaveLength(2);
+    expect(await shard().overview()).toMatchObject({ reversed_micros: 350, disputed_micros: 250 });
+    const days = await shard().series({ from_ms: T, to_ms: T + 2 * DAY, step: "day" });
+    expect(days.map(({ reversed_micros, disputed_micros }) => [reversed_micros, disputed_micros])).toEqual([
+      [500, 400],
+      [-150, -150],
+      [0, 0],
+    ]);
+  });
+
   it("spend over days and parts of days counts each charge once", async () => {
     const lines: Line[] = [{ kind: "topup", size: 1_000, at_ms: T - 3 * DAY }];
     for (let hour = -60; hour < 40; hour++) lines.push(charge(T + hour * HOUR, 1));
