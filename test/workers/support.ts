@@ -192,12 +192,13 @@ export const refund = (payment_intent: string, amount: number, fields: Record<st
   });
 /**
  * The owner's totals are the envelopes': every envelope of this file ships what it has, then the proof finds nothing, and the
- * overview is the sum of what each ledger says of itself. After each test (setup.ts).
+ * overview is the sum of what each ledger says of itself. See setup.ts.
  */
 export async function expectMirrored(): Promise<void> {
+  const ids = await listDurableObjectIds(env.ENVELOPE);
+  if (ids.length + (await listDurableObjectIds(env.ENVELOPE_AGGREGATE)).length === 0) return;
   await shipAll();
   expect(await proofOf(env)).toEqual({ behind: 0, differences: [] });
-  const ids = await listDurableObjectIds(env.ENVELOPE);
   const ledgers = await Promise.all(ids.map((id) => env.ENVELOPE.get(id).sums({ up_to: Number.MAX_SAFE_INTEGER })));
   const sum = (of: (ledger: LedgerSums) => number) =>
     Number(ledgers.reduce((total, ledger) => total + BigInt(of(ledger)), 0n));

@@ -2,13 +2,10 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { afterAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { admitStatement, readBindings, readQuery } from "../../../src/read-query.js";
 import type { Caller } from "../support.js";
-import { expectMirrored } from "../support.js";
 import { ADMIN, type Browser, basic, newAddress, signedIn, siteOf } from "./support.js";
-
-afterAll(expectMirrored);
 
 const site = siteOf();
 let owner: Browser;
