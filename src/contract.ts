@@ -969,7 +969,11 @@ export interface AggregateApi {
 export interface ReadQuery {
   readonly statement: string;
   readonly bindings?: readonly (string | number | null)[];
+  /** Read in the same turn, so that all of them see one state. */
+  readonly also?: readonly Omit<ReadQuery, "also">[];
 }
+
+export type QueryRows = Extract<QueryOutcome, { readonly outcome: "rows" }>;
 
 export type QueryOutcome =
   | {
@@ -980,6 +984,8 @@ export type QueryOutcome =
       readonly truncated: boolean;
       readonly rows_read: number;
       readonly duration_ms: number;
+      /** Of the statements that were sent along, all of them. Where one is invalid, so is the whole. */
+      readonly also?: readonly QueryRows[];
     }
   /** Not one statement that only reads, or SQLite's own words. */
   | { readonly outcome: "invalid"; readonly detail: string };
