@@ -179,6 +179,76 @@ describe("a rebuild", () => {
   });
 });
 
+describe("T93 T94 while everybody is charged", () => {
+  /** Charges, gives back and freezes, and lets some alarms ring, again and again until the work is done. */
+  async function meanwhile(names: readonly string[], work: () => Promise<unknown>): Promise<void> {
+    let [done, step] = [false, 0];
+    const working = work().finally(() => {
+      done = true;
+    });
+    while (!done) {
+      step += 1;
+      const name = names[step % names.length] as string;
+      const asked = { op: `m${step}`, currency: "usd", amount_micros: micros(1) };
+      await apiOf(name).charge({ ...asked, reason: `GET /${step % 3}` });
+      if (step % 5 === 0) await apiOf(name).freeze({ frozen: step % 2 === 0, currency: "usd" });
+      if (step % 3 === 0) await runDurableObjectAlarm(env.ENVELOPE.getByName(name));
+      if (step % 7 === 0) await runDurableObjectAlarm(stubOf("aggregate-0"));
+    }
+    await working;
+  }
+
+  it("a rebuild, and another before it is through, end with what the ledgers say", async () => {
+    const names = await Promise.all(Array.from({ length: 6 }, () => granted(3)));
+    await shipAll();
+    await meanwhile(names, async () => {
+      for (let begun = 0; begun < 2; begun++) {
+        // The first is left after two pages.
+        let pages = 0;
+        for (let cursor: string | null | undefined; cursor !== null && (begun > 0 || pages < 2); pages++) {
+          cursor = (await rebuildPage(env, { cursor: cursor ?? null, limit: 2 })).cursor;
+        }
+      }
+    });
+    await expectMirrored();
+  });
+
+  it("a mirror that is lost altogether comes back", async () => {
+    const names = await Promise.all(Array.from({ length: 4 }, () => granted(2)));
+    everybody.push(...names);
+    await shipAll();
+    await meanwhile(names, async () => {
+      await inside("aggregate-0", async (shard) => shard.drop());
+      await evictAllDurableObjects();
+      for (let cursor: string | null | undefined; cursor !== null; ) {
+        cursor = (await rebuildPage(env, { cursor: cursor ?? null, limit: 5 })).cursor;
+      }
+    });
+    await expectMirrored();
+  });
+
+  it("shards are added and taken away", async () => {
+    const names = await Promise.all(Array.from({ length: 8 }, () => granted(2)));
+    await shipAll();
+    for (const [shards, previous] of [
+      ["3", "1"],
+      ["2", "3"],
+      ["1", "2"],
+    ] as const) {
+      await meanwhile(names, async () => {
+        vars["ENVELOPE_AGGREGATE_SHARDS"] = shards;
+        vars["ENVELOPE_AGGREGATE_SHARDS_PREVIOUS"] = previous;
+        for (let cursor: string | null | undefined; cursor !== null; ) {
+          cursor = (await rebuildPage(env, { cursor: cursor ?? null, limit: 4 })).cursor;
+        }
+      });
+      await expectMirrored();
+      expect(await dropFormerShards(env)).toEqual({ outcome: "dropped", shards: Number(previous) });
+      await expectMirrored();
+    }
+  });
+});
+
 describe("T93 who is behind", () => {
   it("is told by `behind` and `lag_ms`, is asked after two minutes, and then is not behind any more", async () => {
     const name = await granted(2);
