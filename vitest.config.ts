@@ -26,7 +26,13 @@ export default defineConfig({
         logLevel: "error",
         plugins: [cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings } })],
         // A busy machine is no failure: nothing here is a measurement.
-        test: { name: "workers", testTimeout: 60_000, include: ["test/workers/**/*.test.ts"] },
+        test: {
+          name: "workers",
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          include: ["test/workers/**/*.test.ts"],
+          setupFiles: ["test/workers/setup.ts"],
+        },
       },
       {
         test: {

@@ -1078,6 +1078,12 @@ export interface UnclaimedPayment {
   readonly assigned_to: string | null;
 }
 
+export interface UnclaimedInput {
+  /** The last payment of the page before; `null` for the oldest. */
+  readonly after: Pick<UnclaimedPayment, "at_ms" | "payment_id"> | null;
+  readonly limit: number;
+}
+
 export type NewUnclaimedPayment = Omit<UnclaimedPayment, "at_ms" | "assigned_to">;
 
 export interface ClaimOutcome {
@@ -1190,6 +1196,8 @@ export interface MirrorBatch {
   readonly frozen?: boolean;
   /** It has no balance that limits it: what it used is nobody's debt. */
   readonly budget?: boolean;
+  /** When it was sent, by the envelope's clock, and later than any before it: what a batch that was overtaken tells besides its entries counts no more. */
+  readonly told_at_ms?: number;
   /** Was sent before, to whoever lost it: says nothing about how fast the mirror is. */
   readonly again?: boolean;
   /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
@@ -1225,6 +1233,8 @@ export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros"
 /** `next_seq` is what the aggregate wants next: past the batch when it was applied, lower when it has a gap. */
 export interface MirrorOutcome {
   readonly next_seq: number;
+  /** What this batch told besides its entries does not count: this is `told_at_ms` of the one that does. */
+  readonly overtaken_by_ms?: number;
 }
 
 /** Sums over entries. All in micros and at least zero, but `reversed_micros`, which is below zero where more came back than was taken. */
@@ -1243,6 +1253,8 @@ export interface Sums {
 export interface Overview extends Sums {
   readonly envelopes: number;
   readonly entries: number;
+  /** How much of `reversed_micros` disputes took; the rest were refunds through Stripe. */
+  readonly disputed_micros: Micros;
   /** The sum of all balances, of budgets without what is `budgeted`: credited + granted + refunded + budgeted − spent − reversed − expired. */
   readonly outstanding_micros: Micros;
   /** What holders owe after claw-backs: the balances below zero but those of budgets, as a number at least zero. The liability is `outstanding + owed`. */
@@ -1271,6 +1283,8 @@ export interface SeriesPoint extends Sums {
   readonly at_ms: number;
   readonly charges: number;
   readonly refusals: number;
+  /** How much of `reversed_micros` disputes took. */
+  readonly disputed_micros: Micros;
   /** Envelopes charged in it; `null` for hours. */
   readonly active: number | null;
 }
@@ -1291,6 +1305,16 @@ export interface SpenderSpendRow {
   readonly charges: number;
   /** Net of refunds, which count in the day that they were made on. */
   readonly spent_micros: Micros;
+}
+
+/** Top-ups, grants, what Stripe took back and what came back: whatever moved a balance and was no charge. */
+export interface MovementRow {
+  readonly kind: EntryKind;
+  /** A grant's, with ids replaced by `:id`; of what was taken back or came back, `refund` or `dispute`; else `(none)`. */
+  readonly reason: string;
+  readonly entries: number;
+  /** Signed, as in the ledger. */
+  readonly amount_micros: Micros;
 }
 
 export interface RefusalRow {
@@ -1404,6 +1428,8 @@ export interface LedgerSums extends Sums {
   readonly balance_micros: Micros;
   /** Number of the newest entry. */
   readonly head_seq: number;
+  /** Absent as long as the aggregate is still to be told. */
+  readonly frozen?: boolean;
 }
 
 /** The remote face of an `EnvelopeAggregate` shard. */
@@ -1414,6 +1440,8 @@ export interface AggregateApi {
   spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]>;
   /** By key, highest first, of the days that the period touches. */
   spendByKey(input: Period & { readonly limit: number }): Promise<readonly SpenderSpendRow[]>;
+  /** Highest amounts first, whatever their sign. */
+  movements(input: Period & { readonly limit: number }): Promise<readonly MovementRow[]>;
   refusals(input: Period): Promise<readonly RefusalRow[]>;
   cohorts(): Promise<readonly CohortRow[]>;
   envelopes(input: EnvelopesInput): Promise<readonly EnvelopeSummary[]>;
@@ -1439,7 +1467,11 @@ export interface AggregateApi {
 export interface ReadQuery {
   readonly statement: string;
   readonly bindings?: readonly (string | number | null)[];
+  /** Read in the same turn, so that all of them see one state. */
+  readonly also?: readonly Omit<ReadQuery, "also">[];
 }
+
+export type QueryRows = Extract<QueryOutcome, { readonly outcome: "rows" }>;
 
 export type QueryOutcome =
   | {
@@ -1450,6 +1482,8 @@ export type QueryOutcome =
       readonly truncated: boolean;
       readonly rows_read: number;
       readonly duration_ms: number;
+      /** Of the statements that were sent along, all of them. Where one is invalid, so is the whole. */
+      readonly also?: readonly QueryRows[];
     }
   /** Not one statement that only reads, or SQLite's own words. */
   | { readonly outcome: "invalid"; readonly detail: string };

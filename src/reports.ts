@@ -5,6 +5,7 @@
 import { attempt } from "./attempt.js";
 import type {
   AggregateApi,
+  AggregateEvent,
   CohortRow,
   DropOutcome,
   EnvelopeOrder,
@@ -12,6 +13,7 @@ import type {
   EnvelopesInput,
   EventsInput,
   EventsPage,
+  MovementRow,
   Overview,
   Period,
   ProofPage,
@@ -83,6 +85,19 @@ export async function spendByKeyOf(
     .slice(0, limit);
 }
 
+export async function movementsOf(
+  env: unknown,
+  { limit, ...period }: Period & { readonly limit: number },
+): Promise<readonly MovementRow[]> {
+  const rows = await ofShards(env, (shard) => shard.movements({ ...period, limit: REASONS_MAX }));
+  const key = ({ kind, reason }: MovementRow) => `${kind} ${reason}`;
+  return mergeNumbers(rows.flat(), key)
+    .sort(
+      (one, other) => Math.abs(other.amount_micros) - Math.abs(one.amount_micros) || compareText(key(one), key(other)),
+    )
+    .slice(0, limit);
+}
+
 export async function refusalsOf(env: unknown, period: Period): Promise<readonly RefusalRow[]> {
   const rows = await ofShards(env, (shard) => shard.refusals(period));
   return mergeNumbers(rows.flat(), ({ limit }) => limit).sort((one, other) => other.refusals - one.refusals);
@@ -132,6 +147,20 @@ export async function eventsPage(env: unknown, input: EventsInput): Promise<Even
   const asked = { ...input, cursor: at.cursor ?? undefined };
   const page = await attempt(() => aggregateShard(env, at.shard, shards).events(asked));
   return { events: page.events, cursor: nextCursor(at.shard, page.cursor, shards) };
+}
+
+/** The newest of all shards. */
+export async function latestEvents(
+  env: unknown,
+  input: Period & { readonly limit: number },
+): Promise<readonly AggregateEvent[]> {
+  const pages = await ofShards(env, (shard) => shard.events(input));
+  return pages
+    .flatMap(({ events }) => events)
+    .sort(
+      (one, other) => other.at_ms - one.at_ms || compareText(one.envelope_id, other.envelope_id) || other.seq - one.seq,
+    )
+    .slice(0, input.limit);
 }
 
 export function healthOf(env: unknown): Promise<readonly ShardHealth[]> {

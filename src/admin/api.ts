@@ -14,6 +14,7 @@ import type {
   Entry,
   EnvelopeSummary,
   HoldView,
+  MovementRow,
   Overview,
   ProofPage,
   RebuildPage,
@@ -73,6 +74,12 @@ export interface KeySpendAnswer {
 
 /** An API key, or an identity that was authorised. */
 export type KeyView = SpenderView;
+
+/** `GET /api/movements?range=` what was no charge, by kind and reason; the largest first. */
+export interface MovementsAnswer {
+  readonly range: Range;
+  readonly rows: readonly MovementRow[];
+}
 
 /** `GET /api/refusals?range=` */
 export interface RefusalsAnswer {
@@ -203,7 +210,7 @@ export interface AssignBody {
   readonly reason: string;
 }
 
-/** `GET /api/events?range=&cursor=&limit=` newest first within each shard. */
+/** `GET /api/events?range=&cursor=&limit=` newest first within each shard. `GET /api/latest?range=&limit=` the newest of all, one page. */
 export interface EventsAnswer {
   readonly events: readonly AggregateEvent[];
   readonly next: string | null;

@@ -10,6 +10,8 @@ import {
   envelopesPage,
   eventsPage,
   healthOf,
+  latestEvents,
+  movementsOf,
   overviewOf,
   provePage,
   rebuildPage,
@@ -29,6 +31,7 @@ import type {
   EventsAnswer,
   HealthAnswer,
   KeySpendAnswer,
+  MovementsAnswer,
   OverviewAnswer,
   ProofAnswer,
   RebuildAnswer,
@@ -80,6 +83,14 @@ export async function showSpend({ env, url }: OwnersRequest): Promise<Response> 
   return json({ range, rows: await spendOf(env, asked) } satisfies SpendAnswer);
 }
 
+export async function showMovements({ env, url }: OwnersRequest): Promise<Response> {
+  const stretch = readStretch(url);
+  if (stretch === undefined) return noRange();
+  const { range, from_ms, to_ms } = stretch;
+  const rows = await movementsOf(env, { from_ms, to_ms, limit: SPEND_ROWS_MAX });
+  return json({ range, rows } satisfies MovementsAnswer);
+}
+
 export async function showRefusals({ env, url }: OwnersRequest): Promise<Response> {
   const stretch = readStretch(url);
   if (stretch === undefined) return noRange();
@@ -106,6 +117,15 @@ export async function listEvents({ env, url }: OwnersRequest): Promise<Response>
   const { from_ms, to_ms } = stretch;
   const page = await eventsPage(env, { from_ms, to_ms, cursor, limit });
   return json({ events: page.events, next: page.cursor } satisfies EventsAnswer);
+}
+
+/** What happened last, whichever shard has it. */
+export async function listLatest({ env, url }: OwnersRequest): Promise<Response> {
+  const stretch = readStretch(url);
+  const limit = readLimit(url);
+  if (stretch === undefined || limit === undefined) return noRange();
+  const { from_ms, to_ms } = stretch;
+  return json({ events: await latestEvents(env, { from_ms, to_ms, limit }), next: null } satisfies EventsAnswer);
 }
 
 const ORDERS: ReadonlySet<string> = new Set<EnvelopeOrder>(["recent", "spent", "balance", "id"]);

@@ -20,6 +20,7 @@ const METRICS: readonly Metric[] = [
   counter("refunded_micros_total", "Refunds of charges, in millionths of the main unit.", (all) => all.refunded_micros),
   gauge("reversed_micros", "Top-ups taken back by refunds and disputes, net.", (all) => all.reversed_micros),
   gauge("expired_micros", "Grants that expired or were revoked before they were spent.", (all) => all.expired_micros),
+  gauge("disputed_micros", "How much of it disputes took.", (all) => all.disputed_micros),
   gauge("outstanding_micros", "Sum of all balances, in millionths of the main unit.", (all) => all.outstanding_micros),
   gauge("owed_micros", "What holders owe after claw-backs.", (all) => all.owed_micros),
   gauge("budgeted_micros", "What budgets used and nobody paid for.", (all) => all.budgeted_micros),

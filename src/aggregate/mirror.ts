@@ -44,6 +44,18 @@ export const SUMS = {
   revocation: ["expired_micros", -1],
 } as const satisfies Record<EntryKind, readonly [SumName, 1 | -1]>;
 
+/** Charges and what is given back of them are counted by their reasons; all else is a movement, by kind and reason. */
+export function isMovement(kind: EntryKind): boolean {
+  return kind !== "charge" && kind !== "refund";
+}
+
+/** The kind under which a sum is counted of which no more is known. */
+export const KIND_OF = {
+  credited_micros: "topup",
+  granted_micros: "grant",
+  reversed_micros: "clawback",
+} as const satisfies Partial<Record<SumName, EntryKind>>;
+
 export interface Applied {
   readonly summary: Summary;
   /** The opening, where it was taken. */

@@ -151,4 +151,25 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
       one.value ->> 9 AS spender
     FROM batch, json_each(batch.entries) AS one;
   `,
+  `
+  ALTER TABLE envelope_summary ADD COLUMN told_at_ms INTEGER NOT NULL DEFAULT 0;
+  `,
+  // What moved money and was no charge: by kind and reason, as charges are by reason. Of what came before, what the sums of hours and days say.
+  ["hour", "day"]
+    .map(
+      (table) => `
+  CREATE TABLE moved_${table} (
+    at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    entries INTEGER NOT NULL,
+    amount_micros INTEGER NOT NULL,
+    PRIMARY KEY (at_ms, kind, reason)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO moved_${table} SELECT at_ms, 'topup', '(none)', 0, credited_micros FROM ${table} WHERE credited_micros <> 0;
+  INSERT INTO moved_${table} SELECT at_ms, 'grant', '(none)', 0, granted_micros FROM ${table} WHERE granted_micros <> 0;
+  INSERT INTO moved_${table} SELECT at_ms, 'clawback', '(none)', 0, -reversed_micros FROM ${table} WHERE reversed_micros <> 0;
+  CREATE INDEX moved_${table}_disputed ON moved_${table} (at_ms, amount_micros) WHERE kind IN ('clawback', 'reinstatement') AND reason = 'dispute';`,
+    )
+    .join(""),
 ];

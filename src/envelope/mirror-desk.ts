@@ -39,6 +39,7 @@ export class MirrorDesk {
     this.#shipping = {
       refusals: bell.refusals,
       again_to: 0,
+      told_at_ms: 0,
       enrol: () => directoryStub(env, office.name).enrol({ envelope_id: office.name }),
     };
   }
@@ -117,7 +118,9 @@ export class MirrorDesk {
   }
 
   async sums(input: { readonly up_to: number }): Promise<LedgerSums> {
-    return this.#ledger.sums(input.up_to);
+    const { seq, mirrored_seq } = this.#store.head;
+    const sums = this.#ledger.sums(input.up_to);
+    return mirrored_seq < seq ? sums : { ...sums, frozen: this.#store.account(Date.now()).frozen };
   }
 
   async entries(input: EntriesInput): Promise<readonly Entry[]> {

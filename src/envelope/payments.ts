@@ -160,6 +160,7 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
       kind: moves_micros < 0 ? "clawback" : "reinstatement",
       amount_micros: moves_micros,
       payment_id: report.payment_id,
+      reason: causeOf(reversals, newReversal),
     });
   }
   return {
@@ -178,6 +179,12 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
 function isBookable({ balance_micros, given_micros = ZERO }: Account, credit: Micros, moves: Micros): boolean {
   const paid = (balance_micros - given_micros + credit) as Micros;
   return addMicros((balance_micros + credit) as Micros, moves) !== undefined && addMicros(paid, moves) !== undefined;
+}
+
+/** For the owner's figures: what was told now, else the worst of what waited. */
+function causeOf(reversals: readonly Reversal[], told: Reversal | undefined): "dispute" | "refund" {
+  const causes = told === undefined || told.kind === "warning" ? reversals : [told];
+  return causes.some(({ kind, rank }) => kind === "dispute" && rank > 0) ? "dispute" : "refund";
 }
 
 function isCreditable(account: Account, payment: PaymentFacts): boolean {

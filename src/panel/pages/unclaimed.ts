@@ -5,7 +5,7 @@ import { microsOf, openAction } from "../dialog.js";
 import { type Child, el } from "../dom.js";
 import { minorMoney, money, timeView } from "../format.js";
 import type { Frame, Page } from "../page.js";
-import { answered, badge, empty, envelopeLink, exportLinks, foreign, table } from "../parts.js";
+import { answered, badge, empty, envelopeLink, exportLinks, foreign, pager, table } from "../parts.js";
 
 const REASONS: Readonly<Record<string, string>> = {
   malformed: "Stripe’s event was not understood",
@@ -18,10 +18,14 @@ const REASONS: Readonly<Record<string, string>> = {
   amount: "The amount cannot be used",
 };
 
-const SHOWN_MAX = 200;
+const PATH = "/unclaimed";
+const PAGE = 50;
 
-export function unclaimedPage({ live, session }: Frame): Page {
-  const asked = live.watch<UnclaimedAnswer>(() => `/api/unclaimed?limit=${SHOWN_MAX}`, 5000);
+export function unclaimedPage({ live, session, query }: Frame): Page {
+  const asked = live.watch<UnclaimedAnswer>(() => {
+    const cursor = query().get("cursor");
+    return `/api/unclaimed?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`;
+  }, 5000);
   return {
     title: "Unclaimed payments",
     view: () => [
@@ -44,6 +48,7 @@ export function unclaimedPage({ live, session }: Frame): Page {
           next === null ? null : el("p", { class: "note" }, `These are the oldest ${SHOWN_MAX}; the exports have all.`),
         ]),
       ),
+      pager(PATH, query(), asked.value?.next ?? null, ["Oldest", "Newer"]),
     ],
   };
 }

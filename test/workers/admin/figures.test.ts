@@ -1,7 +1,7 @@
 /** The owner's figures, as the API answers them: from the aggregate's copies, over all shards. */
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import type {
   AuditAnswer,
   EntriesAnswer,
@@ -10,6 +10,7 @@ import type {
   EventsAnswer,
   HealthAnswer,
   KeySpendAnswer,
+  MovementsAnswer,
   OverviewAnswer,
   Range,
   SeriesAnswer,
@@ -17,10 +18,8 @@ import type {
 } from "../../../src/admin/api.js";
 import { verifyAudit } from "../../../src/audit.js";
 import type { Caller } from "../support.js";
-import { completed, expectMirrored, nextId } from "../support.js";
+import { completed, nextId } from "../support.js";
 import { ADMIN, type Browser, bearer, newAddress, signedIn, siteOf } from "./support.js";
-
-afterAll(expectMirrored);
 
 const site = siteOf();
 let owner: Browser;
@@ -90,6 +89,18 @@ describe("figures", () => {
     expect(series.points.reduce((sum, { charges }) => sum + charges, 0)).toBe(3);
   });
 
+  it("movements by kind and reason, and the latest entries", async () => {
+    const { rows } = await owner.json<MovementsAnswer>("/db/api/movements?range=7d");
+    expect(rows).toEqual([
+      { kind: "topup", reason: "(none)", entries: 4, amount_micros: 6_500_000 },
+      { kind: "grant", reason: "=1+1", entries: 1, amount_micros: 50_000 },
+    ]);
+    const { events, next } = await owner.json<EventsAnswer>("/db/api/latest?range=24h&limit=4");
+    expect([events.length, next]).toEqual([4, null]);
+    const times = events.map(({ at_ms }) => at_ms);
+    expect(times).toEqual([...times].sort((one, other) => other - one));
+  });
+
   it("spend, refusals, cohorts, health", async () => {
     const { rows } = await owner.json<SpendAnswer>("/db/api/spend?range=7d");
     expect(rows).toEqual([{ reason: "GET /x", charges: 3, spent_micros: 400_000 }]);
@@ -109,6 +120,8 @@ describe("figures", () => {
       "series?range=constructor",
       "spend?range=",
       "spend?range=7d&by=holder",
+      "movements?range=1y",
+      "latest?limit=0",
       "events?limit=0",
       "events?cursor=x",
       "events?cursor=9.1.1.1",

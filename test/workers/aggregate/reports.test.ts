@@ -1,7 +1,8 @@
 /** What a shard answers, against the same figures counted by hand; what it stores for it, and how fast it takes it. */
+import { runDurableObjectAlarm } from "cloudflare:test";
 import { beforeEach, describe, expect, it } from "vitest";
 import { normalReason } from "../../../src/aggregate/reasons.js";
-import { batchOf, inside, type Line, ledger, rowsWritten, shardOf } from "./support.js";
+import { batchOf, inside, type Line, ledger, rowsWritten, shardOf, stubOf } from "./support.js";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -99,6 +100,36 @@ describe("a shard's reports", () => {
       { reason: "(none)", charges: 1, spent_micros: 5 },
     ]);
     expect(await shard().spend({ from_ms: T, to_ms: T + HOUR, limit: 1 })).toEqual(rows.slice(0, 1));
+  });
+
+  it("what is no charge is by kind and reason, and disputes are told apart from refunds", async () => {
+    await send("a", [
+      { kind: "topup", size: 1_000, payment_id: "pi_1" },
+      { kind: "grant", size: 30, reason: "welcome", at_ms: T + 1 },
+      { kind: "grant", size: 20, reason: "ticket/4711", at_ms: T + 2 },
+      { kind: "grant", size: 5, reason: "ticket/4712", at_ms: T + 3 },
+      { kind: "clawback", size: 400, reason: "dispute", at_ms: T + 4 },
+      { kind: "clawback", size: 100, reason: "refund", at_ms: T + 5 },
+      charge(T + 6, 7),
+      { kind: "reinstatement", size: 150, reason: "dispute", at_ms: T + DAY },
+    ]);
+    expect(await shard().movements({ from_ms: T, to_ms: T + 2 * DAY, limit: 10 })).toEqual([
+      { kind: "topup", reason: "(none)", entries: 1, amount_micros: 1_000 },
+      { kind: "clawback", reason: "dispute", entries: 1, amount_micros: -400 },
+      { kind: "reinstatement", reason: "dispute", entries: 1, amount_micros: 150 },
+      { kind: "clawback", reason: "refund", entries: 1, amount_micros: -100 },
+      { kind: "grant", reason: "welcome", entries: 1, amount_micros: 30 },
+      { kind: "grant", reason: "ticket/:id", entries: 2, amount_micros: 25 },
+    ]);
+    expect(await shard().movements({ from_ms: T + DAY, to_ms: T + DAY + HOUR, limit: 10 })).toHaveLength(1);
+    expect(await shard().movements({ from_ms: T, to_ms: T + HOUR, limit: 2 })).toHaveLength(2);
+    expect(await shard().overview()).toMatchObject({ reversed_micros: 350, disputed_micros: 250 });
+    const days = await shard().series({ from_ms: T, to_ms: T + 2 * DAY, step: "day" });
+    expect(days.map(({ reversed_micros, disputed_micros }) => [reversed_micros, disputed_micros])).toEqual([
+      [500, 400],
+      [-150, -150],
+      [0, 0],
+    ]);
   });
 
   it("spend over days and parts of days counts each charge once", async () => {
@@ -326,6 +357,38 @@ describe("a shard's reports", () => {
       { reason: "(none)", charges: 1, spent_micros: 25 },
     ]);
     expect(await shard().overview()).toMatchObject({ entries: 3, behind: 0, spent_micros: 30, outstanding_micros: 75 });
+  });
+});
+
+describe("I10 sums that pass what a number holds", () => {
+  it("are exact in the database, and the proof adds up", async () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    for (let i = 0; i < 5; i++) {
+      await send(`rich-${i}`, [{ kind: "topup", size: most }, charge(T + 1, 2 + i), charge(T + 2, most - 100)]);
+    }
+    const exact = (5n * (BigInt(most) - 100n) + 20n).toString();
+    const { rows } = (await shard().query({ statement: "SELECT CAST(spent_micros AS TEXT) FROM total" })) as {
+      readonly rows: readonly (readonly unknown[])[];
+    };
+    expect(rows).toEqual([[exact]]);
+    const sums = async (cursor: string | null) => {
+      const differences = [];
+      for (let next: string | null = cursor; next !== null; ) {
+        const page = await shard().prove({ cursor: next, limit: 10 });
+        differences.push(...page.differences);
+        next = page.cursor;
+      }
+      return differences;
+    };
+    const { cursor } = await shard().prove({ cursor: null, limit: 10 });
+    expect(await sums(cursor)).toEqual([]);
+    await inside(name, async (_, { storage: { sql } }) => {
+      sql.exec("UPDATE batch SET last_at_ms = 0 WHERE batch_id <= 3");
+    });
+    await runDurableObjectAlarm(stubOf(name));
+    expect((await shard().health()).raw_events).toBe(6);
+    const after = await shard().prove({ cursor: null, limit: 10 });
+    expect(await sums(after.cursor)).toEqual([]);
   });
 });
 

@@ -1,14 +1,11 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { AggregateApi, EntryKind, EnvelopeApi } from "../../../src/contract.js";
 import { EnvelopeAggregate } from "../../../src/index.js";
 import { facts, reversal, told } from "../rules/payment-values.js";
 import { micros } from "../rules/values.js";
-import { expectMirrored } from "../support.js";
-
-afterAll(expectMirrored);
 
 // In the future, so that an alarm rings only when a test says so.
 beforeEach(() => {

@@ -1,10 +1,11 @@
 /** Unclaimed payments: kept with their reason, assigned once, whatever is interrupted and whoever is faster. */
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { UnclaimedAnswer } from "../../../src/admin/api.js";
 import { assignPayment, Envelope, EnvelopeDirectory, unclaimedPayments } from "../../../src/index.js";
+import { ADMIN, signedIn } from "../admin/support.js";
 import { type Caller, completed, nextId, type Problem, refund, Site } from "../support.js";
 
-const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const site = new Site({}, { ENVELOPE_ADMIN_SECRET: ADMIN });
 const euros = new Site({ currency: "eur" });
 afterEach(() => vi.restoreAllMocks());
@@ -334,4 +335,31 @@ describe("the owner's API", () => {
       ]);
     },
   );
+});
+
+describe("the owner's list", () => {
+  it("comes in pages, oldest first, each payment once; the overview counts without fetching them", async () => {
+    const owner = await signedIn(site);
+    for (let i = 0; i < 7; i++) await stray();
+    const whole = (await unclaimedPayments(env)).map(({ payment_id }) => payment_id);
+    const paged: string[] = [];
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page: UnclaimedAnswer = await owner.json<UnclaimedAnswer>(
+        `/db/api/unclaimed?limit=2${cursor === undefined ? "" : `&cursor=${cursor}`}`,
+      );
+      expect(page.unclaimed.length).toBeLessThanOrEqual(2);
+      paged.push(...page.unclaimed.map(({ payment_id }) => payment_id));
+      cursor = page.next;
+    }
+    expect(paged).toEqual(whole);
+    expect(new Set(paged).size).toBe(paged.length);
+    const listed = vi.spyOn(EnvelopeDirectory.prototype, "unclaimed");
+    expect(await owner.json("/db/api/overview")).toMatchObject({ unclaimed: whole.length });
+    expect(listed).not.toHaveBeenCalled();
+    for (const wrong of ["limit=0", "cursor=x", "cursor=1.", "cursor=.pi_1"]) {
+      expect((await owner.fetch(`/db/api/unclaimed?${wrong}`)).status).toBe(400);
+    }
+    const lines = await (await owner.fetch("/db/api/export/unclaimed.jsonl")).text();
+    expect(lines.trimEnd().split("\n")).toHaveLength(whole.length);
+  });
 });
