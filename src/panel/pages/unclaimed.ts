@@ -43,10 +43,7 @@ export function unclaimedPage({ live, session, query }: Frame): Page {
       el(
         "section",
         { class: "card flush" },
-        answered(asked, ({ unclaimed, next }) => [
-          list(unclaimed, session.readOnly ? undefined : () => live.reload()),
-          next === null ? null : el("p", { class: "note" }, `These are the oldest ${SHOWN_MAX}; the exports have all.`),
-        ]),
+        answered(asked, ({ unclaimed }) => list(unclaimed, session.readOnly ? undefined : () => live.reload())),
       ),
       pager(PATH, query(), asked.value?.next ?? null, ["Oldest", "Newer"]),
     ],
