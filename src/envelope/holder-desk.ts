@@ -20,7 +20,7 @@ export class HolderDesk {
     const { desks } = this.#office;
     const standing = this.#office.present(input.credential, now);
     if (standing === "revoked") return { outcome: "unauthorized" };
-    const account = this.#store.account(now);
+    const account = this.#office.account(now);
     // A limited session reads the balance, and nothing about the holder's other business.
     const limited = standing === "limited";
     return {
@@ -34,12 +34,13 @@ export class HolderDesk {
       open_disputes: this.#store.head.open_disputes,
       currency: this.#store.head.currency,
       holds: (limited ? [] : this.#store.openHolds(now)).map(
-        ({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
+        ({ hold_id, amount_micros, at_ms, expires_at_ms, reason, used_micros }) => ({
           hold_id,
           amount_micros,
           at_ms,
           expires_at_ms,
           reason,
+          used_micros,
         }),
       ),
       ...this.#lots(account.balance_micros, limited, now),
@@ -57,7 +58,7 @@ export class HolderDesk {
 
   afford(input: AffordInput): AffordOutcome {
     const now = Date.now();
-    const account = this.#store.account(now, input.tag);
+    const account = this.#office.account(now, input.tag);
     const refused = this.#office.mayAct(input, now)
       ? refuseSpending(account, input.amount_micros)
       : refusal(account, "credential_revoked", input.amount_micros);

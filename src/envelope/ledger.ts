@@ -111,6 +111,14 @@ export function isExpired(hold: { readonly expires_at_ms: number }, now_ms: numb
   return hold.expires_at_ms <= now_ms;
 }
 
+/** What an open hold keeps from being spent. Of a meter's whose lease is over, what was delivered: that is still to be booked. */
+export function reserved(
+  hold: { readonly expires_at_ms: number; readonly amount_micros: Micros; readonly used_micros: Micros | null },
+  now_ms: number,
+): Micros {
+  return isExpired(hold, now_ms) ? (hold.used_micros ?? ZERO) : hold.amount_micros;
+}
+
 /** Positive amount that an entry took. */
 export function taken(entry: { readonly amount_micros: Micros }): Micros {
   return (0 - entry.amount_micros) as Micros;

@@ -12,7 +12,8 @@ import type { Micros } from "../money.js";
 import { Bell } from "./bell.js";
 import { judge, type Standing } from "./credentials.js";
 import { Desks } from "./desks.js";
-import type { Draft } from "./ledger.js";
+import { GroupCommit } from "./group-commit.js";
+import type { Account, Draft } from "./ledger.js";
 import { Store } from "./store.js";
 import type { TopUpDesk } from "./topup-desk.js";
 
@@ -24,6 +25,7 @@ export class Office {
   readonly store: Store;
   readonly bell: Bell;
   readonly desks: Desks;
+  readonly group: GroupCommit;
   readonly archive: (page: ArchivePage) => Promise<void>;
   readonly #id: DurableObjectId;
   /** What its holder begins with was given, or never will be. */
@@ -34,6 +36,7 @@ export class Office {
     this.store = new Store(ctx.storage);
     this.bell = new Bell(ctx, env);
     this.desks = new Desks(this);
+    this.group = new GroupCommit(() => ctx.storage.sync());
     this.archive = archive;
     this.#id = ctx.id;
   }
@@ -50,6 +53,12 @@ export class Office {
     if (this.#isWelcomed || sign_up === undefined || currency === undefined || credential !== undefined) return;
     await (await this.desks.ask("payments")).welcome(sign_up, currency);
     this.#isWelcomed = true;
+  }
+
+  /** As every turn begins that decides on money: what meters that nobody hears of any more owe is booked first. */
+  account(now: number, tag?: string): Account {
+    this.desks.open.meters?.bookLapsed(now);
+    return this.store.account(now, tag);
   }
 
   append(draft: Draft, now: number): ReturnType<Store["append"]> {

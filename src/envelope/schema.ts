@@ -304,4 +304,8 @@ export const ENVELOPE_MIGRATIONS = [
     FROM json_each(NEW.lots))
   BEGIN SELECT RAISE(ABORT, 'lots do not follow on the entry before'); END;
   `,
+  // Meters: what was delivered, as of the last renewal.
+  `
+  ALTER TABLE hold ADD COLUMN used_micros INTEGER ${safe("used_micros")} CHECK (used_micros BETWEEN 0 AND amount_micros);
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

@@ -9,13 +9,18 @@ import { type Micros, ZERO } from "../money.js";
 import { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
 import type { StoredCredential } from "./credentials.js";
 import type { Hold } from "./holds.js";
-import { type Account, type Draft, isExpired, type Prior } from "./ledger.js";
+import { type Account, type Draft, isExpired, type Prior, reserved } from "./ledger.js";
 
 /**
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
  * Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
  */
-const OPENED_BY = { logins: "limited_session", topups: "auto_topup", alerts: "alert" } as const;
+const OPENED_BY = {
+  logins: "limited_session",
+  topups: "auto_topup",
+  alerts: "alert",
+  meters: "hold WHERE state = 'open' AND used_micros IS NOT NULL",
+} as const;
 
 export interface Head {
   seq: number;
@@ -45,8 +50,13 @@ export interface LotKeeper {
   account(plain: Account, now_ms: number, tag: string | undefined): Account;
   append(draft: Draft, now_ms: number): Written;
   /** Which lots a hold reserves how much of, as JSON. */
-  reserve(input: HoldInput, now_ms: number): string | null;
+  reserve(input: Reserving, now_ms: number): string | null;
+  /** The same, of a hold that is to reserve so much more. */
+  reserveMore(hold: Hold, more: Micros, now_ms: number): string | null;
 }
+
+/** What a hold wants reserved, and for what. */
+export type Reserving = Pick<HoldInput, "amount_micros" | "tag" | "reason">;
 
 const EMPTY: Head = {
   seq: 0,
@@ -162,8 +172,12 @@ export class Store {
   }
 
   /** Which lots a hold is to reserve. */
-  reserve(input: HoldInput, now_ms: number): string | null {
+  reserve(input: Reserving, now_ms: number): string | null {
     return this.#head.lots === null ? null : this.#lots.reserve(input, now_ms);
+  }
+
+  reserveMore(hold: Hold, more: Micros, now_ms: number): string | null {
+    return this.#head.lots === null || more === 0 ? hold.lots : this.#lots.reserveMore(hold, more, now_ms);
   }
 
   /** `lots`: what the entry moves in them, and leaves. */
@@ -276,7 +290,7 @@ export class Store {
 
   #held(now_ms: number): Micros {
     let held = 0;
-    for (const hold of this.holds.values()) if (!isExpired(hold, now_ms)) held += hold.amount_micros;
+    for (const hold of this.holds.values()) held += reserved(hold, now_ms);
     return held as Micros;
   }
 

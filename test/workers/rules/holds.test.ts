@@ -26,6 +26,7 @@ function hold(amount: number, over: Partial<Hold> = {}): Hold {
     reason: null,
     tag: null,
     lots: null,
+    used_micros: null,
     ...over,
   };
 }

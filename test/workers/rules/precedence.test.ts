@@ -194,6 +194,7 @@ describe("precedence of limits: the refusal names one of those that refuse", () 
       reason: null,
       tag: null,
       lots: null,
+      used_micros: null,
     } as const;
     const settle = (amount: number, limits: readonly Headroom[]) => {
       const before = account(100, 10, { limits });
