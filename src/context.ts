@@ -1,10 +1,15 @@
 /** `ctx.envelope`: a visit as the handler sees it. */
 import type { ChargeOutcome, EnvelopeState } from "./contract.js";
+import type { HoldOptions, HoldResult } from "./held.js";
+import type { MeteredStream, MeterRate } from "./meter/terms.js";
 import type { Price } from "./money.js";
 import { once } from "./once.js";
+import type { RefundOptions, RefundResult } from "./spending.js";
 import type { Visit } from "./visit.js";
 
 const asked = once(() => import("./asked.js"));
+const spending = once(() => import("./spending.js"));
+const metering = once(() => import("./metering.js"));
 
 /** What a charge asks for besides its price. */
 export interface ChargeOptions {
@@ -49,14 +54,31 @@ export interface EnvelopeContext {
   state(): Promise<StateResult>;
   /** Takes a price from the envelope, checked and written in one turn: one round trip. */
   charge(price: Price, options?: ChargeOptions): Promise<ChargeResult>;
+  /** Reserves money for work whose price is not known yet, to be settled, released or extended. What a handler that throws left open is released. */
+  hold(max: Price, options?: HoldOptions): Promise<HoldResult>;
+  /** Gives a charge of this envelope back, by its entry number or the key it was made with: all that is left of it, or so much. */
+  refund(charge: number | string, price?: Price, options?: RefundOptions): Promise<RefundResult>;
+  /**
+   * Charges while the body flows, and cuts it when the money ends. Answers with the response to return: the metered one, or the
+   * refusal in its place. Prices in the response's own headers are replaced by the rate.
+   * @throws {TypeError} where the rate is wrong; the message names its path.
+   */
+  meter(response: Response, rate: MeterRate): Promise<Response>;
+  /** The same for a stream; `contentType` says how it is framed. */
+  meter(
+    stream: ReadableStream<Uint8Array>,
+    rate: MeterRate & { readonly contentType?: string | undefined },
+  ): Promise<MeteredStream>;
 }
 
 /** A class, because it is made for every request and asked by few: getters of an object literal are made anew each time. */
 export class VisitContext implements EnvelopeContext {
   readonly #visit: Visit<unknown>;
+  readonly #ctx: ExecutionContext;
 
-  constructor(visit: Visit<unknown>) {
+  constructor(visit: Visit<unknown>, ctx: ExecutionContext) {
     this.#visit = visit;
+    this.#ctx = ctx;
   }
 
   get id(): string {
@@ -86,5 +108,23 @@ export class VisitContext implements EnvelopeContext {
 
   get charge(): EnvelopeContext["charge"] {
     return async (price, options) => (await asked()).chargeFor(this.#visit, price, options ?? {});
+  }
+
+  get hold(): EnvelopeContext["hold"] {
+    return async (max, options) => (await spending()).holdForApp(this.#visit, max, options ?? {});
+  }
+
+  get refund(): EnvelopeContext["refund"] {
+    return async (charge, price, options) => (await spending()).refundForApp(this.#visit, charge, price, options ?? {});
+  }
+
+  get meter(): EnvelopeContext["meter"] {
+    const meter = async (target: Response | ReadableStream<Uint8Array>, rate: MeterRate) => {
+      const { meterForApp, meterStream } = await metering();
+      return target instanceof Response
+        ? meterForApp(this.#visit, target, rate, this.#ctx)
+        : meterStream(this.#visit, target, rate, this.#ctx);
+    };
+    return meter as EnvelopeContext["meter"];
   }
 }

@@ -194,6 +194,11 @@ export type HoldEnd = "settled" | "released" | "expired";
 export interface SettleInput extends Operation {
   readonly hold_id: number;
   readonly amount_micros: Micros;
+  /**
+   * What becomes of a price above the hold. `"all"` (default): it is taken whole, or nothing is and the hold is released.
+   * `"apart"`: the hold is taken, and the rest as a charge of its own, whole or not at all. `"part"`: as much of the rest as is there.
+   */
+  readonly above?: "all" | "apart" | "part" | undefined;
   readonly metadata?: string | undefined;
   readonly auto_topup?: AutoTopUpRules | undefined;
   readonly alerts?: AlertRules | undefined;
@@ -204,21 +209,120 @@ export interface SettleInput extends Operation {
 export type SettleOutcome = Balances &
   Alerted &
   (
-    | { readonly outcome: "charged"; readonly seq: number | null; readonly amount_micros: Micros }
+    | {
+        readonly outcome: "charged";
+        readonly seq: number | null;
+        /** All that was taken: `settled_micros` and `extra_micros`, one entry. */
+        readonly amount_micros: Micros;
+        /** Of the hold. Absent from objects of an earlier version. */
+        readonly settled_micros?: Micros;
+        /** Above the hold, from the balance. */
+        readonly extra_micros?: Micros;
+        /** Why the rest of the price was not taken; absent where all of it was. */
+        readonly refusal?: Refusal;
+      }
     /** The price was above the hold and what is left does not cover the rest: nothing was taken, the hold is released. */
     | { readonly outcome: "refused"; readonly refusal: Refusal }
-    /** The hold had already ended, this way. Nothing was changed. */
-    | { readonly outcome: "ended"; readonly end: HoldEnd }
+    | HoldEnded
     | { readonly outcome: "invalid"; readonly detail: string }
     | { readonly outcome: "unknown" }
   );
 
 export type ReleaseOutcome = Balances &
+  ({ readonly outcome: "released" } | HoldEnded | { readonly outcome: "unknown" });
+
+/** The hold had already ended, this way. Nothing was changed. */
+export interface HoldEnded {
+  readonly outcome: "ended";
+  readonly end: HoldEnd;
+  /** What was taken when it ended. Absent from objects of an earlier version. */
+  readonly paid_micros?: Micros;
+}
+
+export interface ExtendInput extends Asked {
+  readonly hold_id: number;
+  /** What the hold is to reserve in all; one that reserves as much already is left as it is. So asking again changes nothing. */
+  readonly amount_micros?: Micros | undefined;
+  /** How long it is to last from now; one that lasts longer already is left as it is. */
+  readonly ttl_ms?: number | undefined;
+}
+
+export type ExtendOutcome = Balances &
   (
-    | { readonly outcome: "released" }
-    | { readonly outcome: "ended"; readonly end: HoldEnd }
+    | { readonly outcome: "extended"; readonly amount_micros: Micros; readonly expires_at_ms: number }
+    /** The hold stays as it was. */
+    | { readonly outcome: "refused"; readonly refusal: Refusal }
+    | HoldEnded
+    | { readonly outcome: "invalid"; readonly detail: string }
     | { readonly outcome: "unknown" }
   );
+
+/** What a meter asks to be reserved: whole units beyond what it took already. */
+export interface Slice {
+  /** All that the meter took so far, delivered or about to be. */
+  readonly taken_micros: Micros;
+  /** How many more units, where there is money for them. */
+  readonly units: number;
+  readonly unit_micros: Micros;
+}
+
+/** A hold that grows while something is delivered, and is settled at what was. */
+export interface OpenMeterInput extends Asked, Operation {
+  readonly slice: Slice;
+  /** What must be reserved, or nothing is. */
+  readonly least_micros: Micros;
+  /** How long what is reserved stays so when nothing is heard any more. */
+  readonly lease_ms: number;
+  readonly key?: string | undefined;
+  readonly scope?: string | undefined;
+  readonly replay_ms?: number | undefined;
+  readonly reason?: string | undefined;
+  /** What it is spent on; the reason where it is absent. */
+  readonly tag?: string | undefined;
+  /** A hold to go on with: one that was taken beforehand, or whose session broke off. `used_micros` of it was delivered. */
+  readonly resume?: { readonly hold_id: number; readonly used_micros: Micros } | undefined;
+}
+
+export type OpenMeterOutcome = Balances &
+  (
+    | (MeterHeld & { readonly hold_id: number; readonly session: MeterSession })
+    | Exclude<HoldOutcome, { readonly outcome: "held" }>
+    | HoldEnded
+    | { readonly outcome: "unknown" }
+  );
+
+export interface MeterHeld {
+  readonly outcome: "held";
+  /** All that is reserved, with what was delivered of it. */
+  readonly amount_micros: Micros;
+  /** How long it stays so when nothing is heard any more. */
+  readonly expires_in_ms: number;
+  /** Why it is less than was asked for. */
+  readonly refusal?: Refusal;
+}
+
+/**
+ * A meter's hold from the side of whoever delivers. Calls on it are no requests of their own
+ * (https://developers.cloudflare.com/durable-objects/platform/pricing/). When the caller is gone, the hold is settled at what it last
+ * said; when object and caller are gone, at what was said with the last renewal, once the lease is over.
+ */
+export interface MeterSession extends Disposable {
+  /** Says what was delivered, and reserves what is to come. Writes only where more is asked for, or the lease is half over. */
+  use(input: MeterUse): Promise<Balances & (MeterHeld | HoldEnded)>;
+  /** Settles the hold at what was delivered. */
+  end(input: MeterEndInput): Promise<SettleOutcome>;
+}
+
+export interface MeterUse {
+  readonly used_micros: Micros;
+  readonly slice?: Slice | undefined;
+}
+
+export interface MeterEndInput {
+  readonly used_micros: Micros;
+  readonly op: string;
+  readonly metadata?: string | undefined;
+}
 
 export interface RefundInput extends Operation, Audited {
   /** The charge, by its number or by the key it was made with. */
@@ -382,6 +486,8 @@ export interface HoldView {
   readonly at_ms: number;
   readonly expires_at_ms: number;
   readonly reason: string | null;
+  /** Of a meter's hold: what was delivered, as far as is on disk. `null` for any other. */
+  readonly used_micros?: Micros | null;
 }
 
 export type WindowUnit = "HOURLY" | "DAILY" | "WEEKLY" | "MONTHLY" | "ANNUAL" | "ONCE";
@@ -754,6 +860,8 @@ export interface EnvelopeApi {
   afford(input: AffordInput): Promise<AffordOutcome>;
   hold(input: HoldInput): Promise<HoldOutcome>;
   settle(input: SettleInput): Promise<SettleOutcome>;
+  extend(input: ExtendInput): Promise<ExtendOutcome>;
+  openMeter(input: OpenMeterInput): Promise<OpenMeterOutcome>;
   /** By its number, or by the operation that took it. */
   release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome>;
   refund(input: RefundInput): Promise<RefundOutcome>;

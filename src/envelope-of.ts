@@ -18,6 +18,7 @@ import {
   type TopUp,
   type WindowInput,
 } from "./contract.js";
+import type { EnvelopeHold, HoldOptions, HoldResult } from "./held.js";
 import { envelopeIdOf } from "./identity/caller.js";
 import { isKey, isReason, isTag } from "./keys.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
@@ -32,6 +33,10 @@ export interface EnvelopeHandle {
   state(): Promise<EnvelopeState>;
   /** Once per `key`: a queue may deliver a message twice. */
   charge(price: Price, options: KeyedOptions & Omit<ChargeOptions, "key">): Promise<ChargeOutcome>;
+  /** Reserves money for work whose price is not known yet. The charge it ends in happens once per `key`; while one is open, another is a `conflict`. */
+  hold(max: Price, options: KeyedOptions & Pick<HoldOptions, "ttlSeconds" | "tag">): Promise<HoldResult>;
+  /** Goes on with a hold that somebody else took, by its `id`. Asks nothing. */
+  heldBy(id: number): Promise<Pick<EnvelopeHold, "id" | "settle" | "release" | "extend">>;
   /** Gives money. Once per `key`: a promotion's code is a good one. */
   grant(amount: Price, options: GrantOptions): Promise<GrantOutcome>;
   /** Takes back what is left of a grant, by its entry number or its own key. Once per `key`. */
@@ -58,6 +63,9 @@ export interface EnvelopeConfiguration
   /** All windows that the envelope is to have; those that are left out end. */
   readonly windows?: readonly (Omit<WindowInput, "limit_micros"> & { readonly limit: Price })[] | undefined;
 }
+
+/** The time as `options.holdSeconds` is by default. */
+const PURSE = { maxPrice: Number.MAX_SAFE_INTEGER as Micros, ttl_ms: 300_000 };
 
 export interface KeyedOptions {
   /** 1 to 255 visible ASCII characters. */
@@ -107,6 +115,7 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
     if (!isReason(reason)) throw new TypeError(`options.reason must be a text of at most ${REASON_MAX} characters`);
     return { key: `${prefix}:${key}`, reason, op: newOperation(), currency: currency.code };
   };
+  const purse = { ...PURSE, stub, asked: { currency: currency.code, auto_topup, alerts }, currency };
   const freeze = (frozen: boolean) => attempt(() => stub().freeze({ frozen, currency: currency.code }));
   return {
     id,
@@ -144,6 +153,8 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
       };
       return attempt((retry) => stub().grant({ ...input, retry }));
     },
+    hold: async (max, given) => (await import("./held.js")).holdMoney(purse, max, given),
+    heldBy: async (hold_id) => (await import("./held.js")).heldBy(purse, hold_id),
     revoke: async (grant, given) => {
       const input = { ...write("revoke", given), grant: "key" in grant ? { key: `grant:${grant.key}` } : grant };
       return attempt((retry) => stub().revoke({ ...input, retry }));

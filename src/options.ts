@@ -25,6 +25,13 @@ export type Incident =
       readonly envelope_id: string;
       readonly amount_micros: number;
     }
+  /** A metered body, or the answer of a language model, was delivered and some of its price was not there any more. */
+  | {
+      readonly kind: "unpaid";
+      readonly path: string;
+      readonly envelope_id: string;
+      readonly missing_micros: number;
+    }
   /** A payment opened a limited session of this envelope. */
   | { readonly kind: "login_by_payment"; readonly payment_id: string; readonly envelope_id: string }
   /** The deployment is set up wrongly; the message names the variable. */

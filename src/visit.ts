@@ -6,6 +6,7 @@ import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
 import type { Alerted, ChargeInput, ChargeOutcome, Refusal } from "./contract.js";
 import { REASON_MAX } from "./contract.js";
+import type { EnvelopeHold } from "./held.js";
 import { type Caller, freshCaller, identifyCaller, isKnown, type Known } from "./identity/caller.js";
 import { credentialOf, keyCredentialOf, limitedCredentialOf, type Token } from "./identity/token.js";
 import { isKey } from "./keys.js";
@@ -48,6 +49,7 @@ export class Visit<Env> {
   #left = false;
   #scope: Promise<string> | undefined;
   #url: URL | undefined;
+  #holds: Pick<EnvelopeHold, "release">[] | undefined;
 
   constructor(request: Request, env: Env, options: ResolvedOptions<Env>) {
     this.request = request;
@@ -253,6 +255,17 @@ export class Visit<Env> {
 
   async #fingerprint(body: ReadableStream<Uint8Array> | null): Promise<string> {
     return (await import("./fingerprint.js")).fingerprint(this.request, this.url, body);
+  }
+
+  /** Notes what is to be let go should the handler fail. */
+  keep(hold: Pick<EnvelopeHold, "release">): void {
+    this.#holds ??= [];
+    this.#holds.push(hold);
+  }
+
+  /** Never throws: a hold that cannot be released now gives its money back by expiring. */
+  async letGo(): Promise<void> {
+    await Promise.allSettled((this.#holds ?? []).map((hold) => hold.release()));
   }
 
   reason(): string {

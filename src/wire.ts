@@ -2,6 +2,11 @@
 
 export const HEADER = {
   price: "X-Price",
+  /** What a body costs while it flows. */
+  perSecond: "X-Price-Per-Second",
+  perKilobyte: "X-Price-Per-Kilobyte",
+  perMessage: "X-Price-Per-Message",
+  maxPrice: "X-Price-Max",
   balance: "X-Balance",
   paymentLink: "X-Payment-Link",
   replayed: "X-Charge-Replayed",
@@ -11,6 +16,10 @@ export const HEADER = {
 /** Response headers a cross-origin page must be allowed to read (Fetch standard, CORS-exposed header-name list). */
 export const EXPOSED_HEADERS = [
   HEADER.price,
+  HEADER.perSecond,
+  HEADER.perKilobyte,
+  HEADER.perMessage,
+  HEADER.maxPrice,
   HEADER.balance,
   HEADER.replayed,
   HEADER.paymentLink,

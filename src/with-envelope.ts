@@ -7,14 +7,14 @@
  */
 import { EnvelopeUnreachableError } from "./attempt.js";
 import { type EnvelopeContext, VisitContext } from "./context.js";
-import type { ChargeOutcome, RefusalReason } from "./contract.js";
+import type { ChargeOutcome } from "./contract.js";
 import { isKnown } from "./identity/caller.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { once } from "./once.js";
 import { type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
 import type { Held } from "./quoted.js";
-import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, withoutPrice } from "./reply.js";
-import { anyRefused, refusedPrice, rememberRefusal } from "./turned-away.js";
+import { exposeHeaders, hasRate, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, withoutPrice } from "./reply.js";
+import { anyRefused, askedFor, noteRefusal, refusedPrice } from "./turned-away.js";
 import { chargeOfNothing, Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
@@ -34,6 +34,7 @@ export type EnvelopeHandler<Env> = Omit<ExportedHandler<Env>, "fetch"> & {
 
 const no = once(() => import("./no.js"));
 const quoted = once(() => import("./quoted.js"));
+const metering = once(() => import("./metering.js"));
 
 type Fetch<Env> = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>;
 
@@ -112,7 +113,7 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
   if (visit.request.method !== "GET" && visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
   const request = withoutRequestPrice(visit.request);
   const extended = ctx as ExecutionContext & { envelope: EnvelopeContext };
-  extended.envelope = new VisitContext(visit as Visit<unknown>);
+  extended.envelope = new VisitContext(visit as Visit<unknown>, ctx);
   const unpaid = refusedBefore(visit);
   const broke = unpaid && (await (await no()).turnAway(visit, unpaid));
   if (broke !== undefined) return finish(visit, allowCors(visit, broke));
@@ -123,6 +124,7 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
     return finish(visit, await settleAndReply(visit, response, held, ctx));
   } catch (error) {
     releaseHeld(visit, held, ctx);
+    ctx.waitUntil(visit.letGo());
     throw error;
   }
 }
@@ -139,16 +141,15 @@ function refusedBefore<Env>(visit: Visit<Env>): Micros | undefined {
   );
 }
 
-function askedFor<Env>({ request }: Visit<Env>): string {
-  return `${request.method} ${request.url}`;
-}
-
 async function settleAndReply<Env>(
   visit: Visit<Env>,
   response: Response,
   held: Held,
   ctx: ExecutionContext,
 ): Promise<Response> {
+  if (hasRate(response.headers) && isMetered(visit, response)) {
+    return (await metering()).meterByHeaders(visit, response, held, ctx);
+  }
   const price = priceOf(visit, response, held);
   const unpriced = price === undefined || price === "invalid";
   if (unpriced) releaseHeld(visit, held, ctx);
@@ -169,11 +170,20 @@ function releaseHeld<Env>(visit: Visit<Env>, held: Held, ctx: ExecutionContext):
   if (held.hold_id !== undefined) ctx.waitUntil(quoted().then(({ release }) => release(visit, held)));
 }
 
+/** Whether the rate in a response's headers is to be charged while its body flows. */
+function isMetered<Env>({ options, request }: Visit<Env>, response: Response): boolean {
+  if (response.body === null || request.method === "OPTIONS") return false;
+  return isTrusted(options, response) && options.chargeWhen(request, response);
+}
+
+function isTrusted({ trustUpstreamPrice }: { readonly trustUpstreamPrice: boolean }, response: Response): boolean {
+  return trustUpstreamPrice || response.url === "";
+}
+
 /** The price to take for this response: its own, else the one quoted; `undefined` when it is not to be charged. */
 function priceOf<Env>(visit: Visit<Env>, response: Response, held: Held): Micros | "invalid" | undefined {
   const { options, request } = visit;
-  const upstream = !options.trustUpstreamPrice && response.url !== "";
-  const text = upstream ? null : response.headers.get(HEADER.price);
+  const text = isTrusted(options, response) ? response.headers.get(HEADER.price) : null;
   if (text === null && held.quote === undefined) return undefined;
   if (request.method === "OPTIONS" || !options.chargeWhen(request, response)) return undefined;
   if (text === null) return held.quote;
@@ -227,16 +237,6 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
     onIncident({ kind: "outage", path: visit.pathname, served, cause: error.cause });
     return withHeaders(withoutPrice(response), keepPrivate);
   }
-}
-
-/** Refusals that are the same for the same price until money comes or time passes: what the handler would do for it would be for nothing. */
-const LASTING: ReadonlySet<RefusalReason> = new Set(["insufficient_balance", "window", "key_cap"]);
-
-function noteRefusal<Env>(visit: Visit<Env>, outcome: Charged): void {
-  if (outcome.outcome !== "refused" || !LASTING.has(outcome.refusal.reason)) return;
-  // Of a caller without credentials nothing is known, not even that they were here before.
-  if (!visit.options.refuseEarly || !isKnown(visit.caller) || visit.caller.kind === "fresh") return;
-  rememberRefusal(askedFor(visit), visit.caller.envelopeId, outcome.refusal.price_micros, visit.startedAt_ms);
 }
 
 /** Marks what is the caller's own, and hands out an identity that was shown. A response that is neither leaves as it came. */

@@ -7,6 +7,7 @@ import type { HolderDesk } from "./holder-desk.js";
 import type { HoldsDesk } from "./holds-desk.js";
 import type { LoginsDesk } from "./logins-desk.js";
 import type { LotsDesk } from "./lots-desk.js";
+import type { MetersDesk } from "./meters-desk.js";
 import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
@@ -25,6 +26,7 @@ interface All {
   readonly topups: TopUpDesk;
   readonly owners: OwnersDesk;
   readonly mirror: MirrorDesk;
+  readonly meters: MetersDesk;
   readonly alerts: AlertsDesk;
   readonly usage: UsageDesk;
   readonly windows: WindowsDesk;
@@ -47,6 +49,10 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
   lots: async (office) => new (await import("./lots-desk.js")).LotsDesk(office),
   topups: async (office) => new (await import("./topup-desk.js")).TopUpDesk(office),
   owners: async (office) => new (await import("./owners-desk.js")).OwnersDesk(office),
+  meters: async (office) => {
+    const [{ MetersDesk }, holds] = await Promise.all([import("./meters-desk.js"), office.desks.ask("holds")]);
+    return new MetersDesk(office, holds);
+  },
   mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),
   alerts: async (office) => new (await import("./alerts-desk.js")).AlertsDesk(office),
   usage: async (office) => new (await import("./usage-desk.js")).UsageDesk(office),

@@ -10,13 +10,16 @@ import type {
   ChargeInput,
   ChargeOutcome,
   EnvelopeApi,
+  ExtendInput,
+  ExtendOutcome,
   HoldInput,
   HoldOutcome,
+  OpenMeterInput,
+  OpenMeterOutcome,
   ReleaseOutcome,
   SettleInput,
   SettleOutcome,
 } from "../contract.js";
-import { GroupCommit } from "./group-commit.js";
 import type { HoldsDesk } from "./holds-desk.js";
 import { askedBy, balances, decideCharge, tagOf, taken } from "./ledger.js";
 import { Office } from "./office.js";
@@ -28,13 +31,11 @@ type Answer<Name extends keyof EnvelopeApi> = ReturnType<EnvelopeApi[Name]>;
 export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #office: Office;
   readonly #store: Store;
-  readonly #group: GroupCommit;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     this.#office = new Office(ctx, env, (page) => this.archive(page));
     this.#store = this.#office.store;
-    this.#group = new GroupCommit(() => ctx.storage.sync());
     // A plain envelope does not wait for anything.
     if (this.#store.isOutdated || this.#store.desks.length > 0) {
       void ctx.blockConcurrencyWhile(() => this.#office.desks.wake());
@@ -53,12 +54,12 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
     if (input.sign_up !== undefined) await this.#office.welcome(input);
     if (input.record_refusal === true) return this.#chargeOnRecord(input);
-    return this.#group.run(() => this.#charge(input));
+    return this.#office.group.run(() => this.#charge(input));
   }
 
   async #chargeOnRecord(input: ChargeInput): Promise<ChargeOutcome> {
     const usage = await this.#office.desks.ask("usage");
-    return this.#group.run(() => {
+    return this.#office.group.run(() => {
       const outcome = this.#charge(input);
       usage.record(input, outcome);
       return outcome;
@@ -96,19 +97,32 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   async hold(input: HoldInput): Promise<HoldOutcome> {
     if (input.sign_up !== undefined) await this.#office.welcome(input);
     const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
-    return this.#group.run(() => desk.hold(input));
+    return this.#office.group.run(() => desk.hold(input));
   }
 
   async settle(input: SettleInput): Promise<SettleOutcome> {
     const { desks } = this.#office;
     if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
     const desk = this.#holds ?? (await desks.ask("holds"));
-    return this.#group.run(() => desk.settle(input));
+    return this.#office.group.run(() => desk.settle(input));
+  }
+
+  async extend(input: ExtendInput): Promise<ExtendOutcome> {
+    const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
+    return this.#office.group.run(() => desk.extend(input));
+  }
+
+  async openMeter(input: OpenMeterInput): Promise<OpenMeterOutcome> {
+    const { desks } = this.#office;
+    await this.#office.welcome(input);
+    if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
+    const desk = await desks.ask("meters");
+    return this.#office.group.run(() => desk.open(input));
   }
 
   async release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome> {
     const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
-    return this.#group.run(() => desk.release(input));
+    return this.#office.group.run(() => desk.release(input));
   }
 
   /** Where it is open, a hold keeps its place among the charges of its turn. */

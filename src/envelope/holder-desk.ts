@@ -26,7 +26,7 @@ export class HolderDesk {
     if (typeof caller === "string") {
       return { outcome: "forbidden", detail: "This key has expired, or not the scope read" };
     }
-    const account = this.#store.account(now);
+    const account = this.#office.account(undefined, now);
     // Who is not the holder reads the balance, and nothing about the holder's other business.
     const holder = standing !== "limited" && standing !== "spender";
     return {
@@ -40,12 +40,13 @@ export class HolderDesk {
       open_disputes: this.#store.head.open_disputes,
       currency: this.#store.head.currency,
       holds: (holder ? this.#store.openHolds(now) : []).map(
-        ({ hold_id, amount_micros, at_ms, expires_at_ms, reason }) => ({
+        ({ hold_id, amount_micros, at_ms, expires_at_ms, reason, used_micros }) => ({
           hold_id,
           amount_micros,
           at_ms,
           expires_at_ms,
           reason,
+          used_micros,
         }),
       ),
       ...this.#lots(account.balance_micros, holder, now),

@@ -124,6 +124,14 @@ export function isExpired(hold: { readonly expires_at_ms: number }, now_ms: numb
   return hold.expires_at_ms <= now_ms;
 }
 
+/** What an open hold keeps from being spent. Of a meter's whose lease is over, what was delivered: that is still to be booked. */
+export function reserved(
+  hold: { readonly expires_at_ms: number; readonly amount_micros: Micros; readonly used_micros: Micros | null },
+  now_ms: number,
+): Micros {
+  return isExpired(hold, now_ms) ? (hold.used_micros ?? ZERO) : hold.amount_micros;
+}
+
 /** Positive amount that an entry took. */
 export function taken(entry: { readonly amount_micros: Micros }): Micros {
   return (0 - entry.amount_micros) as Micros;
@@ -139,6 +147,17 @@ function lowestOf(limits: readonly Headroom[], most: Micros): Micros {
   let left = most;
   for (const { admits_micros } of limits) if (admits_micros < left) left = admits_micros;
   return left;
+}
+
+/** The account's limits, as if so much less counted in each; below zero, as if so much more did. */
+export function admitting({ limits }: Account, more: number): Account["limits"] {
+  return limits?.map((limit) => {
+    const { resetsFor } = limit;
+    const shifted = { ...limit, admits_micros: (limit.admits_micros + more) as Micros };
+    return resetsFor === undefined
+      ? shifted
+      : { ...shifted, resetsFor: (price) => resetsFor((price - more) as Micros) };
+  });
 }
 
 /** One key for two spenders is two uses of it: what one paid for is not given to the other. */

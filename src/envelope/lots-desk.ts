@@ -3,14 +3,16 @@
  * rules are in lots.ts and giving.ts. Loaded where the newest entry names a lot, and with the first grant.
  */
 import { writeAudit } from "../audit-rows.js";
-import type { EnvelopeState, HoldInput, LotTerms, LotView, RevokeInput, RevokeOutcome } from "../contract.js";
+import type { EnvelopeState, LotTerms, LotView, RevokeInput, RevokeOutcome } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 import { decideRevoke, type Revocable } from "./giving.js";
-import { type Account, balances, type Draft, tagOf, taken } from "./ledger.js";
+import type { Hold } from "./holds.js";
+import { type Account, balances, type Draft, reserved, tagOf, taken } from "./ledger.js";
 import {
   apart,
   isOver,
   joinable,
+  joined,
   type Lot,
   lapsed,
   leftIn,
@@ -26,10 +28,11 @@ import {
   reservedBy,
   take,
   unwind,
+  upTo,
   writePurse,
 } from "./lots.js";
 import type { Office } from "./office.js";
-import type { LotKeeper, Store, Written } from "./store.js";
+import type { LotKeeper, Reserving, Store, Written } from "./store.js";
 
 interface LotRow extends Lot {
   readonly granted_micros: Micros;
@@ -76,10 +79,14 @@ export class LotsDesk implements LotKeeper {
     });
   }
 
-  reserve({ amount_micros, tag, reason }: HoldInput, now: number): string | null {
+  reserve({ amount_micros, tag, reason }: Reserving, now: number): string | null {
     if (this.#store.head.lots === null) return null;
-    const parts = take(this.#purse, this.#reserved(now), amount_micros, this.#moment(now, tagOf({ tag, reason })));
-    return parts.every(([lot_id]) => lot_id === POOL) ? null : JSON.stringify(parts);
+    return writeParts(take(this.#purse, this.#reserved(now), amount_micros, this.#moment(now, tagOf({ tag, reason }))));
+  }
+
+  reserveMore(hold: Hold, more: Micros, now: number): string | null {
+    const parts = take(this.#purse, this.#reserved(now), more, this.#moment(now, tagOf(hold)));
+    return writeParts(joined(this.#partsOf(hold), parts));
   }
 
   /** Books what has expired, and answers whether anything had. Nobody could spend it since its instant: this only tidies. */
@@ -224,8 +231,9 @@ export class LotsDesk implements LotKeeper {
   }
 
   #reserved(now: number, but?: number): Reserved {
-    const holds = this.#store.openHolds(now).filter(({ hold_id }) => hold_id !== but);
-    return reservedBy(holds.map((hold) => this.#partsOf(hold)));
+    const holds = [...this.#store.holds.values()].filter(({ hold_id }) => hold_id !== but);
+    // Of a meter whose lease is over, what it delivered.
+    return reservedBy(holds.map((hold) => upTo(this.#partsOf(hold), reserved(hold, now))));
   }
 
   #partsOf(hold: { readonly amount_micros: Micros; readonly lots: string | null }): readonly Part[] {
@@ -311,6 +319,10 @@ export class LotsDesk implements LotKeeper {
       only,
     );
   }
+}
+
+function writeParts(parts: readonly Part[]): string | null {
+  return parts.every(([lot_id]) => lot_id === POOL) ? null : JSON.stringify(parts);
 }
 
 function sumOf(parts: readonly Part[]): number {

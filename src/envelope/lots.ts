@@ -127,6 +127,23 @@ export function take(
   return [...taken] as unknown as readonly Part[];
 }
 
+/** The first so much of what a hold reserves. */
+export function upTo(parts: readonly Part[], amount: number): readonly Part[] {
+  const first: Part[] = [];
+  let rest = amount;
+  for (const [lot_id, micros] of parts) {
+    const part = Math.min(rest, micros);
+    if (part > 0) first.push([lot_id, part as Micros]);
+    rest -= part;
+  }
+  return first;
+}
+
+/** What a hold reserves when it reserves more: one part for each source, in the order they were first reserved in. */
+export function joined(parts: readonly Part[], more: readonly Part[]): readonly Part[] {
+  return [...reservedBy([parts, more])] as unknown as readonly Part[];
+}
+
 /** Gives back what a charge took, in reverse of the order it was taken in. `back` is what was given back of it before. */
 export function unwind(took: readonly Part[], back: readonly Part[], amount: Micros): readonly Part[] {
   const given = reservedBy([back]);

@@ -16,6 +16,7 @@ import type { Micros } from "../money.js";
 import { Bell } from "./bell.js";
 import { isSpender, judge, type Standing } from "./credentials.js";
 import { Desks } from "./desks.js";
+import { GroupCommit } from "./group-commit.js";
 import { type Account, type Draft, NOTHING, refusal } from "./ledger.js";
 import type { Chain } from "./spenders.js";
 import { Store } from "./store.js";
@@ -29,6 +30,7 @@ export class Office {
   readonly store: Store;
   readonly bell: Bell;
   readonly desks: Desks;
+  readonly group: GroupCommit;
   readonly archive: (page: ArchivePage) => Promise<void>;
   readonly #id: DurableObjectId;
   /** What its holder begins with was given, or never will be. */
@@ -39,6 +41,7 @@ export class Office {
     this.store = new Store(ctx.storage);
     this.bell = new Bell(ctx, env);
     this.desks = new Desks(this);
+    this.group = new GroupCommit(() => ctx.storage.sync());
     this.archive = archive;
     this.#id = ctx.id;
   }
@@ -98,8 +101,12 @@ export class Office {
     return this.desks.open.spenders?.admit(credential, scope, now) ?? "credential_revoked";
   }
 
-  /** The account as it is to the caller: what limits a key or an identity limits it besides. */
+  /**
+   * As every turn begins that decides on money: what meters that nobody hears of any more owe is booked first. The account as it is to
+   * the caller: what limits a key or an identity limits it besides.
+   */
   account(chain: Chain | undefined, now: number, tag?: string): Account {
+    this.desks.open.meters?.bookLapsed(now);
     const account = this.store.account(now, tag);
     if (chain === undefined) return account;
     const limits = this.desks.open.spenders?.limits(chain, now) ?? [];

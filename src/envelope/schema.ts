@@ -391,4 +391,8 @@ export const ENVELOPE_MIGRATIONS = [
   WHEN NEW.counted_seq < NEW.folded_seq OR NEW.counted_seq < OLD.counted_seq
   BEGIN SELECT RAISE(ABORT, 'what is folded is counted'); END;
   `,
+  // Meters: what was delivered, as of the last renewal.
+  `
+  ALTER TABLE hold ADD COLUMN used_micros INTEGER ${safe("used_micros")} CHECK (used_micros BETWEEN 0 AND amount_micros);
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

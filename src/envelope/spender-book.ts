@@ -8,6 +8,7 @@
 import type { IdentityType, Scope } from "../contract.js";
 import type { Micros } from "../money.js";
 import type { Hold } from "./holds.js";
+import { reserved } from "./ledger.js";
 import {
   type Booking,
   book,
@@ -76,20 +77,21 @@ export class SpenderBook {
   }
 
   drawings(chain: Chain, now_ms: number): readonly Drawing[] {
-    const holds = this.#store.openHolds(now_ms).filter(({ spender_id }) => spender_id !== null);
+    const holds = [...this.#store.holds.values()].filter(({ spender_id }) => spender_id !== null);
     return chain.map((spender) => ({
       spender,
       counters: this.#counters(spender.spender_id),
-      held_micros: this.#held(spender, holds),
+      held_micros: this.#held(spender, holds, now_ms),
     }));
   }
 
   /** By it, and by the keys it made. */
-  #held({ spender_id }: Spender, holds: readonly Hold[]): Micros {
+  #held({ spender_id }: Spender, holds: readonly Hold[], now_ms: number): Micros {
     let held = 0;
     for (const hold of holds) {
       const by = hold.spender_id === null ? undefined : this.byNumber(hold.spender_id);
-      if (by !== undefined && this.chain(by).some((one) => one.spender_id === spender_id)) held += hold.amount_micros;
+      if (by !== undefined && this.chain(by).some((one) => one.spender_id === spender_id))
+        held += reserved(hold, now_ms);
     }
     return held as Micros;
   }

@@ -9,7 +9,7 @@ import { type Micros, ZERO } from "../money.js";
 import { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
 import type { StoredCredential } from "./credentials.js";
 import type { Hold } from "./holds.js";
-import { type Account, type Draft, isExpired, type Prior } from "./ledger.js";
+import { type Account, type Draft, isExpired, type Prior, reserved } from "./ledger.js";
 
 /**
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
@@ -21,6 +21,7 @@ const OPENED_BY = {
   alerts: "alert",
   spenders: "spender",
   windows: "spending_window WHERE ended_at_ms IS NULL UNION ALL SELECT 1 FROM envelope WHERE prepaid = 0",
+  meters: "hold WHERE state = 'open' AND used_micros IS NOT NULL",
 } as const;
 
 export interface Head {
@@ -53,7 +54,9 @@ export interface LotKeeper {
   account(plain: Account, now_ms: number, tag: string | undefined): Account;
   append(draft: Draft, now_ms: number): Written;
   /** Which lots a hold reserves how much of, as JSON. */
-  reserve(input: HoldInput, now_ms: number): string | null;
+  reserve(input: Reserving, now_ms: number): string | null;
+  /** The same, of a hold that is to reserve so much more. */
+  reserveMore(hold: Hold, more: Micros, now_ms: number): string | null;
 }
 
 /** What an owner settled, but the windows. */
@@ -74,6 +77,8 @@ export interface WindowKeeper {
   /** Entries younger than this are still counted one by one. */
   readonly span_ms: number;
 }
+/** What a hold wants reserved, and for what. */
+export type Reserving = Pick<HoldInput, "amount_micros" | "tag" | "reason">;
 
 const EMPTY: Head = {
   seq: 0,
@@ -209,8 +214,12 @@ export class Store {
   }
 
   /** Which lots a hold is to reserve. */
-  reserve(input: HoldInput, now_ms: number): string | null {
+  reserve(input: Reserving, now_ms: number): string | null {
     return this.#head.lots === null ? null : this.#lots.reserve(input, now_ms);
+  }
+
+  reserveMore(hold: Hold, more: Micros, now_ms: number): string | null {
+    return this.#head.lots === null || more === 0 ? hold.lots : this.#lots.reserveMore(hold, more, now_ms);
   }
 
   /** `lots`: what the entry moves in them, and leaves. */
@@ -326,7 +335,7 @@ export class Store {
 
   #held(now_ms: number): Micros {
     let held = 0;
-    for (const hold of this.holds.values()) if (!isExpired(hold, now_ms)) held += hold.amount_micros;
+    for (const hold of this.holds.values()) held += reserved(hold, now_ms);
     return held as Micros;
   }
 

@@ -27,6 +27,7 @@ function hold(amount: number, over: Partial<Hold> = {}): Hold {
     tag: null,
     lots: null,
     spender_id: null,
+    used_micros: null,
     ...over,
   };
 }
