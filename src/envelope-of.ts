@@ -138,19 +138,7 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
       return attempt((retry) => stub().charge({ ...input, retry }));
     },
     grant: async (amount, given) => {
-      const { priority, expiresAt, only, legacyKey, metadata } = given;
-      if (legacyKey !== undefined && !isKey(legacyKey)) {
-        throw new TypeError("options.legacyKey must be 1 to 255 visible ASCII characters");
-      }
-      const input = {
-        ...write("grant", given),
-        amount_micros: requireAmount(amount, currency),
-        legacy_key: legacyKey === undefined ? undefined : `grant:${legacyKey}`,
-        priority,
-        expires_at_ms: expiresAt instanceof Date ? expiresAt.getTime() : expiresAt,
-        only: requireTag("only", only),
-        metadata: writeMetadata(metadata),
-      };
+      const input = { ...write("grant", given), ...termsOf(given), amount_micros: requireAmount(amount, currency) };
       return attempt((retry) => stub().grant({ ...input, retry }));
     },
     hold: async (max, given) => (await import("./held.js")).holdMoney(purse, max, given),
@@ -173,6 +161,19 @@ export function envelopeOf(env: unknown, address: EnvelopeAddress, options: Enve
     },
     freeze: async () => void (await freeze(true)),
     unfreeze: async () => void (await freeze(false)),
+  };
+}
+
+function termsOf({ priority, expiresAt, only, legacyKey, metadata }: GrantOptions) {
+  if (legacyKey !== undefined && !isKey(legacyKey)) {
+    throw new TypeError("options.legacyKey must be 1 to 255 visible ASCII characters");
+  }
+  return {
+    legacy_key: legacyKey === undefined ? undefined : `grant:${legacyKey}`,
+    priority,
+    expires_at_ms: expiresAt instanceof Date ? expiresAt.getTime() : expiresAt,
+    only: requireTag("only", only),
+    metadata: writeMetadata(metadata),
   };
 }
 

@@ -4,7 +4,6 @@
  * money first. A memory of prices, never of balances: those are asked anew each time, so a top-up counts at once.
  */
 import type { Refusal, RefusalReason } from "./contract.js";
-import { isKnown } from "./identity/caller.js";
 import type { Micros } from "./money.js";
 import type { Visit } from "./visit.js";
 
@@ -47,8 +46,9 @@ export function noteRefusal<Env>(
   const { refusal } = outcome;
   if (outcome.outcome !== "refused" || refusal === undefined || !LASTING.has(refusal.reason)) return;
   // Of a caller without credentials nothing is known, not even that they were here before.
-  if (!visit.options.refuseEarly || !isKnown(visit.caller) || visit.caller.kind === "fresh") return;
-  rememberRefusal(askedFor(visit), visit.caller.envelopeId, refusal.price_micros, visit.startedAt_ms);
+  const { caller } = visit;
+  if (!visit.options.refuseEarly || !("envelopeId" in caller) || caller.kind === "fresh") return;
+  rememberRefusal(askedFor(visit), caller.envelopeId, refusal.price_micros, visit.startedAt_ms);
 }
 
 /** False for nearly all the time, and then nothing need be found out about a request. */
