@@ -59,7 +59,7 @@ export interface EnvelopeContext {
   /** Gives a charge of this envelope back, by its entry number or the key it was made with: all that is left of it, or so much. */
   refund(charge: number | string, price?: Price, options?: RefundOptions): Promise<RefundResult>;
   /**
-   * Charges while the body flows, and cuts it when the money ends. Answers with the response to return: the metered one, or the
+   * Charges while the body, or the WebSocket of a 101, flows, and cuts it when the money ends. Answers with the response to return: the metered one, or the
    * refusal in its place. Prices in the response's own headers are replaced by the rate.
    * @throws {TypeError} where the rate is wrong; the message names its path.
    */
@@ -71,6 +71,14 @@ export interface EnvelopeContext {
   ): Promise<MeteredStream>;
 }
 
+const VISIT = Symbol("visit");
+
+/** The visit behind `ctx.envelope`: for what stands above the wrapper. */
+export function visitOf(context: EnvelopeContext): Visit<unknown> {
+  if (context instanceof VisitContext) return context[VISIT];
+  throw new TypeError("ctx.envelope is missing: call it inside a handler that withEnvelope wraps");
+}
+
 /** A class, because it is made for every request and asked by few: getters of an object literal are made anew each time. */
 export class VisitContext implements EnvelopeContext {
   readonly #visit: Visit<unknown>;
@@ -79,6 +87,10 @@ export class VisitContext implements EnvelopeContext {
   constructor(visit: Visit<unknown>, ctx: ExecutionContext) {
     this.#visit = visit;
     this.#ctx = ctx;
+  }
+
+  get [VISIT](): Visit<unknown> {
+    return this.#visit;
   }
 
   get id(): string {
@@ -120,6 +132,9 @@ export class VisitContext implements EnvelopeContext {
 
   get meter(): EnvelopeContext["meter"] {
     const meter = async (target: Response | ReadableStream<Uint8Array>, rate: MeterRate) => {
+      if (target instanceof Response && target.webSocket != null) {
+        return (await import("./metered-socket.js")).meterSocketForApp(this.#visit, target, rate, this.#ctx);
+      }
       const { meterForApp, meterStream } = await metering();
       return target instanceof Response
         ? meterForApp(this.#visit, target, rate, this.#ctx)

@@ -279,6 +279,8 @@ export interface OpenMeterInput extends Asked, Operation {
   readonly reason?: string | undefined;
   /** What it is spent on; the reason where it is absent. */
   readonly tag?: string | undefined;
+  /** Where so many meters of this envelope are open, no other is opened. */
+  readonly open_max?: number | undefined;
   /** A hold to go on with: one that was taken beforehand, or whose session broke off. `used_micros` of it was delivered. */
   readonly resume?: { readonly hold_id: number; readonly used_micros: Micros } | undefined;
 }
@@ -288,6 +290,8 @@ export type OpenMeterOutcome = Balances &
     | (MeterHeld & { readonly hold_id: number; readonly session: MeterSession })
     | Exclude<HoldOutcome, { readonly outcome: "held" }>
     | HoldEnded
+    /** `open_max` meters are open. */
+    | { readonly outcome: "crowded" }
     | { readonly outcome: "unknown" }
   );
 

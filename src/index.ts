@@ -61,12 +61,14 @@ export type {
   SettleResult,
 } from "./held.js";
 export type { EndCause, Units } from "./meter/deliver.js";
+export type { SocketEnd } from "./meter/socket-rules.js";
 export type { MeteredPart } from "./meter/pricers.js";
 export type { MeteredStream, MeteredTokens, MeterRate, MeterResult, SliceOptions } from "./meter/terms.js";
 export type { TokenPrices, Tokens } from "./meter/tokens.js";
 export type { Micros, Price } from "./money.js";
 export { chargeWhenDelivered, type EnvelopeOptions, type Incident } from "./options.js";
 export type { SignUpGrantOptions } from "./sign-up-options.js";
+export type { SocketOptions, SocketsOptions } from "./socket-options.js";
 export type { RefundOptions, RefundResult } from "./spending.js";
 export { assignPayment, unclaimedPayments } from "./unclaimed.js";
 

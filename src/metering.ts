@@ -19,7 +19,7 @@ import {
 } from "./meter/terms.js";
 import { formatMinor, type Micros, ZERO } from "./money.js";
 import { answerError, answerNo, malformedKey, reportInvalidPrice } from "./no.js";
-import { outageProblem, type ProblemBody, plainProblem, refusalProblem } from "./refusal.js";
+import { crowdedProblem, outageProblem, type ProblemBody, plainProblem, refusalProblem } from "./refusal.js";
 import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withoutPrice } from "./reply.js";
 import { envelopeStub } from "./stubs.js";
 import { noteRefusal } from "./turned-away.js";
@@ -27,7 +27,7 @@ import { refusalOfNothing, refusedToNobody, type Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
 /** What was reserved before the handler ran. */
-interface Quoted {
+export interface Quoted {
   readonly hold_id?: number;
   readonly envelopeId?: string;
 }
@@ -45,8 +45,20 @@ export async function meterByHeaders<Env>(
   quoted: Quoted,
   ctx: ExecutionContext,
 ): Promise<Response> {
+  const framing = framingOf(response.headers.get("Content-Type"));
+  const resolved = await termsOfHeaders(visit, response, framing, quoted, ctx);
+  return resolved instanceof Response ? resolved : meterResponse(visit, response, { framing, resolved, ctx }, quoted);
+}
+
+/** What a response's headers ask for; or the answer, where nothing is metered. */
+export async function termsOfHeaders<Env>(
+  visit: Visit<Env>,
+  response: Response,
+  framing: Framing,
+  quoted: Quoted,
+  ctx: ExecutionContext,
+): Promise<ResolvedMeter | Response> {
   const { headers } = response;
-  const framing = framingOf(headers.get("Content-Type"));
   const rate = rateOfHeaders(headers, visit.currency, visit.options.maxPrice);
   if (rate === "invalid" || (framing === "none" && rate.per_message_micros > 0)) {
     ctx.waitUntil(letGo(visit, quoted));
@@ -60,8 +72,7 @@ export async function meterByHeaders<Env>(
     return key === "malformed" ? inPlaceOf(response, malformedKey()) : withoutPrice(response);
   }
   const scope = key && (await visit.scope());
-  const named = { ...resolved, key, scope, replay_ms: visit.options.replay_ms, reason: visit.reason() };
-  return meterResponse(visit, response, { framing, resolved: named, ctx }, quoted);
+  return { ...resolved, key, scope, replay_ms: visit.options.replay_ms, reason: visit.reason() };
 }
 
 /** The prices that a response names, for the owner who has to find the one that is malformed. */
@@ -105,7 +116,7 @@ export async function meterStream<Env>(
   return { outcome: "metering", body, ended: ended.then((end) => resultOf(visit, end, resolved)) };
 }
 
-function resolveFor<Env>(visit: Visit<Env>, rate: MeterRate, framing: Framing): ResolvedMeter {
+export function resolveFor<Env>(visit: Visit<Env>, rate: MeterRate, framing: Framing): ResolvedMeter {
   const { currency, options } = visit;
   const resolved = resolveMeter(rate, { framing, currency, maxPrice: options.maxPrice });
   const { onEnd } = rate;
@@ -117,9 +128,10 @@ function resolveFor<Env>(visit: Visit<Env>, rate: MeterRate, framing: Framing): 
 }
 
 function resultOf<Env>({ currency }: Visit<Env>, ended: Ended, { pricer }: ResolvedMeter): MeterResult {
-  const { cause, units, price_micros, missing_micros, balances } = ended;
+  const { cause, units, price_micros, missing_micros, balances, socket } = ended;
   return {
     cause,
+    ...(socket && { socket }),
     units,
     ...(pricer instanceof TokenPricer && { tokens: { ...pricer.count.tokens, told: pricer.count.isTold } }),
     price: formatMinor(price_micros, currency),
@@ -195,7 +207,12 @@ async function meterResponse<Env>(
   return metered;
 }
 
-function markMetered<Env>(headers: Headers, { currency }: Visit<Env>, balance_micros: Micros, replayed: boolean): void {
+export function markMetered<Env>(
+  headers: Headers,
+  { currency }: Visit<Env>,
+  balance_micros: Micros,
+  replayed: boolean,
+): void {
   headers.set(HEADER.balance, formatMinor(balance_micros, currency));
   if (replayed) headers.set(HEADER.replayed, "true");
   keepPrivate(headers);
@@ -214,10 +231,17 @@ type Begun =
   /** Nothing is metered: the answer in its place, or `undefined` where the body is served all the same. */
   | { readonly refuse: Response | undefined };
 
-async function begin<Env>(visit: Visit<Env>, resolved: ResolvedMeter, quoted: Quoted): Promise<Begun> {
+/** `open_max`: no more than so many meters of an envelope, where there is a limit. */
+export async function begin<Env>(
+  visit: Visit<Env>,
+  resolved: ResolvedMeter,
+  quoted: Quoted,
+  open_max?: number,
+): Promise<Begun> {
   try {
-    const opened = await open(visit, resolved, quoted);
+    const opened = await open(visit, resolved, quoted, open_max);
     if (opened.outcome === "metering") return { meter: opened.meter, balance_micros: opened.balances.balance_micros };
+    if (opened.outcome === "crowded") return { refuse: crowdedProblem() };
     if (opened.outcome === "ended" || opened.outcome === "unknown") return { refuse: outageProblem() };
     noteRefusal(visit, opened);
     return { refuse: answerNo(visit, opened) };
@@ -229,9 +253,14 @@ async function begin<Env>(visit: Visit<Env>, resolved: ResolvedMeter, quoted: Qu
   }
 }
 
-async function open<Env>(visit: Visit<Env>, resolved: ResolvedMeter, quoted: Quoted): Promise<Opened> {
+async function open<Env>(
+  visit: Visit<Env>,
+  resolved: ResolvedMeter,
+  quoted: Quoted,
+  open_max: number | undefined,
+): Promise<Opened> {
   const { rate, slices, pricer, onEnd, onUpstreamError, ...notes } = resolved;
-  const terms = { ...notes, ...slices, base_micros: rate.base_micros, max_micros: rate.max_micros };
+  const terms = { ...notes, ...slices, base_micros: rate.base_micros, max_micros: rate.max_micros, open_max };
   const payer = payerOf(visit);
   // By now the caller may be somebody else, when a limited session ended on the way.
   const hold_id = quoted.envelopeId === visit.known.envelopeId ? quoted.hold_id : undefined;
@@ -244,13 +273,13 @@ async function open<Env>(visit: Visit<Env>, resolved: ResolvedMeter, quoted: Quo
 }
 
 /** Never throws: a hold that cannot be released now gives its money back by expiring. */
-async function letGo<Env>(visit: Visit<Env>, { hold_id, envelopeId }: Quoted): Promise<void> {
+export async function letGo<Env>(visit: Visit<Env>, { hold_id, envelopeId }: Quoted): Promise<void> {
   if (hold_id === undefined || envelopeId === undefined) return;
   await attempt(() => envelopeStub(visit.env, envelopeId).release({ hold_id })).catch(() => undefined);
 }
 
 /** Whoever began to pay goes on paying, whatever becomes of the visit. */
-function payerOf<Env>(visit: Visit<Env>): Payer {
+export function payerOf<Env>(visit: Visit<Env>): Payer {
   let who: Known | undefined;
   const payer = () => who ?? visit.known;
   const stub = () => envelopeStub(visit.env, payer().envelopeId);
@@ -348,7 +377,10 @@ async function problemOf<Env>(visit: Visit<Env>, { cause, refusal, balances }: E
 }
 
 /** What the owner should know of. */
-function report<Env>({ options, pathname, known }: Visit<Env>, { cause, missing_micros, balances }: Ended): void {
+export function report<Env>(
+  { options, pathname, known }: Visit<Env>,
+  { cause, missing_micros, balances }: Ended,
+): void {
   if (cause === "unreachable" || balances === undefined) {
     options.onIncident({ kind: "outage", path: pathname, served: false, cause });
   } else if (missing_micros > 0) {

@@ -6,6 +6,7 @@ import type { AlertRules, AutoTopUpRules } from "./contract.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import type { NamedIdentity } from "./places.js";
 import { resolveSignUp, type SignUpGrant, type SignUpGrantOptions } from "./sign-up-options.js";
+import { type ResolvedSockets, resolveSockets, type SocketsOptions } from "./socket-options.js";
 import { DEFAULT_PATHS, type Paths } from "./wire.js";
 
 type MaybePromise<T> = T | Promise<T>;
@@ -109,6 +110,8 @@ export interface EnvelopeOptions<Env = unknown> {
   readonly onLowBalance?: AlertListener | undefined;
   /** Money to begin with, once per envelope: for the app's own users, or for who pays. Default: nobody is given any. */
   readonly signUpGrant?: SignUpGrantOptions | undefined;
+  /** Metered WebSockets: how they are kept, and which pages may open one with the holder's cookie. */
+  readonly sockets?: SocketsOptions | undefined;
   /** Told of every incident. Default: `console.error`. */
   readonly onIncident?: ((incident: Incident) => void) | undefined;
 }
@@ -129,6 +132,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly loginByPayment: boolean;
   readonly paths: Paths;
   readonly corsOrigins: ReadonlySet<string>;
+  readonly sockets: ResolvedSockets;
   readonly paymentLinks: ReadonlySet<string> | undefined;
   readonly credit: "net" | "total" | "subtotal";
   readonly maxCredit: Micros;
@@ -170,6 +174,7 @@ const KNOWN = {
   onAlert: true,
   onLowBalance: true,
   signUpGrant: true,
+  sockets: true,
   onIncident: true,
 } as const satisfies Record<keyof EnvelopeOptions, true>;
 
@@ -212,6 +217,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     loginByPayment: resolveLogin(options),
     paths: resolvePaths(options.paths ?? {}),
     corsOrigins: resolveOrigins(options.cors),
+    sockets: resolveSockets(options.sockets ?? {}, currency, resolveOrigins(options.cors), readOrigins),
     paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),
     credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
     maxCredit,
@@ -300,14 +306,18 @@ function resolvePaths(paths: Partial<Paths>): Paths {
 function resolveOrigins(cors: EnvelopeOptions["cors"]): ReadonlySet<string> {
   if (cors === undefined) return new Set();
   requireKnown("options.cors", cors, { origins: true });
-  if (!Array.isArray(cors.origins)) throw new TypeError("options.cors.origins must be an array of origins");
-  cors.origins.forEach((origin, index) => {
+  return readOrigins("options.cors.origins", cors.origins);
+}
+
+function readOrigins(path: string, origins: readonly string[]): ReadonlySet<string> {
+  if (!Array.isArray(origins)) throw new TypeError(`${path} must be an array of origins`);
+  origins.forEach((origin, index) => {
     // "*" and "null" would let any page read a holder's balance with the holder's cookie.
     if (typeof origin !== "string" || !URL.canParse(origin) || new URL(origin).origin !== origin) {
-      throw new TypeError(`options.cors.origins[${index}] must be an origin such as "https://app.example.com"`);
+      throw new TypeError(`${path}[${index}] must be an origin such as "https://app.example.com"`);
     }
   });
-  return new Set(cors.origins);
+  return new Set(origins);
 }
 
 function resolvePaymentLinks(links: readonly string[] | undefined): ReadonlySet<string> | undefined {

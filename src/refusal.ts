@@ -151,6 +151,11 @@ export function forbiddenProblem(detail: string, headers: Headers = new Headers(
   return plainProblem(403, "forbidden", "Forbidden", `${detail}.`, headers);
 }
 
+export function crowdedProblem(): Response {
+  const detail = "Too many connections of this envelope are open. Close one, and try again.";
+  return plainProblem(429, "too-many-open", "Too many open", detail, { "Retry-After": "1" });
+}
+
 export function outageProblem(): Response {
   return plainProblem(
     503,

@@ -55,7 +55,14 @@ export function hasRate(headers: Headers): boolean {
   return headers.has(HEADER.perSecond) || headers.has(HEADER.perKilobyte) || headers.has(HEADER.perMessage);
 }
 
-const PRICES = [HEADER.price, HEADER.perSecond, HEADER.perKilobyte, HEADER.perMessage, HEADER.maxPrice] as const;
+const PRICES = [
+  HEADER.price,
+  HEADER.perSecond,
+  HEADER.perKilobyte,
+  HEADER.perMessage,
+  HEADER.maxPrice,
+  HEADER.updates,
+] as const;
 
 export function withoutPrice(response: Response): Response {
   if (!response.headers.has(HEADER.price) && !hasRate(response.headers)) return response;

@@ -6,6 +6,7 @@ import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
 import type { Alerted, ChargeInput, ChargeOutcome, Refusal } from "./contract.js";
 import { REASON_MAX } from "./contract.js";
+import { isSameOrigin } from "./csrf.js";
 import type { EnvelopeHold } from "./held.js";
 import { type Caller, freshCaller, identifyCaller, isKnown, type Known } from "./identity/caller.js";
 import { credentialOf, keyCredentialOf, limitedCredentialOf, type Token } from "./identity/token.js";
@@ -94,8 +95,20 @@ export class Visit<Env> {
     this.#caller ??= identifyCaller(this.request, this.url, () => this.keys, {
       identity: this.#identity,
       limited: this.options.loginByPayment,
+      cookies: !this.isForeignUpgrade,
     });
     return this.#caller;
+  }
+
+  /**
+   * A page of an origin that is not listed opens a WebSocket with what the browser adds by itself. Browsers let any page do that, and
+   * read what comes back; so a cookie counts for nothing here. A bearer token is nothing that a browser adds.
+   */
+  get isForeignUpgrade(): boolean {
+    const { headers } = this.request;
+    if (headers.get("Upgrade")?.toLowerCase() !== "websocket") return false;
+    if (!headers.has("Cookie") || headers.has("Authorization")) return false;
+    return !isSameOrigin(this.request, this.url) && !this.options.sockets.origins.has(headers.get("Origin") ?? "");
   }
 
   /** The caller without the limited session they may be in: whose payments theirs are, and what they go back to. */

@@ -7,6 +7,8 @@ export const HEADER = {
   perKilobyte: "X-Price-Per-Kilobyte",
   perMessage: "X-Price-Per-Message",
   maxPrice: "X-Price-Max",
+  /** How often a metered socket tells its client what it cost. */
+  updates: "X-Price-Updates",
   balance: "X-Balance",
   paymentLink: "X-Payment-Link",
   replayed: "X-Charge-Replayed",

@@ -11,7 +11,7 @@ import type { ChargeOutcome } from "./contract.js";
 import { isKnown } from "./identity/caller.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { once } from "./once.js";
-import { type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
+import { chargeWhenDelivered, type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
 import type { Held } from "./quoted.js";
 import { exposeHeaders, hasRate, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, withoutPrice } from "./reply.js";
 import { anyRefused, askedFor, noteRefusal, refusedPrice } from "./turned-away.js";
@@ -148,6 +148,9 @@ async function settleAndReply<Env>(
   ctx: ExecutionContext,
 ): Promise<Response> {
   if (hasRate(response.headers) && isMetered(visit, response)) {
+    if (response.webSocket != null) {
+      return (await import("./metered-socket.js")).meterSocketByHeaders(visit, response, held, ctx);
+    }
     return (await metering()).meterByHeaders(visit, response, held, ctx);
   }
   const price = priceOf(visit, response, held);
@@ -170,9 +173,11 @@ function releaseHeld<Env>(visit: Visit<Env>, held: Held, ctx: ExecutionContext):
   if (held.hold_id !== undefined) ctx.waitUntil(quoted().then(({ release }) => release(visit, held)));
 }
 
-/** Whether the rate in a response's headers is to be charged while its body flows. */
+/** Whether the rate in a response's headers is to be charged while its body, or its socket, flows. */
 function isMetered<Env>({ options, request }: Visit<Env>, response: Response): boolean {
-  if (response.body === null || request.method === "OPTIONS") return false;
+  // An upgrade is not charged by `X-Price` unless the app says so; but a rate means nothing else.
+  if (response.webSocket != null && options.chargeWhen === chargeWhenDelivered) return isTrusted(options, response);
+  if ((response.body === null && response.webSocket == null) || request.method === "OPTIONS") return false;
   return isTrusted(options, response) && options.chargeWhen(request, response);
 }
 

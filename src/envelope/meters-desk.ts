@@ -71,6 +71,9 @@ export class MetersDesk {
     const account = this.#office.account(chain, now, tag);
     const earlier = input.retry ? this.#holds.holdByOperation(input.op) : undefined;
     const hold = resume === undefined ? earlier : this.#holds.hold(resume.hold_id);
+    if (hold === undefined && this.#holds.metered().length >= (input.open_max ?? Number.POSITIVE_INFINITY)) {
+      return { outcome: "crowded", ...balances(account) };
+    }
     const priors = {
       hold,
       paid: this.#desk.paidFor(hold),

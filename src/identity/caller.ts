@@ -69,10 +69,13 @@ export interface Presented {
   readonly identity: string | NamedIdentity | undefined;
   /** Limited sessions count. */
   readonly limited: boolean;
+  /** Cookies count. */
+  readonly cookies: boolean;
 }
 
 /** The app's word first, then the bearer token, then the cookies. A bad bearer does not fall back to a cookie. */
-export function identifyCaller(request: Request, url: URL, keys: () => Keys, { identity, limited }: Presented): Caller {
+export function identifyCaller(request: Request, url: URL, keys: () => Keys, presented: Presented): Caller {
+  const { identity, limited } = presented;
   if (typeof identity === "string") return { kind: "app", envelopeId: envelopeIdOf(identity) };
   if (identity !== undefined) return placedCaller(identity, keys());
 
@@ -83,7 +86,7 @@ export function identifyCaller(request: Request, url: URL, keys: () => Keys, { i
     const token = readToken(keys().token, bearer);
     return token === undefined ? { kind: "rejected" } : { kind: "bearer", envelopeId: token.envelopeId, token };
   }
-  const cookies = request.headers.get("Cookie");
+  const cookies = presented.cookies ? request.headers.get("Cookie") : null;
   const own = ownCaller(url, cookies, keys);
   return (limited ? limitedCaller(url, cookies, keys, own) : undefined) ?? own;
 }

@@ -8,6 +8,7 @@ import type { Micros } from "../money.js";
 import type { Meter, MeterEnd } from "./meter.js";
 import type { Part, Parts } from "./parts.js";
 import { KILOBYTE_BYTES, kilobytesBegun, type Rate, SECOND_MS, secondsBegun } from "./rates.js";
+import type { SocketEnd } from "./socket-rules.js";
 
 /** What was let through. */
 export interface Units {
@@ -32,6 +33,7 @@ export interface Ended extends MeterEnd {
   readonly cause: EndCause;
   readonly units: Units;
   readonly refusal: Refusal | undefined;
+  readonly socket?: SocketEnd | undefined;
 }
 
 /** Prices parts one after the other. */

@@ -47,6 +47,8 @@ export interface Terms extends SliceRules {
   readonly replay_ms?: number | undefined;
   readonly reason?: string | undefined;
   readonly metadata?: string | undefined;
+  /** No more meters of this envelope than so many. */
+  readonly open_max?: number | undefined;
   /** A hold that was taken beforehand, to be gone on with. */
   readonly hold_id?: number | undefined;
 }
@@ -92,6 +94,7 @@ export async function openMeter(payer: Payer, terms: Terms): Promise<Opened> {
     scope: terms.scope,
     replay_ms: terms.replay_ms,
     reason: terms.reason,
+    open_max: terms.open_max,
     resume: terms.hold_id === undefined ? undefined : { hold_id: terms.hold_id, used_micros: ZERO },
   });
   const { balance_micros, available_micros } = outcome;

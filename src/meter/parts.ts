@@ -21,7 +21,8 @@ export interface Parts {
   readonly whole: boolean;
 }
 
-export type Framing = "events" | "lines" | "none";
+/** `frames`: a socket's, which come as they are. */
+export type Framing = "events" | "lines" | "frames" | "none";
 
 /** What a content type says its messages are. */
 export function framingOf(contentType: string | null): Framing {
@@ -33,7 +34,7 @@ export function framingOf(contentType: string | null): Framing {
 const LINES = new Set(["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]);
 
 export function partsOf(framing: Framing): Parts {
-  if (framing === "none") return AS_IT_COMES;
+  if (framing === "none" || framing === "frames") return AS_IT_COMES;
   return new Splitter(framing === "events" ? new EventScanner() : new LineScanner());
 }
 

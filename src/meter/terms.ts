@@ -2,11 +2,13 @@
 import { METADATA_MAX, REASON_MAX } from "../contract.js";
 import { isKey, isReason } from "../keys.js";
 import { type Currency, type Micros, type Price, parsePrice, ZERO } from "../money.js";
+import type { SocketOptions } from "../socket-options.js";
 import type { EndCause, Ended, Pricer, Units } from "./deliver.js";
 import type { Framing } from "./parts.js";
 import { type MeteredPart, pricerOf, TokenPricer } from "./pricers.js";
 import { firstUnits, leastOf, type Rate, soundRate } from "./rates.js";
 import { FIRST_UNITS, LEASE_MS, SLICE_MS, type SliceRules } from "./slices.js";
+import type { SocketEnd } from "./socket-rules.js";
 import { costOfTokens, resolveTokenPrices, type TokenPrices, type Tokens } from "./tokens.js";
 
 /** What a body costs while it flows. All that is named adds up. */
@@ -17,7 +19,7 @@ export interface MeterRate {
   readonly perSecond?: Price | undefined;
   /** For each thousand bytes that begin. */
   readonly perKilobyte?: Price | undefined;
-  /** For each server-sent event with data, or each line of NDJSON that is not blank. */
+  /** For each server-sent event with data, each line of NDJSON that is not blank, or each frame of a socket, either way. */
   readonly perMessage?: Price | undefined;
   /** Prices each message (what an event says, a line), or of other bodies each chunk. `undefined` is free. Asked before it is let through. */
   readonly price?: ((part: MeteredPart) => Price | undefined) | undefined;
@@ -33,6 +35,8 @@ export interface MeterRate {
   readonly reason?: string | undefined;
   /** Kept with the entry, as JSON of at most 4,096 characters. */
   readonly metadata?: unknown;
+  /** How a socket is kept; what is not named, as `options.sockets` says. */
+  readonly socket?: SocketOptions | undefined;
   /** What is paid for when the source fails half-way: what was delivered (default), or nothing. */
   readonly onUpstreamError?: "delivered" | "nothing" | undefined;
   /** Told once, when it is over and settled. Must not throw. */
@@ -56,6 +60,8 @@ export interface SliceOptions {
 /** How a metered body ended. */
 export interface MeterResult {
   readonly cause: EndCause;
+  /** Of a socket: more exactly. */
+  readonly socket?: SocketEnd | undefined;
   readonly units: Units;
   /** As the model said them, or as they were estimated (`told: false`). Where tokens are priced. */
   readonly tokens?: Tokens & { readonly told: boolean };
@@ -117,6 +123,7 @@ const KNOWN = {
   key: true,
   reason: true,
   metadata: true,
+  socket: true,
   onUpstreamError: true,
   onEnd: true,
 } as const satisfies Record<keyof MeterRate, true>;
@@ -132,6 +139,10 @@ export function resolveMeter(
   for (const name of Object.keys(given)) {
     if (!(name in KNOWN)) throw new TypeError(`rate.${name} is not known; known are ${Object.keys(KNOWN).join(", ")}`);
   }
+  if (framing === "frames" && (given.price ?? given.tokens) !== undefined) {
+    throw new TypeError("rate.price and rate.tokens are of bodies: a socket's frames have rate.perMessage");
+  }
+  if (framing !== "frames" && given.socket !== undefined) throw new TypeError("rate.socket is of sockets");
   const rate = resolveRate(given, currency, maxPrice);
   if (framing === "none" && rate.per_message_micros > 0) {
     throw new TypeError("rate.perMessage needs a body of server-sent events or of NDJSON");

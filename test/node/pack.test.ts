@@ -68,6 +68,32 @@ withEnvelope(() => new Response(), { holdSecond: 1 });
 withEnvelope((_request, _env, ctx) => new Response(ctx.envelope.balanse));
 `;
 
+/** The subpath: its class is exported beside the others, and only who imports it has it. */
+const WS402_WORKER = `import { withEnvelope } from "with-envelope";
+import { MockPaymentProvider, type PaymentProvider, WS402 } from "with-envelope/ws402";
+export { Envelope, EnvelopeDirectory, EnvelopeAggregate } from "with-envelope";
+
+const ws402 = new WS402({ pricePerSecond: "0.05", resources: { feed: { name: "Live feed" } } });
+export const WS402Sessions = ws402.Sessions;
+
+export const providers: readonly PaymentProvider[] = [new MockPaymentProvider()];
+
+export default {
+  fetch: withEnvelope(async (request, env, ctx) => {
+    const socket = () => {
+      const { 0: client, 1: server } = new WebSocketPair();
+      server.accept();
+      server.send("live");
+      return new Response(null, { status: 101, webSocket: client });
+    };
+    return (await ws402.handle(request, env, ctx, { socket })) ?? new Response("?", { status: 404 });
+  }),
+} satisfies ExportedHandler;
+
+// @ts-expect-error
+new WS402({ pricePerMinute: 1 });
+`;
+
 const TSCONFIG = {
   compilerOptions: {
     target: "es2022",
@@ -144,6 +170,7 @@ describe.each<[string, Partial<ProjectInput>]>([
     writeFileSync(join(folder, "worker.ts"), WORKER);
     writeFileSync(join(folder, "readme.ts"), readmeBlock("ts"));
     writeFileSync(join(folder, "other-forms.ts"), OTHER_FORMS);
+    writeFileSync(join(folder, "ws402.ts"), WS402_WORKER);
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(TSCONFIG));
   });
 
@@ -157,6 +184,7 @@ describe.each<[string, Partial<ProjectInput>]>([
   test("is bundled by wrangler deploy --dry-run", () => {
     expect(wrangler(folder, ["deploy", "--dry-run"])).toContain("--dry-run: exiting now.");
     expect(wrangler(folder, ["deploy", "readme.ts", "--dry-run"])).toContain("--dry-run: exiting now.");
+    expect(wrangler(folder, ["deploy", "ws402.ts", "--dry-run"])).toContain("--dry-run: exiting now.");
   });
 
   test("answers 402, is topped up and charges", async () => {
