@@ -61,8 +61,8 @@ export type {
   SettleResult,
 } from "./held.js";
 export type { EndCause, Units } from "./meter/deliver.js";
-export type { SocketEnd } from "./meter/socket-rules.js";
 export type { MeteredPart } from "./meter/pricers.js";
+export type { SocketEnd } from "./meter/socket-rules.js";
 export type { MeteredStream, MeteredTokens, MeterRate, MeterResult, SliceOptions } from "./meter/terms.js";
 export type { TokenPrices, Tokens } from "./meter/tokens.js";
 export type { Micros, Price } from "./money.js";
