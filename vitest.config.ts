@@ -13,7 +13,7 @@ const secrets = {
   ENVELOPE_WEBHOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 };
 
-/** `CASES`: how many the differential test of the webhook's gate draws. */
+/** `CASES`: how many the differential test of the webhook's gate, and the model of grants, draw. */
 const bindings = { ...secrets, CASES: process.env["CASES"] ?? "" };
 
 export default defineConfig({
@@ -26,7 +26,13 @@ export default defineConfig({
         logLevel: "error",
         plugins: [cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings } })],
         // A busy machine is no failure: nothing here is a measurement.
-        test: { name: "workers", testTimeout: 60_000, include: ["test/workers/**/*.test.ts"] },
+        test: {
+          name: "workers",
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          include: ["test/workers/**/*.test.ts"],
+          setupFiles: ["test/workers/setup.ts"],
+        },
       },
       {
         test: {

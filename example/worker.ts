@@ -31,6 +31,8 @@ export default {
           return new Response(FORTUNES[roll(FORTUNES.length) - 1], { headers: { "X-Price": "1" } });
         case "/postcard":
           return new Response(postcard(), { headers: { "Content-Type": "image/svg+xml" } });
+        case "/feed":
+          return feed(request);
         default:
           return new Response("Not found", { status: 404 });
       }
@@ -41,6 +43,24 @@ export default {
     },
   ),
 } satisfies ExportedHandler;
+
+/** A live feed over a WebSocket: a quarter of a cent for each second that it is watched, whatever comes. */
+function feed(request: Request): Response {
+  if (request.headers.get("Upgrade") !== "websocket") return new Response("A WebSocket, please", { status: 426 });
+  const { 0: client, 1: server } = new WebSocketPair();
+  server.accept();
+  let height = 50;
+  const timer = setInterval(() => {
+    height = Math.max(0, Math.min(100, height + roll(21) - 11));
+    server.send(JSON.stringify({ height }));
+  }, 500);
+  server.addEventListener("close", () => {
+    clearInterval(timer);
+    server.close();
+  });
+  const headers = { "X-Price-Per-Second": "0.25", "X-Price-Updates": "1" };
+  return new Response(null, { status: 101, webSocket: client, headers });
+}
 
 const roll = (sides: number): number => 1 + Math.floor(Math.random() * sides);
 

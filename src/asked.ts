@@ -1,20 +1,23 @@
 /** What a handler asks of its caller's envelope (`ctx.envelope`). Loaded when it does. */
 import { attempt } from "./attempt.js";
 import type { ChargeOptions, ChargeResult, StateResult } from "./context.js";
-import { type ChargeOutcome, METADATA_MAX, REASON_MAX, type Refusal } from "./contract.js";
-import { isKey, isReason } from "./keys.js";
+import { type ChargeOutcome, METADATA_MAX, REASON_MAX, type Refusal, TAG_MAX } from "./contract.js";
+import { isKey, isReason, isTag } from "./keys.js";
 import { formatMinor, type Micros, type Price, parsePrice, ZERO } from "./money.js";
 import { envelopeStub } from "./stubs.js";
-import { NO_BALANCES, UnauthorizedError, type Visit } from "./visit.js";
+import { ForbiddenError, NO_BALANCES, UnauthorizedError, type Visit } from "./visit.js";
 
 export async function stateOf<Env>(visit: Visit<Env>): Promise<StateResult> {
   visit.personal = true;
-  const state = await visit.ask(async (caller) => {
-    if (caller.kind === "fresh") return EMPTY_STATE;
-    const { credential } = visit.asked(caller);
-    return attempt(() => envelopeStub(visit.env, caller.envelopeId).state({ credential }));
-  });
+  const state = await visit.ask(
+    async (caller) => {
+      if (caller.kind === "fresh") return EMPTY_STATE;
+      return attempt(() => envelopeStub(visit.env, caller.envelopeId).state(visit.asked(caller)));
+    },
+    () => UNAUTHORIZED,
+  );
   if (state.outcome === "unauthorized") throw new UnauthorizedError("This token was replaced by a newer one");
+  if (state.outcome === "forbidden") throw new ForbiddenError(state.detail);
   const { outcome, superseded, ...rest } = state;
   return {
     ...rest,
@@ -40,6 +43,7 @@ export async function chargeFor<Env>(visit: Visit<Env>, price: Price, options: C
           at_most: options.atMost,
           record_zero: visit.options.recordZero,
           reason: options.reason ?? visit.reason(),
+          tag: options.tag,
           metadata: options.metadata === undefined ? undefined : JSON.stringify(options.metadata),
         });
   return { ...outcome, balance: formatMinor(outcome.balance_micros, visit.currency), currency: visit.currency.code };
@@ -48,18 +52,21 @@ export async function chargeFor<Env>(visit: Visit<Env>, price: Price, options: C
 function invalidCharge<Env>(
   visit: Visit<Env>,
   price: Price,
-  { key, reason, metadata }: ChargeOptions,
+  { key, reason, tag, metadata }: ChargeOptions,
 ): string | undefined {
   const micros = parsePrice(price, visit.currency);
   if (micros === undefined) return "The price is outside the grammar of X-Price";
   if (micros > visit.options.maxPrice) return "The price is above options.maxPrice";
   if (key !== undefined && !isKey(key)) return "The key must be 1 to 255 visible ASCII characters";
   if (!isReason(reason)) return `The reason must be a text of at most ${REASON_MAX} characters`;
+  if (!isTag(tag)) return `The tag must be a text of 1 to ${TAG_MAX} characters`;
   if (metadata !== undefined && (JSON.stringify(metadata) ?? "").length > METADATA_MAX) {
     return `The metadata must be at most ${METADATA_MAX} characters of JSON`;
   }
   return undefined;
 }
+
+const UNAUTHORIZED = { outcome: "unauthorized" } as const;
 
 const EMPTY_STATE = {
   outcome: "ok",
@@ -72,6 +79,11 @@ const EMPTY_STATE = {
   open_disputes: 0,
   currency: null,
   holds: [],
+  lots: [],
+  promotional_micros: ZERO,
+  paid_micros: ZERO,
+  expiring: null,
+  prepaid: true,
   windows: [],
   limited_sessions: [],
   autoTopUp: null,

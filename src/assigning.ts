@@ -3,18 +3,63 @@
  * is interrupted anywhere stays listed, and is finished by making it again.
  */
 import { attempt } from "./attempt.js";
-import type { Author, PaymentFacts, PaymentReport, Reversal, UnclaimedPayment } from "./contract.js";
+import type {
+  Author,
+  DirectoryApi,
+  PaymentFacts,
+  PaymentReport,
+  Reversal,
+  UnclaimedInput,
+  UnclaimedPayment,
+  UnclaimedPlace,
+} from "./contract.js";
 import { currencyOf, type Micros, type Price, parsePrice } from "./money.js";
 import { reportPayment } from "./report.js";
 import { DIRECTORY_SHARDS, directoryShard, directoryStub } from "./shards.js";
 import { envelopeStub } from "./stubs.js";
 
-/** Every payment that is in no envelope yet, oldest first. Asks each shard of the directory. */
+const PAGE = 1_000;
+
+/** Every payment that is in no envelope yet, oldest first. */
 export async function unclaimedPayments(env: unknown): Promise<readonly UnclaimedPayment[]> {
-  const asked = Array.from({ length: DIRECTORY_SHARDS }, (_, shard) =>
-    attempt(() => directoryShard(env, shard).unclaimed()),
-  );
-  return (await Promise.all(asked)).flat().sort((one, other) => one.at_ms - other.at_ms);
+  const all: UnclaimedPayment[] = [];
+  for (let after: UnclaimedPlace | null | undefined; after !== null; ) {
+    const page = await unclaimedPage(env, { after: after ?? null, limit: PAGE });
+    all.push(...page.payments);
+    after = page.next;
+  }
+  return all;
+}
+
+export interface UnclaimedPage {
+  readonly payments: readonly UnclaimedPayment[];
+  /** `null` at the end. */
+  readonly next: UnclaimedPlace | null;
+}
+
+/** The oldest after a place. Asks each shard of the directory. */
+export async function unclaimedPage(env: unknown, { after, limit }: UnclaimedInput): Promise<UnclaimedPage> {
+  const asked = await ofEachShard(env, (shard) => shard.unclaimed({ after, limit }));
+  const found = asked.flat().sort(byPlace);
+  const payments = found.slice(0, limit);
+  const last = payments.at(-1);
+  const more = last !== undefined && (found.length > limit || asked.some((some) => some.length >= limit));
+  return { payments, next: more ? { at_ms: last.at_ms, payment_id: last.payment_id } : null };
+}
+
+export async function unclaimedCount(env: unknown): Promise<number> {
+  const counts = await ofEachShard(env, (shard) => shard.unclaimedCount());
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+function ofEachShard<Answer>(env: unknown, ask: (shard: DirectoryApi) => Promise<Answer>): Promise<Answer[]> {
+  const asked = Array.from({ length: DIRECTORY_SHARDS }, (_, shard) => attempt(() => ask(directoryShard(env, shard))));
+  return Promise.all(asked);
+}
+
+/** As SQLite has it: by bytes, whatever a language's rules say. */
+function byPlace(one: UnclaimedPlace, other: UnclaimedPlace): number {
+  return one.at_ms - other.at_ms || (one.payment_id < other.payment_id ? -1 : 1);
 }
 
 export interface Assignment {

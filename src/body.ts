@@ -1,11 +1,14 @@
-/** Bodies of requests to our own paths: read up to a cap, because anybody may send them. */
+/** Bodies that are read whole: up to a cap, because anybody may have sent them. */
 
 /** `undefined` when it is longer; then the rest is cancelled. */
-export async function readCapped(request: Request, bytes_max: number): Promise<Uint8Array | undefined> {
-  if (Number(request.headers.get("Content-Length") ?? 0) > bytes_max) return undefined;
+export async function readCapped(
+  { headers, body }: Request | Response,
+  bytes_max: number,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  if (Number(headers.get("Content-Length") ?? 0) > bytes_max) return undefined;
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of request.body ?? []) {
+  for await (const chunk of body ?? []) {
     length += chunk.byteLength;
     // Leaving the loop cancels the rest of the body, however long it would have been.
     if (length > bytes_max) return undefined;

@@ -19,15 +19,39 @@ export interface LimitedCredential {
   readonly hash: string;
 }
 
+/** What an API key proved to be. */
+export interface KeyCredential {
+  /** The key's public id. */
+  readonly api_key: string;
+  /** Base62 SHA-256 of the token's secret part. */
+  readonly hash: string;
+}
+
+/** An identity that the app vouches for, as the directory knows it. Whether it still counts is the envelope's word. */
+export interface IdentityCredential {
+  readonly identity_id: string;
+}
+
+export type AnyCredential = Credential | LimitedCredential | KeyCredential | IdentityCredential;
+
 /** Sent with every call. `credential` is absent when the Worker itself vouches for the caller. */
 export interface Asked {
-  readonly credential?: Credential | LimitedCredential | undefined;
+  readonly credential?: AnyCredential | undefined;
   /** ISO 4217, lower case. An envelope keeps the currency of its first entry and refuses any other. */
   readonly currency: string;
   /** When a saved card may be charged. Travels with each call, so that a deployment without it charges no card. */
   readonly auto_topup?: AutoTopUpRules | undefined;
   /** What somebody is to be told of. */
   readonly alerts?: AlertRules | undefined;
+  /** What a caller that the Worker vouches for is given, once. */
+  readonly sign_up?: SignUpRules | undefined;
+}
+
+/** Money to begin with, and its terms. */
+export interface SignUpRules extends Omit<LotTerms, "expires_at_ms"> {
+  readonly amount_micros: Micros;
+  /** `null`: it does not expire. */
+  readonly lasts_ms: number | null;
 }
 
 /** Names one attempt to write, so that a retry after a lost answer finds what the first attempt did. */
@@ -45,7 +69,9 @@ export type RefusalReason =
   | "key_expired"
   | "key_scope"
   | "frozen"
-  | "credential_revoked";
+  | "credential_revoked"
+  /** The app vouches for an identity that no envelope is open to. Said by the Worker. */
+  | "identity_unknown";
 
 /** What somebody wants to be told of. Travels with each call, as `auto_topup` does. */
 export interface AlertRules {
@@ -91,9 +117,16 @@ export interface Alerted {
 }
 
 export interface Balances {
+  /** Never includes what has expired. On a budget, which has no balance: what its tightest window still admits, with nothing held. */
   readonly balance_micros: Micros;
-  /** `balance_micros` less what open holds reserve. */
+  /** `balance_micros` less what open holds reserve, and less what was given for something else than the tag that was asked with. */
   readonly available_micros: Micros;
+}
+
+/** What money is spent on. Only matters where money was given for some of it (`LotTerms.only`). */
+export interface Tagged {
+  /** Default: `reason`, which is method and path where a response carried the price. At most `TAG_MAX` characters. */
+  readonly tag?: string | undefined;
 }
 
 /** `expired`: the key's charge is too old to be delivered again. `refunded`: it was given back. */
@@ -110,7 +143,7 @@ export type ChargeOutcome = Balances &
     | { readonly outcome: "invalid"; readonly detail: string }
   );
 
-export interface ChargeInput extends Asked, Operation {
+export interface ChargeInput extends Asked, Operation, Tagged {
   readonly amount_micros: Micros;
   /** Unique per envelope for ever: the second charge with a key is a replay or a conflict. */
   readonly key?: string | undefined;
@@ -130,14 +163,14 @@ export interface ChargeInput extends Asked, Operation {
 }
 
 /** Asks whether a price could be paid now, without taking it. A "no" is what a charge would have been told, and does what it would have done. */
-export interface AffordInput extends Asked {
+export interface AffordInput extends Asked, Tagged {
   readonly amount_micros: Micros;
 }
 
 export type AffordOutcome = Balances &
   ({ readonly outcome: "affordable" } | { readonly outcome: "refused"; readonly refusal: Refusal });
 
-export interface HoldInput extends Asked, Operation {
+export interface HoldInput extends Asked, Operation, Tagged {
   readonly amount_micros: Micros;
   readonly ttl_ms: number;
   readonly key?: string | undefined;
@@ -161,6 +194,11 @@ export type HoldEnd = "settled" | "released" | "expired";
 export interface SettleInput extends Operation {
   readonly hold_id: number;
   readonly amount_micros: Micros;
+  /**
+   * What becomes of a price above the hold. `"all"` (default): it is taken whole, or nothing is and the hold is released.
+   * `"apart"`: the hold is taken, and the rest as a charge of its own, whole or not at all. `"part"`: as much of the rest as is there.
+   */
+  readonly above?: "all" | "apart" | "part" | undefined;
   readonly metadata?: string | undefined;
   readonly auto_topup?: AutoTopUpRules | undefined;
   readonly alerts?: AlertRules | undefined;
@@ -171,21 +209,124 @@ export interface SettleInput extends Operation {
 export type SettleOutcome = Balances &
   Alerted &
   (
-    | { readonly outcome: "charged"; readonly seq: number | null; readonly amount_micros: Micros }
+    | {
+        readonly outcome: "charged";
+        readonly seq: number | null;
+        /** All that was taken: `settled_micros` and `extra_micros`, one entry. */
+        readonly amount_micros: Micros;
+        /** Of the hold. Absent from objects of an earlier version. */
+        readonly settled_micros?: Micros;
+        /** Above the hold, from the balance. */
+        readonly extra_micros?: Micros;
+        /** Why the rest of the price was not taken; absent where all of it was. */
+        readonly refusal?: Refusal;
+      }
     /** The price was above the hold and what is left does not cover the rest: nothing was taken, the hold is released. */
     | { readonly outcome: "refused"; readonly refusal: Refusal }
-    /** The hold had already ended, this way. Nothing was changed. */
-    | { readonly outcome: "ended"; readonly end: HoldEnd }
+    | HoldEnded
     | { readonly outcome: "invalid"; readonly detail: string }
     | { readonly outcome: "unknown" }
   );
 
 export type ReleaseOutcome = Balances &
+  ({ readonly outcome: "released" } | HoldEnded | { readonly outcome: "unknown" });
+
+/** The hold had already ended, this way. Nothing was changed. */
+export interface HoldEnded {
+  readonly outcome: "ended";
+  readonly end: HoldEnd;
+  /** What was taken when it ended. Absent from objects of an earlier version. */
+  readonly paid_micros?: Micros;
+}
+
+export interface ExtendInput extends Asked {
+  readonly hold_id: number;
+  /** What the hold is to reserve in all; one that reserves as much already is left as it is. So asking again changes nothing. */
+  readonly amount_micros?: Micros | undefined;
+  /** How long it is to last from now; one that lasts longer already is left as it is. */
+  readonly ttl_ms?: number | undefined;
+}
+
+export type ExtendOutcome = Balances &
   (
-    | { readonly outcome: "released" }
-    | { readonly outcome: "ended"; readonly end: HoldEnd }
+    | { readonly outcome: "extended"; readonly amount_micros: Micros; readonly expires_at_ms: number }
+    /** The hold stays as it was. */
+    | { readonly outcome: "refused"; readonly refusal: Refusal }
+    | HoldEnded
+    | { readonly outcome: "invalid"; readonly detail: string }
     | { readonly outcome: "unknown" }
   );
+
+/** What a meter asks to be reserved: whole units beyond what it took already. */
+export interface Slice {
+  /** All that the meter took so far, delivered or about to be. */
+  readonly taken_micros: Micros;
+  /** How many more units, where there is money for them. */
+  readonly units: number;
+  readonly unit_micros: Micros;
+}
+
+/** A hold that grows while something is delivered, and is settled at what was. */
+export interface OpenMeterInput extends Asked, Operation {
+  readonly slice: Slice;
+  /** What must be reserved, or nothing is. */
+  readonly least_micros: Micros;
+  /** How long what is reserved stays so when nothing is heard any more. */
+  readonly lease_ms: number;
+  readonly key?: string | undefined;
+  readonly scope?: string | undefined;
+  readonly replay_ms?: number | undefined;
+  readonly reason?: string | undefined;
+  /** What it is spent on; the reason where it is absent. */
+  readonly tag?: string | undefined;
+  /** Where so many meters of this envelope are open, no other is opened. */
+  readonly open_max?: number | undefined;
+  /** A hold to go on with: one that was taken beforehand, or whose session broke off. `used_micros` of it was delivered. */
+  readonly resume?: { readonly hold_id: number; readonly used_micros: Micros } | undefined;
+}
+
+export type OpenMeterOutcome = Balances &
+  (
+    | (MeterHeld & { readonly hold_id: number; readonly session: MeterSession })
+    | Exclude<HoldOutcome, { readonly outcome: "held" }>
+    | HoldEnded
+    /** `open_max` meters are open. */
+    | { readonly outcome: "crowded" }
+    | { readonly outcome: "unknown" }
+  );
+
+export interface MeterHeld {
+  readonly outcome: "held";
+  /** All that is reserved, with what was delivered of it. */
+  readonly amount_micros: Micros;
+  /** How long it stays so when nothing is heard any more. */
+  readonly expires_in_ms: number;
+  /** Why it is less than was asked for. */
+  readonly refusal?: Refusal;
+}
+
+/**
+ * A meter's hold from the side of whoever delivers. Calls on it are no requests of their own
+ * (https://developers.cloudflare.com/durable-objects/platform/pricing/). When the caller is gone, the hold is settled at what it last
+ * said; when object and caller are gone, at what was said with the last renewal, once the lease is over.
+ */
+export interface MeterSession extends Disposable {
+  /** Says what was delivered, and reserves what is to come. Writes only where more is asked for, or the lease is half over. */
+  use(input: MeterUse): Promise<Balances & (MeterHeld | HoldEnded)>;
+  /** Settles the hold at what was delivered. */
+  end(input: MeterEndInput): Promise<SettleOutcome>;
+}
+
+export interface MeterUse {
+  readonly used_micros: Micros;
+  readonly slice?: Slice | undefined;
+}
+
+export interface MeterEndInput {
+  readonly used_micros: Micros;
+  readonly op: string;
+  readonly metadata?: string | undefined;
+}
 
 export interface RefundInput extends Operation, Audited {
   /** The charge, by its number or by the key it was made with. */
@@ -200,7 +341,13 @@ export interface RefundInput extends Operation, Audited {
 export type RefundOutcome = Balances &
   Alerted &
   (
-    | { readonly outcome: "refunded" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
+    | {
+        readonly outcome: "refunded" | "replayed";
+        readonly seq: number;
+        readonly amount_micros: Micros;
+        /** Of it, what came from a grant that is over by now, and so was gone again at once. Absent where that is nothing, and from a replay. */
+        readonly expired_micros?: Micros;
+      }
     | { readonly outcome: "refused"; readonly refundable_micros: Micros }
     /** The charge is older than `ENVELOPE_LEDGER_DAYS`: it is final. */
     | { readonly outcome: "expired" }
@@ -208,13 +355,30 @@ export type RefundOutcome = Balances &
     | { readonly outcome: "unknown" }
   );
 
-/** Money that was given, not paid. */
+/** On what terms money was given: fixed by the grant. */
+export interface LotTerms {
+  /** 0 to 100; lower burns first. What was paid burns at 50, after grants of the same priority. */
+  readonly priority: number;
+  /** From this instant on it cannot be spent. `null` for never. */
+  readonly expires_at_ms: number | null;
+  /** The one tag that it may be spent on; one that ends in `*` stands for all that begin so. `null` for any. */
+  readonly only: string | null;
+}
+
+/** Money that was given, not paid. Terms that are absent: priority 50, no expiry, to be spent on anything. */
 export interface GrantInput extends Operation, Audited {
   readonly amount_micros: Micros;
   readonly currency: string;
   /** Makes the grant happen once. */
   readonly key: string;
+  /** A key that the same grant may have been made under before: where it was, nothing is given now. */
+  readonly legacy_key?: string | undefined;
   readonly reason?: string | undefined;
+  /** JSON text, at most `METADATA_MAX` characters. */
+  readonly metadata?: string | undefined;
+  readonly priority?: number | undefined;
+  readonly expires_at_ms?: number | null | undefined;
+  readonly only?: string | null | undefined;
 }
 
 export type GrantOutcome = Balances &
@@ -223,6 +387,25 @@ export type GrantOutcome = Balances &
     | { readonly outcome: "granted" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
     | { readonly outcome: "conflict"; readonly detail: ConflictDetail }
     | { readonly outcome: "invalid"; readonly detail: string }
+  );
+
+/** Takes back what is left of a grant. What returns to it later, by a refund, is over at once. */
+export interface RevokeInput extends Operation, Audited {
+  /** The grant, by its number or by the key it was made with. */
+  readonly grant: { readonly seq: number } | { readonly key: string };
+  /** Makes it happen once. */
+  readonly key: string;
+  readonly reason?: string | undefined;
+}
+
+export type RevokeOutcome = Balances &
+  /** `amount_micros`: what was taken, at least zero. What an open hold reserves of it is left to the hold. */
+  (
+    | { readonly outcome: "revoked" | "replayed"; readonly seq: number; readonly amount_micros: Micros }
+    /** The key was used for something else. */
+    | { readonly outcome: "conflict" }
+    /** There is no such grant, or it was made before grants were kept apart. */
+    | { readonly outcome: "unknown" }
   );
 
 /** What Stripe says about one payment. Amounts in the currency's minor unit, untouched. */
@@ -284,6 +467,8 @@ export interface PaymentReport extends Audited {
   readonly assignment?: number;
   /** Of a PaymentIntent of ours: which top-up it belongs to, and Stripe's code where it failed. */
   readonly topup?: { readonly attempt: string; readonly code: string | null };
+  /** What whoever pays for the first time is given besides, at most as much as they paid. */
+  readonly sign_up?: SignUpRules | undefined;
 }
 
 export type PaymentOutcome = Balances &
@@ -305,6 +490,100 @@ export interface HoldView {
   readonly at_ms: number;
   readonly expires_at_ms: number;
   readonly reason: string | null;
+  /** Of a meter's hold: what was delivered, as far as is on disk. `null` for any other. */
+  readonly used_micros?: Micros | null;
+}
+
+export type WindowUnit = "HOURLY" | "DAILY" | "WEEKLY" | "MONTHLY" | "ANNUAL" | "ONCE";
+
+/**
+ * How periods follow each other. `calendar`: with the zone's hours, days, weeks, months, years. `anchored`: from a moment on, and on from there.
+ * `rolling`: at every moment, the time up to then.
+ */
+export type WindowAlignment = "calendar" | "anchored" | "rolling";
+
+/** A limit on what is spent in a period of time. */
+export interface WindowRule {
+  readonly unit: WindowUnit;
+  /** So many units are one period. */
+  readonly every: number;
+  readonly alignment: WindowAlignment;
+  /** IANA. */
+  readonly time_zone: string;
+  /** The day that weeks of the calendar begin with: 1 is Monday, 7 Sunday. */
+  readonly week_start: number;
+  /** When an anchored window's first period begins, or an anchored `ONCE` begins to count; `null` for the others. */
+  readonly anchor_ms: number | null;
+  readonly limit_micros: Micros;
+}
+
+/** A window as an owner asks for it. */
+export interface WindowInput {
+  /** 1 to 64 of `[A-Za-z0-9_-]`, unique in the envelope. Made where it is absent. */
+  readonly window_id?: string | undefined;
+  readonly unit: WindowUnit;
+  readonly limit_micros: Micros;
+  /** Default 1. */
+  readonly every?: number | undefined;
+  /** Default: `anchored` where there is an anchor, else `calendar`. */
+  readonly alignment?: WindowAlignment | undefined;
+  /** Default: the envelope's. */
+  readonly time_zone?: string | undefined;
+  /** Default 1, Monday. */
+  readonly week_start?: number | undefined;
+  readonly anchor_ms?: number | undefined;
+}
+
+/** What an owner settles about an envelope. */
+export interface EnvelopeSettings {
+  readonly prepaid: boolean;
+  readonly name: string | null;
+  readonly owner_account_id: string | null;
+  readonly time_zone: string;
+  readonly windows: readonly (WindowRule & { readonly window_id: string })[];
+}
+
+/** Whatever is absent stays as it is. */
+export interface ConfigureInput extends Audited {
+  readonly currency: string;
+  /** Makes it happen once; only with `by`. Without one, it may be said again all the same: it says how things are to be. */
+  readonly key?: string | undefined;
+  /** `false` makes it a budget: charges are limited by its windows alone, and without one refused. Fixed by the first entry or hold. Default true. */
+  readonly prepaid?: boolean | undefined;
+  /** At most `NAME_MAX` characters. */
+  readonly name?: string | null | undefined;
+  readonly owner_account_id?: string | null | undefined;
+  /** IANA. Of windows that name none from now on; at first `UTC`. */
+  readonly time_zone?: string | undefined;
+  /**
+   * All windows that the envelope is to have, at most 8: those that are left out end. One that is there under its id and differs in nothing but the limit
+   * goes on counting; any other is new, and has counted what was spent in its period before it was made, but with `ENVELOPE_LEDGER_DAYS` nothing that is older than that.
+   */
+  readonly windows?: readonly WindowInput[] | undefined;
+}
+
+export type ConfigureOutcome =
+  | { readonly outcome: "configured"; readonly settings: EnvelopeSettings }
+  /** The key was used before, for the same: the settings as they were then. */
+  | { readonly outcome: "replayed"; readonly settings: EnvelopeSettings }
+  /** `key`: it was used for something else. `prepaid`: that is fixed by now. */
+  | { readonly outcome: "conflict"; readonly detail: "key" | "prepaid" }
+  | { readonly outcome: "invalid"; readonly detail: string };
+
+/** A window as it stands. */
+export interface WindowView extends WindowRule {
+  readonly window_id: string;
+  /** Charges booked in the period, less what was given back of them. */
+  readonly spent_micros: Micros;
+  /** Of all open holds: they count in every window while they are open. */
+  readonly held_micros: Micros;
+  /** What may still be spent, and not below zero. */
+  readonly remaining_micros: Micros;
+  /** Half-open: `start_ms` ≤ time < `end_ms`. Of a rolling window, up to and with now. `null` where a period has no such edge. */
+  readonly start_ms: number | null;
+  readonly end_ms: number | null;
+  /** When it admits more by itself: the end of the period, or of a rolling window when the oldest that it counts leaves it. `null` for never, or where nothing is spent. */
+  readonly resets_at_ms: number | null;
 }
 
 export interface EnvelopeState extends Balances {
@@ -320,12 +599,38 @@ export interface EnvelopeState extends Balances {
   /** `null` where nothing was ever stored. Fixed by the first entry: before it, as the last write had it. */
   readonly currency: string | null;
   readonly holds: readonly HoldView[];
-  /** Spending limits. Always empty until an envelope can have them. */
-  readonly windows: readonly never[];
+  /** What is left of grants, in the order in which it is spent. Not told to a limited session. */
+  readonly lots: readonly LotView[];
+  /** Of the balance, what was given; the rest was paid. */
+  readonly promotional_micros: Micros;
+  /** Below zero where it was paid back after it was spent. */
+  readonly paid_micros: Micros;
+  /** What expires next, if it is not spent before. */
+  readonly expiring: { readonly at_ms: number; readonly amount_micros: Micros } | null;
+  /** Has a balance that limits it; else it is a budget, limited by its windows alone. Absent where an earlier version of this code still runs. */
+  readonly prepaid?: boolean;
+  /** As the owner called it, and whose it is in the owner's own books. Not told to a limited session. */
+  readonly name?: string | null;
+  readonly owner_account_id?: string | null;
+  /** Of windows that name none. */
+  readonly time_zone?: string;
+  /** Spending limits over a period of time. Not told to a limited session. */
+  readonly windows: readonly WindowView[];
   /** `null` where no card was ever saved. */
   readonly autoTopUp: AutoTopUpState | null;
-  /** Sessions that a payment opened on this envelope and that still count. Not told to such a session itself. */
+  /** Sessions that a payment opened on this envelope and that still count. Told to its holder only. */
   readonly limited_sessions: readonly LimitedSessionView[];
+  /** Who is asking, where it is a key or an identity that may spend beside the holder. */
+  readonly spender?: SpenderView | undefined;
+}
+
+export interface LotView extends LotTerms {
+  /** Number of the grant's entry. */
+  readonly seq: number;
+  readonly granted_micros: Micros;
+  readonly remaining_micros: Micros;
+  /** Of it, what open holds reserve. */
+  readonly held_micros: Micros;
 }
 
 export interface LimitedSessionView {
@@ -337,10 +642,25 @@ export interface LimitedSessionView {
 /** `unauthorized`: the credential was revoked. Nothing about the envelope is told. */
 export type StateOutcome =
   /** `superseded`: the credential was replaced and is in its grace; it must not be handed out again. */
-  ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState) | { readonly outcome: "unauthorized" };
+  | ({ readonly outcome: "ok"; readonly superseded: boolean } & EnvelopeState)
+  | { readonly outcome: "unauthorized" }
+  /** A key or identity that has not the scope `read`, or has expired. */
+  | { readonly outcome: "forbidden"; readonly detail: string };
 
-/** `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. */
-export type EntryKind = "charge" | "refund" | "topup" | "grant" | "clawback" | "reinstatement";
+/**
+ * `usage`: a charge on a budget. `clawback`: a Stripe refund or dispute took a top-up back; `reinstatement`: it came back. `expiry`: what
+ * was left of a grant when it expired; `revocation`: the owner took it back.
+ */
+export type EntryKind =
+  | "charge"
+  | "usage"
+  | "refund"
+  | "topup"
+  | "grant"
+  | "clawback"
+  | "reinstatement"
+  | "expiry"
+  | "revocation";
 
 /** One immutable line of an envelope's ledger. */
 export interface Entry {
@@ -352,12 +672,19 @@ export interface Entry {
   /** Balance after this entry. */
   readonly balance_micros: Micros;
   readonly key: string | null;
-  /** The charge that a refund gives back. */
+  /** The charge that a refund gives back; the grant that expired or was revoked. */
   readonly ref_seq: number | null;
   readonly hold_id: number | null;
   readonly payment_id: string | null;
   readonly reason: string | null;
   readonly metadata: string | null;
+  /**
+   * JSON: where the amount came from or went to, in that order, and what is left of each grant: `[seq of the grant, left, moved]`,
+   * without `moved` where nothing was. 0 stands for what was paid. `null`: no grant was open, and all of it was.
+   */
+  readonly lots: string | null;
+  /** The id of the key or identity that spent it; of a refund, that spent what it gives back. `null` for the holder. */
+  readonly spender: string | null;
 }
 
 /** Entries that are about to be folded: a whole stretch of the ledger, with those that stay. */
@@ -537,10 +864,13 @@ export interface EnvelopeApi {
   afford(input: AffordInput): Promise<AffordOutcome>;
   hold(input: HoldInput): Promise<HoldOutcome>;
   settle(input: SettleInput): Promise<SettleOutcome>;
+  extend(input: ExtendInput): Promise<ExtendOutcome>;
+  openMeter(input: OpenMeterInput): Promise<OpenMeterOutcome>;
   /** By its number, or by the operation that took it. */
   release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome>;
   refund(input: RefundInput): Promise<RefundOutcome>;
   grant(input: GrantInput): Promise<GrantOutcome>;
+  revoke(input: RevokeInput): Promise<RevokeOutcome>;
   report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }>;
   /** What is on file of a payment here; `null` when nothing is. */
   paymentState(input: { readonly payment_id: string }): Promise<PaymentState | null>;
@@ -550,7 +880,9 @@ export interface EnvelopeApi {
     readonly currency: string;
     readonly assignment: number;
   }): Promise<DisownOutcome>;
-  state(input: { readonly credential?: Credential | LimitedCredential | undefined }): Promise<StateOutcome>;
+  state(input: Partial<Asked>): Promise<StateOutcome>;
+  /** What the owner settles: whether there is a balance, which windows limit it, what it is called. */
+  configure(input: ConfigureInput): Promise<ConfigureOutcome>;
   entries(input: EntriesInput): Promise<readonly Entry[]>;
   rotate(input: RotateInput): Promise<RotateOutcome>;
   /** A frozen envelope takes money in and lets none out. */
@@ -601,6 +933,171 @@ export interface EnvelopeApi {
   /** What the ledger says up to an entry, read from the checkpoint and every row. Below what is folded, it answers for `folded_seq`. */
   sums(input: { readonly up_to: number }): Promise<LedgerSums>;
   setAutoTopUp(input: SetAutoTopUpInput): Promise<AutoTopUpState | null>;
+  /** Files an API key that the Worker made: of its token, a hash only. */
+  mintKey(input: MintKeyInput): Promise<MintKeyOutcome>;
+  /** Keys and identities, newest first. */
+  spenders(input: SpendersInput): Promise<SpendersOutcome>;
+  /** From this moment on it is refused. */
+  revokeSpender(input: RevokeSpenderInput): Promise<RevokeSpenderOutcome>;
+  /** Notes an identity that is to be claimed in the directory. It counts for nothing until it is activated. */
+  noteIdentity(input: NoteIdentityInput): Promise<NoteIdentityOutcome>;
+  /** The directory has it as this envelope's. */
+  activateIdentity(input: {
+    readonly identity_id: string;
+    readonly by: Author;
+    readonly key: string;
+  }): Promise<ActivateIdentityOutcome>;
+  /** Forgets an identity that was noted and is another envelope's. One that was activated stays. */
+  dropIdentity(input: { readonly identity_id: string }): Promise<void>;
+  /** Whether an identity has ended here: revoked, expired or never heard of. What is told to have ended never begins again, whatever the clock does. */
+  endIdentity(input: { readonly identity_id: string }): Promise<{ readonly ended: boolean }>;
+}
+
+/** What an identity is. `API_KEY`: one of ours, or one of the app's own. */
+export type IdentityType = "USERNAME" | "EMAIL" | "PHONE" | "API_KEY" | "WALLET" | "CUSTOM";
+
+/** `spend`: charges and holds. `read`: balance, holds, windows, and what it may spend itself. `keys`: makes, lists and ends keys. */
+export type Scope = "spend" | "read" | "keys";
+
+/** What one who may spend beside the holder may do. */
+export interface SpenderSettings {
+  /** For people; told to whoever may list it. */
+  readonly name: string | null;
+  readonly scopes: readonly Scope[];
+  /** Over its whole life, net of refunds; `null` for no limit of its own. */
+  readonly cap_micros: Micros | null;
+  /** Limits over periods of time, beside the envelope's own: of the calendar or anchored. */
+  readonly windows: readonly WindowInput[];
+  readonly expires_at_ms: number | null;
+}
+
+/** An API key, or an identity that the owner authorised. */
+export interface SpenderView extends Omit<SpenderSettings, "windows"> {
+  readonly id: string;
+  readonly kind: IdentityType;
+  /** Made here, and its secret shown once; else something that the app knows its caller by. */
+  readonly minted: boolean;
+  /** The last characters of a key, to tell it by. */
+  readonly last4: string | null;
+  /** The key that made it, and whose limits and end it shares. */
+  readonly made_by: string | null;
+  /** `pending`: the directory has not been asked yet, so it opens nothing. */
+  readonly status: "pending" | "active" | "expired" | "revoked";
+  readonly charges: number;
+  /** What its own charges took. */
+  readonly spent_micros: Micros;
+  /** How much of that was given back. */
+  readonly refunded_micros: Micros;
+  /** What its cap, its windows and those of the keys it was made by still admit, with open holds taken off; `null` without any. */
+  readonly remaining_micros: Micros | null;
+  readonly windows: readonly WindowView[];
+  readonly at_ms: number;
+  readonly revoked_at_ms: number | null;
+  /** When it last spent. */
+  readonly last_used_at_ms: number | null;
+}
+
+/** Who manages the keys of an envelope: its holder, a key with the scope for it, or, without a credential, whom the Worker vouches for. */
+interface Managing {
+  readonly credential?: AnyCredential | undefined;
+}
+
+export interface MintKeyInput extends SpenderSettings, Managing {
+  /** The key's public id, a part of its token. */
+  readonly id: string;
+  /** Base62 SHA-256 of the token's secret part. */
+  readonly hash: string;
+  readonly last4: string;
+  readonly currency: string;
+  /** Makes it happen once. The secret is not kept, so asking again cannot be answered the same. */
+  readonly key: string;
+  readonly by: Author;
+}
+
+/** `unauthorized`: the credential does not count. `forbidden`: it may not do that. */
+export type ManagingRefusal =
+  | { readonly outcome: "unauthorized" }
+  | { readonly outcome: "forbidden"; readonly detail: string };
+
+export type MintKeyOutcome =
+  | { readonly outcome: "minted"; readonly spender: SpenderView }
+  /** This key was used before: nothing was made now. */
+  | { readonly outcome: "replayed" }
+  /** Nothing was ever put into the envelope, so there is nothing to spend. */
+  | { readonly outcome: "unfunded" }
+  | { readonly outcome: "invalid"; readonly detail: string }
+  | ManagingRefusal;
+
+export interface SpendersInput extends Managing {
+  /** Keys of ours only, or identities only; both when absent. */
+  readonly minted?: boolean | undefined;
+  /** The number of the last one of the page before; `null` for the newest. */
+  readonly before: number | null;
+  readonly limit: number;
+}
+
+export type SpendersOutcome =
+  /** `number`: for the next page's `before`. */
+  | { readonly outcome: "ok"; readonly spenders: readonly (SpenderView & { readonly number: number })[] }
+  | ManagingRefusal;
+
+export interface RevokeSpenderInput extends Managing {
+  readonly id: string;
+  /** A key of ours, or an identity: one is not taken for the other. */
+  readonly minted: boolean;
+  readonly by: Author;
+}
+
+export type RevokeSpenderOutcome =
+  /** `shard`: of the directory, where an identity is to be released. Answered the same when it was revoked before. */
+  | { readonly outcome: "revoked"; readonly spender: SpenderView; readonly shard: number | null }
+  | { readonly outcome: "unknown" }
+  | ManagingRefusal;
+
+export interface NoteIdentityInput extends SpenderSettings {
+  readonly kind: IdentityType;
+  /** Keyed hashes, the newest secret's first. */
+  readonly hashes: readonly string[];
+  /** Of the directory. */
+  readonly shard: number;
+  /** What it is called, where the envelope does not know it yet. */
+  readonly identity_id: string;
+  /** What the directory says this envelope calls it. */
+  readonly known_as?: string | undefined;
+  readonly by: Author;
+  /** Makes it happen once. */
+  readonly key: string;
+}
+
+/** `found`: it is authorised already, just so. `differs`: with other settings. `key_used`: for another identity. */
+export type NotedIdentity =
+  | { readonly outcome: "found" | "differs"; readonly spender: SpenderView }
+  | { readonly outcome: "key_used" }
+  /** There is no such envelope. */
+  | { readonly outcome: "unknown" }
+  | { readonly outcome: "invalid"; readonly detail: string };
+
+export type NoteIdentityOutcome = { readonly outcome: "noted"; readonly identity_id: string } | NotedIdentity;
+
+export type ActivateIdentityOutcome =
+  | { readonly outcome: "authorized"; readonly spender: SpenderView }
+  /** It was revoked meanwhile. */
+  | { readonly outcome: "ended" };
+
+export type AuthorizeOutcome =
+  | NotedIdentity
+  | ActivateIdentityOutcome
+  | { readonly outcome: "taken"; readonly envelope_id: string };
+
+/** Whose an identity is, and what that envelope calls it. */
+export interface IdentityPlace {
+  readonly envelope_id: string;
+  readonly identity_id: string;
+}
+
+export interface ClaimIdentityInput extends IdentityPlace {
+  /** Keyed hashes, the newest secret's first. */
+  readonly hashes: readonly string[];
 }
 
 /** A session that a payment opened on another envelope. */
@@ -693,6 +1190,12 @@ export interface UnclaimedPayment {
   readonly assigned_to: string | null;
 }
 
+export interface UnclaimedInput {
+  /** The last payment of the page before; `null` for the oldest. */
+  readonly after: Pick<UnclaimedPayment, "at_ms" | "payment_id"> | null;
+  readonly limit: number;
+}
+
 export type NewUnclaimedPayment = Omit<UnclaimedPayment, "at_ms" | "assigned_to">;
 
 export interface ClaimOutcome {
@@ -736,7 +1239,8 @@ export interface DirectoryApi {
   settle(input: SettledPayment): Promise<void>;
   recordUnclaimed(payment: NewUnclaimedPayment): Promise<{ readonly outcome: "recorded" | "duplicate" }>;
   /** Payments that are in no envelope yet, oldest first. */
-  unclaimed(): Promise<readonly UnclaimedPayment[]>;
+  unclaimed(input?: UnclaimedInput): Promise<readonly UnclaimedPayment[]>;
+  unclaimedCount(): Promise<number>;
   /** Looks one up, booked or not. */
   lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null>;
   /** Gives an unclaimed payment to an envelope, once. Repeating it with the same envelope repairs an interrupted one. */
@@ -751,6 +1255,22 @@ export interface DirectoryApi {
   enrol(input: { readonly envelope_id: string }): Promise<void>;
   /** Every envelope that was enrolled, in the order of their ids. */
   envelopes(input: { readonly cursor: string | null; readonly limit: number }): Promise<DirectoryPage>;
+  /** Whose an identity is. */
+  identity(input: { readonly hashes: readonly string[] }): Promise<IdentityPlace | null>;
+  /** First one wins; asking again is answered the same. Answers who has it now. */
+  claimIdentity(input: ClaimIdentityInput): Promise<IdentityPlace>;
+  /** It has ended in its envelope: others may claim it. */
+  releaseIdentity(input: { readonly identity_id: string }): Promise<void>;
+}
+
+/** A place in the list of unclaimed payments: by time, then by id. */
+export type UnclaimedPlace = Pick<UnclaimedPayment, "at_ms" | "payment_id">;
+
+export interface UnclaimedInput {
+  /** `null` for the oldest. */
+  readonly after: UnclaimedPlace | null;
+  /** At most 1,000. */
+  readonly limit: number;
 }
 
 export interface DirectoryPage {
@@ -786,6 +1306,10 @@ export interface MirrorBatch {
   /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
   readonly head_seq?: number;
   readonly frozen?: boolean;
+  /** It has no balance that limits it: what it used is nobody's debt. */
+  readonly budget?: boolean;
+  /** When it was sent, by the envelope's clock, and later than any before it: what a batch that was overtaken tells besides its entries counts no more. */
+  readonly told_at_ms?: number;
   /** Was sent before, to whoever lost it: says nothing about how fast the mirror is. */
   readonly again?: boolean;
   /** Refusals since the last batch that was answered, by limit. Counted in memory: a figure for reports, not for money. */
@@ -813,7 +1337,7 @@ export interface RefusalCounts {
 
 export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros" | "balance_micros"> &
   /** Absent from envelopes that an earlier version of this code still runs. */
-  Partial<Pick<Entry, "reason" | "payment_id" | "ref_seq" | "hold_id">> & {
+  Partial<Pick<Entry, "reason" | "payment_id" | "ref_seq" | "hold_id" | "spender">> & {
     /** Of a refund: the reason of the charge that it gives back. */
     readonly charge_reason?: string | null;
   };
@@ -821,6 +1345,8 @@ export type MirrorEntry = Pick<Entry, "seq" | "at_ms" | "kind" | "amount_micros"
 /** `next_seq` is what the aggregate wants next: past the batch when it was applied, lower when it has a gap. */
 export interface MirrorOutcome {
   readonly next_seq: number;
+  /** What this batch told besides its entries does not count: this is `told_at_ms` of the one that does. */
+  readonly overtaken_by_ms?: number;
 }
 
 /** Sums over entries. All in micros and at least zero, but `reversed_micros`, which is below zero where more came back than was taken. */
@@ -831,16 +1357,22 @@ export interface Sums {
   readonly refunded_micros: Micros;
   /** Top-ups that Stripe refunds and disputes took back, less what came back. */
   readonly reversed_micros: Micros;
+  /** What was given and never spent: it expired, or the owner took it back. */
+  readonly expired_micros: Micros;
 }
 
 /** What one shard of the aggregate knows; the owner's figure is the sum over shards, and the maximum of `lag_ms`. */
 export interface Overview extends Sums {
   readonly envelopes: number;
   readonly entries: number;
-  /** The sum of all balances: credited + granted + refunded − spent − reversed. */
+  /** How much of `reversed_micros` disputes took; the rest were refunds through Stripe. */
+  readonly disputed_micros: Micros;
+  /** The sum of all balances, of budgets without what is `budgeted`: credited + granted + refunded + budgeted − spent − reversed − expired. */
   readonly outstanding_micros: Micros;
-  /** What holders owe after claw-backs: the balances below zero, as a number at least zero. The liability is `outstanding + owed`. */
+  /** What holders owe after claw-backs: the balances below zero but those of budgets, as a number at least zero. The liability is `outstanding + owed`. */
   readonly owed_micros: Micros;
+  /** What budgets used and nobody paid for. */
+  readonly budgeted_micros: Micros;
   /** Envelopes that were charged (more than nothing) today, this week (from Monday), this month: UTC. */
   readonly active_today: number;
   readonly active_this_week: number;
@@ -863,6 +1395,8 @@ export interface SeriesPoint extends Sums {
   readonly at_ms: number;
   readonly charges: number;
   readonly refusals: number;
+  /** How much of `reversed_micros` disputes took. */
+  readonly disputed_micros: Micros;
   /** Envelopes charged in it; `null` for hours. */
   readonly active: number | null;
 }
@@ -873,6 +1407,26 @@ export interface SpendRow {
   readonly charges: number;
   /** Net of refunds of such charges. */
   readonly spent_micros: Micros;
+}
+
+/** What a key or an identity spent. */
+export interface SpenderSpendRow {
+  readonly envelope_id: string;
+  /** Its id. */
+  readonly spender: string;
+  readonly charges: number;
+  /** Net of refunds, which count in the day that they were made on. */
+  readonly spent_micros: Micros;
+}
+
+/** Top-ups, grants, what Stripe took back and what came back: whatever moved a balance and was no charge. */
+export interface MovementRow {
+  readonly kind: EntryKind;
+  /** A grant's, with ids replaced by `:id`; of what was taken back or came back, `refund` or `dispute`; else `(none)`. */
+  readonly reason: string;
+  readonly entries: number;
+  /** Signed, as in the ledger. */
+  readonly amount_micros: Micros;
 }
 
 export interface RefusalRow {
@@ -898,6 +1452,8 @@ export interface EnvelopeSummary extends Sums {
   /** At least `applied_seq`; more where entries are still to come. */
   readonly head_seq: number;
   readonly frozen: boolean;
+  /** Its balance limits nothing: below zero, it is what was used and not paid for. */
+  readonly budget: boolean;
   readonly first_at_ms: number;
   readonly last_at_ms: number;
 }
@@ -984,6 +1540,8 @@ export interface LedgerSums extends Sums {
   readonly balance_micros: Micros;
   /** Number of the newest entry. */
   readonly head_seq: number;
+  /** Absent as long as the aggregate is still to be told. */
+  readonly frozen?: boolean;
 }
 
 /** The remote face of an `EnvelopeAggregate` shard. */
@@ -992,6 +1550,10 @@ export interface AggregateApi {
   overview(): Promise<Overview>;
   series(input: Period & { readonly step: "hour" | "day" }): Promise<readonly SeriesPoint[]>;
   spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]>;
+  /** By key, highest first, of the days that the period touches. */
+  spendByKey(input: Period & { readonly limit: number }): Promise<readonly SpenderSpendRow[]>;
+  /** Highest amounts first, whatever their sign. */
+  movements(input: Period & { readonly limit: number }): Promise<readonly MovementRow[]>;
   refusals(input: Period): Promise<readonly RefusalRow[]>;
   cohorts(): Promise<readonly CohortRow[]>;
   envelopes(input: EnvelopesInput): Promise<readonly EnvelopeSummary[]>;
@@ -1017,7 +1579,11 @@ export interface AggregateApi {
 export interface ReadQuery {
   readonly statement: string;
   readonly bindings?: readonly (string | number | null)[];
+  /** Read in the same turn, so that all of them see one state. */
+  readonly also?: readonly Omit<ReadQuery, "also">[];
 }
+
+export type QueryRows = Extract<QueryOutcome, { readonly outcome: "rows" }>;
 
 export type QueryOutcome =
   | {
@@ -1028,6 +1594,8 @@ export type QueryOutcome =
       readonly truncated: boolean;
       readonly rows_read: number;
       readonly duration_ms: number;
+      /** Of the statements that were sent along, all of them. Where one is invalid, so is the whole. */
+      readonly also?: readonly QueryRows[];
     }
   /** Not one statement that only reads, or SQLite's own words. */
   | { readonly outcome: "invalid"; readonly detail: string };
@@ -1184,4 +1752,16 @@ export interface OwnerSession {
 /** Longest metadata accepted, in characters: an entry must stay far below the 2 MB a row may take. */
 export const METADATA_MAX = 4096;
 export const REASON_MAX = 256;
+export const TAG_MAX = 256;
+/** Lower burns first. What was paid burns at the default, so a grant above it is kept for last. */
+export const PRIORITY_DEFAULT = 50;
+export const PRIORITY_MAX = 100;
+/** Longest name of an envelope, and of its owner's account, in characters. */
+export const NAME_MAX = 256;
+export const WINDOWS_MAX = 8;
 export const ENTRIES_PAGE_MAX = 1000;
+
+/** Kinds of entries that are charges: of a balance, or on a budget that has none. */
+export function isSpending(kind: EntryKind): boolean {
+  return kind === "charge" || kind === "usage";
+}

@@ -13,6 +13,8 @@ export function cookiesOf<Env>(visit: Visit<Env>): readonly string[] {
   if (cookiesDue === undefined) return [];
   const left = cookiesDue.left ? [forgetLimited(url)] : [];
   if (cookiesDue.fresh === undefined) return left;
+  // The browser has a cookie of ours, perhaps; it was not looked at.
+  if (visit.isForeignUpgrade) return left;
   // Another site's page can post here without the cookie that the browser holds (SameSite=Lax), and would have it overwritten.
   const { method, headers } = request;
   const ours = isSameOrigin(request, url) || options.corsOrigins.has(headers.get("Origin") ?? "");

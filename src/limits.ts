@@ -12,7 +12,21 @@ const LIMITS: Readonly<Record<RefusalReason, Limit>> = {
   key_scope: "key",
   frozen: "frozen",
   credential_revoked: "key",
+  identity_unknown: "key",
 };
+
+/** Said to who may not spend from the envelope at all: nothing of it is told. */
+const QUIET: ReadonlySet<RefusalReason> = new Set([
+  "key_expired",
+  "key_scope",
+  "credential_revoked",
+  "identity_unknown",
+] as const);
+
+/** Whether the caller may know of the balance. */
+export function tellsBalance(reason: RefusalReason): boolean {
+  return !QUIET.has(reason);
+}
 
 /** The wire's name of what said no. */
 export function limitOf(reason: RefusalReason): Limit {

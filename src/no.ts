@@ -2,10 +2,24 @@
 import { attempt, EnvelopeUnreachableError } from "./attempt.js";
 import type { AffordOutcome, ChargeOutcome, HoldOutcome } from "./contract.js";
 import type { Micros } from "./money.js";
-import { conflictProblem, outageProblem, plainProblem, refusalProblem, unauthorizedProblem } from "./refusal.js";
+import {
+  conflictProblem,
+  forbiddenProblem,
+  outageProblem,
+  plainProblem,
+  refusalProblem,
+  unauthorizedProblem,
+} from "./refusal.js";
 import { ConfigurationError } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
-import { refusalOfNothing, UnauthorizedError, type Visit, withoutAbsent } from "./visit.js";
+import {
+  ForbiddenError,
+  refusalOfNothing,
+  refusedToNobody,
+  UnauthorizedError,
+  type Visit,
+  withoutAbsent,
+} from "./visit.js";
 
 /** A rotation's grace is longer than this: who came with a revoked cookie and is answered sooner had nothing newer when they came. */
 const FRESH_COOKIE_MS_MAX = 60_000;
@@ -28,7 +42,7 @@ export function answerNo<Env>(
   let { refusal } = outcome;
   // Not when the handler took long: a new token may have reached the browser since, and this cookie would take its place.
   const recent = Date.now() - visit.startedAt_ms < FRESH_COOKIE_MS_MAX;
-  if (refusal.reason === "credential_revoked" && visit.known.kind === "cookie" && recent) {
+  if (refusal.reason === "credential_revoked" && visit.caller.kind === "cookie" && recent) {
     visit.becomeFresh();
     refusal = refusalOfNothing(refusal.price_micros);
   }
@@ -57,6 +71,7 @@ export function malformedKey(): Response {
 
 export function answerError<Env>(error: unknown, { pathname, options }: Visit<Env>): Response {
   if (error instanceof UnauthorizedError) return unauthorizedProblem();
+  if (error instanceof ForbiddenError) return forbiddenProblem(error.message);
   if (error instanceof ConfigurationError) {
     options.onIncident({ kind: "configuration", message: error.message });
     return plainProblem(500, "misconfigured", "Not set up", `${error.message}.`);
@@ -84,8 +99,11 @@ export async function turnAway<Env>(visit: Visit<Env>, price: Micros): Promise<R
 
 /** Whether the caller could pay this now: one round trip, and nothing is taken. */
 async function afford<Env>(visit: Visit<Env>, amount_micros: Micros): Promise<AffordOutcome> {
-  return visit.ask(async (caller): Promise<AffordOutcome> => {
-    const asked = withoutAbsent({ amount_micros, ...visit.asked(caller) });
-    return attempt(() => envelopeStub(visit.env, caller.envelopeId).afford(asked));
-  });
+  return visit.ask(
+    async (caller): Promise<AffordOutcome> => {
+      const asked = withoutAbsent({ amount_micros, tag: visit.reason(), ...visit.asked(caller) });
+      return attempt(() => envelopeStub(visit.env, caller.envelopeId).afford(asked));
+    },
+    () => refusedToNobody(amount_micros),
+  );
 }

@@ -4,6 +4,9 @@ import type { AlertListener } from "./alerting.js";
 import { type AutoTopUpOptions, resolveAutoTopUp } from "./auto-topup-options.js";
 import type { AlertRules, AutoTopUpRules } from "./contract.js";
 import { type Currency, currencyOf, type Micros, type Price, parsePrice } from "./money.js";
+import type { NamedIdentity } from "./places.js";
+import { resolveSignUp, type SignUpGrant, type SignUpGrantOptions } from "./sign-up-options.js";
+import { type ResolvedSockets, resolveSockets, type SocketsOptions } from "./socket-options.js";
 import { DEFAULT_PATHS, type Paths } from "./wire.js";
 
 type MaybePromise<T> = T | Promise<T>;
@@ -23,6 +26,13 @@ export type Incident =
       readonly envelope_id: string;
       readonly amount_micros: number;
     }
+  /** A metered body, or the answer of a language model, was delivered and some of its price was not there any more. */
+  | {
+      readonly kind: "unpaid";
+      readonly path: string;
+      readonly envelope_id: string;
+      readonly missing_micros: number;
+    }
   /** A payment opened a limited session of this envelope. */
   | { readonly kind: "login_by_payment"; readonly payment_id: string; readonly envelope_id: string }
   /** The deployment is set up wrongly; the message names the variable. */
@@ -35,10 +45,13 @@ export interface EnvelopeOptions<Env = unknown> {
   readonly maxPrice?: Price | undefined;
   /**
    * The app's own login: a stable, opaque id of the signed-in user, or `undefined` for a caller it does not know (who then
-   * may bring a token or cookie of ours). Runs on every request that reaches the handler, and on `/me`, `/pay` and
-   * `/rotate-token`. Must not read the body: read a clone.
+   * may bring a token or cookie of ours). Or `{ type, value }`, an identity that the owner authorised for an envelope: one that is
+   * authorised for none is refused. Runs on every request that reaches the handler, and on `/me`, `/pay`, `/rotate-token` and
+   * `/keys`. Must not read the body: read a clone.
    */
-  readonly identify?: ((request: Request, env: Env) => MaybePromise<string | null | undefined>) | undefined;
+  readonly identify?:
+    | ((request: Request, env: Env) => MaybePromise<string | NamedIdentity | null | undefined>)
+    | undefined;
   /**
    * Prices a request before the handler runs: that much is held, then settled with the response's own `X-Price` or this price.
    * To read the body, read `request.clone()`.
@@ -95,6 +108,10 @@ export interface EnvelopeOptions<Env = unknown> {
   readonly onAlert?: AlertListener | undefined;
   /** The same, of a low balance only. */
   readonly onLowBalance?: AlertListener | undefined;
+  /** Money to begin with, once per envelope: for the app's own users, or for who pays. Default: nobody is given any. */
+  readonly signUpGrant?: SignUpGrantOptions | undefined;
+  /** Metered WebSockets: how they are kept, and which pages may open one with the holder's cookie. */
+  readonly sockets?: SocketsOptions | undefined;
   /** Told of every incident. Default: `console.error`. */
   readonly onIncident?: ((incident: Incident) => void) | undefined;
 }
@@ -115,6 +132,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly loginByPayment: boolean;
   readonly paths: Paths;
   readonly corsOrigins: ReadonlySet<string>;
+  readonly sockets: ResolvedSockets;
   readonly paymentLinks: ReadonlySet<string> | undefined;
   readonly credit: "net" | "total" | "subtotal";
   readonly maxCredit: Micros;
@@ -123,6 +141,7 @@ export interface ResolvedOptions<Env = unknown> {
   readonly alerts: AlertRules | undefined;
   readonly onAlert: AlertListener | undefined;
   readonly onLowBalance: AlertListener | undefined;
+  readonly signUpGrant: SignUpGrant | undefined;
   readonly onIncident: (incident: Incident) => void;
 }
 
@@ -154,6 +173,8 @@ const KNOWN = {
   alerts: true,
   onAlert: true,
   onLowBalance: true,
+  signUpGrant: true,
+  sockets: true,
   onIncident: true,
 } as const satisfies Record<keyof EnvelopeOptions, true>;
 
@@ -196,6 +217,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     loginByPayment: resolveLogin(options),
     paths: resolvePaths(options.paths ?? {}),
     corsOrigins: resolveOrigins(options.cors),
+    sockets: resolveSockets(options.sockets ?? {}, currency, resolveOrigins(options.cors), readOrigins),
     paymentLinks: resolvePaymentLinks(options.stripe?.paymentLinks),
     credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
     maxCredit,
@@ -204,6 +226,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     alerts: resolveAlertOptions(options, currency),
     onAlert: optionalFunction("options.onAlert", options.onAlert),
     onLowBalance: optionalFunction("options.onLowBalance", options.onLowBalance),
+    signUpGrant: resolveSignUp(options.signUpGrant, currency, options.identify !== undefined),
     onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,
   };
 }
@@ -283,14 +306,18 @@ function resolvePaths(paths: Partial<Paths>): Paths {
 function resolveOrigins(cors: EnvelopeOptions["cors"]): ReadonlySet<string> {
   if (cors === undefined) return new Set();
   requireKnown("options.cors", cors, { origins: true });
-  if (!Array.isArray(cors.origins)) throw new TypeError("options.cors.origins must be an array of origins");
-  cors.origins.forEach((origin, index) => {
+  return readOrigins("options.cors.origins", cors.origins);
+}
+
+function readOrigins(path: string, origins: readonly string[]): ReadonlySet<string> {
+  if (!Array.isArray(origins)) throw new TypeError(`${path} must be an array of origins`);
+  origins.forEach((origin, index) => {
     // "*" and "null" would let any page read a holder's balance with the holder's cookie.
     if (typeof origin !== "string" || !URL.canParse(origin) || new URL(origin).origin !== origin) {
-      throw new TypeError(`options.cors.origins[${index}] must be an origin such as "https://app.example.com"`);
+      throw new TypeError(`${path}[${index}] must be an origin such as "https://app.example.com"`);
     }
   });
-  return new Set(cors.origins);
+  return new Set(origins);
 }
 
 function resolvePaymentLinks(links: readonly string[] | undefined): ReadonlySet<string> | undefined {

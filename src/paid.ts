@@ -16,6 +16,7 @@ import { cardOwner, claimCard, releaseCard } from "./cards.js";
 import type { Credential } from "./contract.js";
 import { creditRules } from "./credit-rules.js";
 import { isSameOrigin } from "./csrf.js";
+import { isKnown } from "./identity/caller.js";
 import { forgetLimited, forgetPayNonce, payNonces, setLimited } from "./identity/cookie-jar.js";
 import {
   boundNonce,
@@ -132,8 +133,7 @@ async function examine(visit: Visit<unknown>, session_id: string): Promise<Offer
   const nonce = boundNonce(keys.pay, nonces, whose.reference);
   if (nonce === undefined) return returns ? shut(visit, whose) : undefined;
   // Whoever the app or a bearer token speaks for has no use for a cookie of ours.
-  if (visit.caller.kind === "rejected" || (visit.self.kind !== "cookie" && visit.self.kind !== "fresh"))
-    return undefined;
+  if (!isKnown(visit.caller) || (visit.self.kind !== "cookie" && visit.self.kind !== "fresh")) return undefined;
   const payment = readReturn(session, session_id, creditRules(visit), Math.floor(Date.now() / 1000));
   return payment.outcome === "refused" ? undefined : offerFor(visit, payment, nonce, session_id);
 }
@@ -159,7 +159,7 @@ async function shut(visit: Visit<unknown>, whose: ReturnedSession): Promise<"for
 }
 
 function credentialOfOwn(visit: Visit<unknown>, envelopeId: string): Credential | undefined {
-  if (visit.caller.kind === "rejected") return undefined;
+  if (!isKnown(visit.caller)) return undefined;
   const { self } = visit;
   return "token" in self && self.envelopeId === envelopeId ? credentialOf(self.token) : undefined;
 }

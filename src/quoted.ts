@@ -1,12 +1,13 @@
 /** A price that is known before the handler runs: held, then settled with the response, or released. Loaded where `options.price` is set. */
 import { attempt, EnvelopeUnreachableError } from "./attempt.js";
 import type { ChargeOutcome, HoldInput, HoldOutcome } from "./contract.js";
+import { isKnown } from "./identity/caller.js";
 import { type Micros, parsePrice } from "./money.js";
 import { answerNo, malformedKey, reportInvalidPrice } from "./no.js";
 import { chargeWhenDelivered } from "./options.js";
 import { newOperation } from "./secrets.js";
 import { envelopeStub } from "./stubs.js";
-import { refusalOfNothing, type Visit } from "./visit.js";
+import { refusalOfNothing, refusedToNobody, type Visit } from "./visit.js";
 
 /** What was reserved before the handler ran; empty when nothing was. */
 export interface Held {
@@ -60,33 +61,38 @@ async function holdQuote<Env>(
   key: string | undefined,
   op: string,
 ): Promise<HoldOutcome> {
-  const scope = key && visit.known.kind !== "fresh" ? await visit.scope() : undefined;
-  return visit.ask(async (caller): Promise<HoldOutcome> => {
-    if (caller.kind === "fresh") {
-      return {
-        outcome: "refused",
-        refusal: refusalOfNothing(quote),
-        balance_micros: 0 as Micros,
-        available_micros: 0 as Micros,
+  const scope = key && visit.caller.kind !== "fresh" ? await visit.scope() : undefined;
+  return visit.ask(
+    async (caller): Promise<HoldOutcome> => {
+      if (caller.kind === "fresh") {
+        return {
+          outcome: "refused",
+          refusal: refusalOfNothing(quote),
+          balance_micros: 0 as Micros,
+          available_micros: 0 as Micros,
+        };
+      }
+      const input: HoldInput = {
+        ...visit.asked(caller),
+        amount_micros: quote,
+        ttl_ms: visit.options.hold_ms,
+        op,
+        key,
+        scope,
+        replay_ms: visit.options.replay_ms,
+        reason: visit.reason(),
       };
-    }
-    const input: HoldInput = {
-      ...visit.asked(caller),
-      amount_micros: quote,
-      ttl_ms: visit.options.hold_ms,
-      op,
-      key,
-      scope,
-      replay_ms: visit.options.replay_ms,
-      reason: visit.reason(),
-    };
-    return attempt((retry) => envelopeStub(visit.env, caller.envelopeId).hold({ ...input, retry }));
-  });
+      return attempt((retry) => envelopeStub(visit.env, caller.envelopeId).hold({ ...input, retry }));
+    },
+    () => refusedToNobody(quote),
+  );
 }
 
 async function releaseOperation<Env>(visit: Visit<Env>, op: string): Promise<void> {
-  const { envelopeId } = visit.known;
-  await attempt(() => envelopeStub(visit.env, envelopeId).release({ op })).catch(() => undefined);
+  const { caller } = visit;
+  // Where no envelope was found, none holds anything.
+  if (!isKnown(caller)) return;
+  await attempt(() => envelopeStub(visit.env, caller.envelopeId).release({ op })).catch(() => undefined);
 }
 
 /** Never throws: a hold that cannot be released now gives its money back by expiring. */

@@ -1,6 +1,6 @@
 /** Every expected "no", as an HTTP answer: RFC 9457 problem details, from one table. A new refusal does not compile until it is in it. */
 import type { ConflictDetail, Refusal, RefusalReason } from "./contract.js";
-import { canTopUp, limitOf } from "./limits.js";
+import { canTopUp, limitOf, tellsBalance } from "./limits.js";
 import { type Currency, formatMinor, type Micros } from "./money.js";
 import { EXPOSED_HEADERS, HEADER, NO_STORE } from "./wire.js";
 
@@ -45,7 +45,12 @@ const REFUSALS: Readonly<Record<RefusalReason, Kind>> = {
   credential_revoked: {
     status: 401,
     title: "Credential revoked",
-    detail: "This token was replaced by a newer one.",
+    detail: "This token was replaced by a newer one, or revoked.",
+  },
+  identity_unknown: {
+    status: 401,
+    title: "Identity unknown",
+    detail: "No envelope is open to this identity.",
   },
 };
 
@@ -88,6 +93,7 @@ export function refusalProblem(refusal: Refusal, at: RefusedAt): Response {
   const { currency, paymentLink } = at;
   const headers = new Headers({ "Cache-Control": NO_STORE, "Access-Control-Expose-Headers": EXPOSED_HEADERS });
   if (kind.status === 401) headers.set("WWW-Authenticate", `Bearer error="invalid_token"`);
+  if (refusal.reason === "key_scope") headers.set("WWW-Authenticate", `Bearer error="insufficient_scope"`);
   const body = {
     type: TYPE + refusal.reason.replaceAll("_", "-"),
     title: kind.title,
@@ -100,8 +106,7 @@ export function refusalProblem(refusal: Refusal, at: RefusedAt): Response {
     resetsAt: refusal.resets_at_ms == null ? null : new Date(refusal.resets_at_ms).toISOString(),
     ...(refusal.window_id == null ? {} : { windowId: refusal.window_id }),
   };
-  // A revoked credential is told nothing about the envelope it once opened.
-  if (kind.status === 401) return problem(body, headers);
+  if (!tellsBalance(refusal.reason)) return problem(body, headers);
 
   headers.set(HEADER.balance, formatMinor(at.balance_micros, currency));
   if (paymentLink !== null) {
@@ -140,6 +145,15 @@ export function conflictProblem(conflict: ConflictDetail): Response {
 export function unauthorizedProblem(headers: Headers = new Headers()): Response {
   headers.set("WWW-Authenticate", `Bearer error="invalid_token"`);
   return plainProblem(401, "unauthorized", "Unauthorized", "The bearer token is not one of this service's.", headers);
+}
+
+export function forbiddenProblem(detail: string, headers: Headers = new Headers()): Response {
+  return plainProblem(403, "forbidden", "Forbidden", `${detail}.`, headers);
+}
+
+export function crowdedProblem(): Response {
+  const detail = "Too many connections of this envelope are open. Close one, and try again.";
+  return plainProblem(429, "too-many-open", "Too many open", detail, { "Retry-After": "1" });
 }
 
 export function outageProblem(): Response {

@@ -50,8 +50,23 @@ export function inPlaceOf(response: Response, answer: Response): Response {
   return answer;
 }
 
+/** True for a response that names a price per unit of what flows. Asked of every response. */
+export function hasRate(headers: Headers): boolean {
+  return headers.has(HEADER.perSecond) || headers.has(HEADER.perKilobyte) || headers.has(HEADER.perMessage);
+}
+
+const PRICES = [
+  HEADER.price,
+  HEADER.perSecond,
+  HEADER.perKilobyte,
+  HEADER.perMessage,
+  HEADER.maxPrice,
+  HEADER.updates,
+] as const;
+
 export function withoutPrice(response: Response): Response {
-  return response.headers.has(HEADER.price)
-    ? withHeaders(response, (headers) => headers.delete(HEADER.price))
-    : response;
+  if (!response.headers.has(HEADER.price) && !hasRate(response.headers)) return response;
+  return withHeaders(response, (headers) => {
+    for (const name of PRICES) headers.delete(name);
+  });
 }

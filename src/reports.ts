@@ -5,6 +5,7 @@
 import { attempt } from "./attempt.js";
 import type {
   AggregateApi,
+  AggregateEvent,
   CohortRow,
   DropOutcome,
   EnvelopeOrder,
@@ -12,6 +13,7 @@ import type {
   EnvelopesInput,
   EventsInput,
   EventsPage,
+  MovementRow,
   Overview,
   Period,
   ProofPage,
@@ -19,6 +21,7 @@ import type {
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
   SpendRow,
 } from "./contract.js";
 import { aggregateShardCount, previousShardCount } from "./copy-settings.js";
@@ -66,6 +69,32 @@ export async function spendOf(
   const rows = await ofShards(env, (shard) => shard.spend({ ...period, limit: REASONS_MAX }));
   return mergeNumbers(rows.flat(), ({ reason }) => reason)
     .sort((one, other) => other.spent_micros - one.spent_micros || compareText(one.reason, other.reason))
+    .slice(0, limit);
+}
+
+/** Each envelope is of one shard, so nothing is added up. */
+export async function spendByKeyOf(
+  env: unknown,
+  { limit, ...period }: Period & { readonly limit: number },
+): Promise<readonly SpenderSpendRow[]> {
+  const rows = await ofShards(env, (shard) => shard.spendByKey({ ...period, limit }));
+  const name = ({ envelope_id, spender }: SpenderSpendRow) => `${envelope_id} ${spender}`;
+  return rows
+    .flat()
+    .sort((one, other) => other.spent_micros - one.spent_micros || compareText(name(one), name(other)))
+    .slice(0, limit);
+}
+
+export async function movementsOf(
+  env: unknown,
+  { limit, ...period }: Period & { readonly limit: number },
+): Promise<readonly MovementRow[]> {
+  const rows = await ofShards(env, (shard) => shard.movements({ ...period, limit: REASONS_MAX }));
+  const key = ({ kind, reason }: MovementRow) => `${kind} ${reason}`;
+  return mergeNumbers(rows.flat(), key)
+    .sort(
+      (one, other) => Math.abs(other.amount_micros) - Math.abs(one.amount_micros) || compareText(key(one), key(other)),
+    )
     .slice(0, limit);
 }
 
@@ -118,6 +147,20 @@ export async function eventsPage(env: unknown, input: EventsInput): Promise<Even
   const asked = { ...input, cursor: at.cursor ?? undefined };
   const page = await attempt(() => aggregateShard(env, at.shard, shards).events(asked));
   return { events: page.events, cursor: nextCursor(at.shard, page.cursor, shards) };
+}
+
+/** The newest of all shards. */
+export async function latestEvents(
+  env: unknown,
+  input: Period & { readonly limit: number },
+): Promise<readonly AggregateEvent[]> {
+  const pages = await ofShards(env, (shard) => shard.events(input));
+  return pages
+    .flatMap(({ events }) => events)
+    .sort(
+      (one, other) => other.at_ms - one.at_ms || compareText(one.envelope_id, other.envelope_id) || other.seq - one.seq,
+    )
+    .slice(0, input.limit);
 }
 
 export function healthOf(env: unknown): Promise<readonly ShardHealth[]> {

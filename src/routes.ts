@@ -11,10 +11,11 @@ import { bindingOf, newNonce } from "./identity/payer.js";
 import { credentialOf, newToken, successors, type Token, writeToken } from "./identity/token.js";
 import { minorNumber, ZERO } from "./money.js";
 import { escapeHtml, page, thankYou } from "./page.js";
-import { plainProblem, unauthorizedProblem } from "./refusal.js";
+import { forbiddenProblem, plainProblem, unauthorizedProblem } from "./refusal.js";
 import { reportPayment } from "./report.js";
 import { ConfigurationError, testCheckout } from "./settings.js";
 import { directoryStub } from "./shards.js";
+import { spenderBody } from "./spender-body.js";
 import { fetchEventObject, fetchPaymentOfInvoice } from "./stripe-api.js";
 import { hasStripeKey, webhookSecrets } from "./stripe-settings.js";
 import { envelopeStub } from "./stubs.js";
@@ -57,6 +58,9 @@ export async function answerOwnPath<Env>(visit: Visit<Env>): Promise<Response> {
   ]) {
     if (path !== false) router.all(path, () => answerOwner(visit as Visit<unknown>));
   }
+  for (const path of paths.keys === false ? [] : [paths.keys, `${paths.keys}/*`]) {
+    router.all(path, async () => (await import("./key-routes.js")).answerKeys(visit as Visit<unknown>));
+  }
   const response: Response | undefined = await router.fetch(visit.request);
   // A path with a trailing slash too many, or the like: set up, but no route of it matches.
   return response ?? plainProblem(404, "not-found", "Not found", "There is nothing here.");
@@ -74,13 +78,16 @@ const me: Route = async (visit) => {
   const { currency } = visit;
   const headers = corsHeaders(visit);
   if (visit.caller.kind === "rejected") return unauthorizedProblem(headers);
-  const asked = await visit.ask(async (caller) => {
-    if (caller.kind === "fresh") return undefined;
-    const { credential } = visit.asked(caller);
-    return attempt(() => envelopeStub(visit.env, caller.envelopeId).state({ credential }));
-  });
+  const asked = await visit.ask(
+    async (caller) => {
+      if (caller.kind === "fresh") return undefined;
+      return attempt(() => envelopeStub(visit.env, caller.envelopeId).state(visit.asked(caller)));
+    },
+    () => UNAUTHORIZED,
+  );
+  if (asked?.outcome === "forbidden") return forbiddenProblem(asked.detail, headers);
   if (asked?.outcome === "unauthorized") {
-    if (visit.caller.kind === "bearer") return unauthorizedProblem(headers);
+    if (visit.caller.kind !== "cookie") return unauthorizedProblem(headers);
     visit.becomeFresh();
   }
   const state = asked?.outcome === "ok" ? asked : undefined;
@@ -92,6 +99,10 @@ const me: Route = async (visit) => {
     balance: minorNumber(balance_micros, currency),
     balance_micros,
     available_micros: state?.available_micros ?? ZERO,
+    paid_micros: state?.paid_micros ?? balance_micros,
+    promotional_micros: state?.promotional_micros ?? ZERO,
+    expiring: state?.expiring ?? null,
+    lots: state?.lots ?? [],
     currency: currency.code,
     paymentLink: visit.paymentLink(),
     registered: state?.funded ?? false,
@@ -101,6 +112,7 @@ const me: Route = async (visit) => {
     verified_email: null,
     card_fingerprint: null,
     windows: state?.windows ?? [],
+    ...(state?.spender && { spender: spenderBody(state.spender) }),
     ...(visit.options.loginByPayment
       ? { limited: visit.caller.kind === "limited", limited_sessions: state?.limited_sessions ?? [] }
       : {}),
@@ -115,6 +127,8 @@ const me: Route = async (visit) => {
   }
   return Response.json(body, { headers });
 };
+
+const UNAUTHORIZED = { outcome: "unauthorized" } as const;
 
 const preflight: Route = (visit) => {
   const headers = corsHeaders(visit);
@@ -150,7 +164,8 @@ const rotateToken: Route = async (visit) => {
   if (caller.kind === "cookie" && !isSameOrigin(request, url)) {
     return plainProblem(403, "cross-site", "Cross-site request", "This request must come from this site's own pages.");
   }
-  if (caller.kind === "app") {
+  if (caller.kind === "key") return forbiddenProblem("An API key is not rotated: make another, and revoke this one");
+  if (caller.kind === "app" || caller.kind === "unresolved" || caller.kind === "identity") {
     const detail = "This caller is known by the app's own login: there is no token to rotate.";
     return plainProblem(409, "no-credential", "No credential", detail);
   }
@@ -202,7 +217,7 @@ async function successorOf(visit: Visit<unknown>, token: Token): Promise<Token |
 const pay: Route = async (visit) => {
   await visit.identify();
   const { env } = visit;
-  if (visit.caller.kind === "rejected") return unauthorizedProblem();
+  if (visit.caller.kind === "rejected" || (await visit.resolve()) === undefined) return unauthorizedProblem();
   visit.leaveLimited();
   const { known: caller } = visit;
   if (caller.kind === "cookie") {
@@ -255,7 +270,9 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
     paymentState: (envelope_id, payment_id) =>
       attempt(() => envelopeStub(env, envelope_id).paymentState({ payment_id })),
     report: async (envelope_id, report, reference) => {
-      const outcome = await reportPayment(env, envelope_id, report, reference?.locationHint);
+      const { signUpGrant } = options;
+      const told = signUpGrant?.to === "payers" ? { ...report, sign_up: signUpGrant.rules } : report;
+      const outcome = await reportPayment(env, envelope_id, told, reference?.locationHint);
       tellAlerts(options, outcome.alerts, { envelope_id, currency: report.currency });
       if (outcome.outcome === "noted" && outcome.unbooked_micros !== undefined) {
         const { unbooked_micros: amount_micros } = outcome;
@@ -335,7 +352,8 @@ const payTestCheckout: Route = async (visit) => {
   if (!answer.ok) return answer;
   const { outcome } = await answer.json<{ outcome: string }>();
   if (outcome !== "credited") {
-    const why = "It was kept for the owner: the reference is not one that this service made.";
+    const why =
+      "It was kept for the owner: the reference is not one that this service made, or the amount is above options.stripe.maxCredit.";
     return page(
       "Not credited",
       `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”. ${why}</p><p><a href="/">Back</a></p>`,

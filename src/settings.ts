@@ -32,6 +32,8 @@ export interface Keys {
   readonly login: Keyring;
   /** Signs the owner's sessions, and hashes the addresses that tried the owner's door. Derived from nothing of the owner's. */
   readonly door: Keyring;
+  /** Hashes identities that an owner authorised. */
+  readonly identity: Keyring;
 }
 
 export const SECRET_CHARS_MIN = 32;
@@ -77,6 +79,7 @@ export function keysOf(env: unknown): Keys {
         card: ring("card"),
         login: ring("login"),
         door: ring("door"),
+        identity: ring("identity"),
       },
     };
   }

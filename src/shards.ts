@@ -2,24 +2,28 @@
 import type { AggregateApi, DirectoryApi, OwnerApi } from "./contract.js";
 import { aggregateShardCount } from "./copy-settings.js";
 import { digest, numberFromBase62 } from "./secrets.js";
-import { namespaceOf } from "./stubs.js";
+import { ownNamespace } from "./stubs.js";
 
 /** Fixed for ever: a key's shard is where its claim was written. */
 export const DIRECTORY_SHARDS = 16;
 
 export function directoryStub(env: unknown, key: string): DirectoryApi {
-  return directoryShard(env, shardOf(key, DIRECTORY_SHARDS));
+  return directoryShard(env, directoryShardOf(key));
+}
+
+export function directoryShardOf(key: string): number {
+  return shardOf(key, DIRECTORY_SHARDS);
 }
 
 export function directoryShard(env: unknown, shard: number): DirectoryApi {
-  return namespaceOf<DirectoryApi>(env, "EnvelopeDirectory").getByName(`directory-${shard}`);
+  return ownNamespace<DirectoryApi>(env, "EnvelopeDirectory").getByName(`directory-${shard}`);
 }
 
 /** The object that guards the owner's door is one of the directory's class, so that no deployment has to add a class for it. */
 const OWNER_OBJECT = "owner";
 
 export function ownerStub(env: unknown): OwnerApi {
-  return namespaceOf<OwnerApi>(env, "EnvelopeDirectory").getByName(OWNER_OBJECT);
+  return ownNamespace<OwnerApi>(env, "EnvelopeDirectory").getByName(OWNER_OBJECT);
 }
 
 /**
@@ -38,7 +42,7 @@ export function aggregateShards(env: unknown, shards = aggregateShardCount(env))
 
 export function aggregateShard(env: unknown, shard: number, shards: number): AggregateApi {
   const name = shards === 1 ? "aggregate-0" : `aggregate-${shard}-of-${shards}`;
-  return namespaceOf<AggregateApi>(env, "EnvelopeAggregate").getByName(name);
+  return ownNamespace<AggregateApi>(env, "EnvelopeAggregate").getByName(name);
 }
 
 export function aggregateShardOf(envelopeId: string, shards: number): number {

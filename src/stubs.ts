@@ -20,23 +20,30 @@ interface Namespace<Api> {
 
 /**
  * Finds a class's namespace: `exports` (compatibility date 2025-11-17 or later) first, then a binding. A class that is not
- * configured has an `exports` entry without `getByName`.
+ * configured has an `exports` entry without `getByName`. `lines`: what a deployment without it has to add.
  */
-export function namespaceOf<Api>(env: unknown, className: ClassName): Namespace<Api> {
-  const exported = (workers as { exports?: Record<string, unknown> }).exports?.[className];
-  const bound = (env as Record<string, unknown> | null | undefined)?.[CLASSES[className]];
+export function namespaceOf<Api>(
+  env: unknown,
+  { name, binding, lines }: { readonly name: string; readonly binding: string; readonly lines: string },
+): Namespace<Api> {
+  const exported = (workers as { exports?: Record<string, unknown> }).exports?.[name];
+  const bound = (env as Record<string, unknown> | null | undefined)?.[binding];
   for (const candidate of [exported, bound]) {
     if (typeof (candidate as Partial<Namespace<Api>> | undefined)?.getByName === "function") {
       return candidate as Namespace<Api>;
     }
   }
   throw new ConfigurationError(
-    className,
-    `is not configured. In the Worker's main module: ` +
-      `export { Envelope, EnvelopeDirectory, EnvelopeAggregate } from "with-envelope"; and in wrangler.toml: ` +
-      `[exports.${className}] type = "durable-object" storage = "sqlite" ` +
-      `(or a binding named ${CLASSES[className]} with a migration that lists ${className} in new_sqlite_classes)`,
+    name,
+    `is not configured. In the Worker's main module: ${lines}; and in wrangler.toml: ` +
+      `[exports.${name}] type = "durable-object" storage = "sqlite" ` +
+      `(or a binding named ${binding} with a migration that lists ${name} in new_sqlite_classes)`,
   );
+}
+
+export function ownNamespace<Api>(env: unknown, name: ClassName): Namespace<Api> {
+  const lines = 'export { Envelope, EnvelopeDirectory, EnvelopeAggregate } from "with-envelope"';
+  return namespaceOf(env, { name, binding: CLASSES[name], lines });
 }
 
 /**
@@ -44,7 +51,7 @@ export function namespaceOf<Api>(env: unknown, className: ClassName): Namespace<
  * envelope would live next to Stripe.
  */
 export function envelopeStub(env: unknown, envelopeId: string, locationHint?: DurableObjectLocationHint): EnvelopeApi {
-  return namespaceOf<EnvelopeApi>(env, "Envelope").getByName(
+  return ownNamespace<EnvelopeApi>(env, "Envelope").getByName(
     envelopeId,
     locationHint === undefined ? undefined : { locationHint },
   );

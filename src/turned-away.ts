@@ -3,7 +3,9 @@
  * without money could have it done for nothing, again and again. Who asks for the same thing within seconds is asked for the
  * money first. A memory of prices, never of balances: those are asked anew each time, so a top-up counts at once.
  */
+import type { Refusal, RefusalReason } from "./contract.js";
 import type { Micros } from "./money.js";
+import type { Visit } from "./visit.js";
 
 /** Short, because a price may change: it is as long as a caller may be held to the old one. */
 const REMEMBERED_MS = 10_000;
@@ -27,6 +29,26 @@ export function rememberRefusal(asked: string, envelopeId: string, price_micros:
   }
   if (!callers.has(envelopeId)) size += 1;
   callers.set(envelopeId, { price_micros, until_ms: now_ms + REMEMBERED_MS });
+}
+
+export function askedFor<Env>({ request }: Visit<Env>): string {
+  return `${request.method} ${request.url}`;
+}
+
+/** Refusals that are the same for the same price until money comes or time passes: what the handler would do for it would be for nothing. */
+const LASTING: ReadonlySet<RefusalReason> = new Set(["insufficient_balance", "window", "key_cap"]);
+
+/** What a caller was told, where it was that they cannot pay. */
+export function noteRefusal<Env>(
+  visit: Visit<Env>,
+  outcome: { readonly outcome: string; readonly refusal?: Refusal },
+): void {
+  const { refusal } = outcome;
+  if (outcome.outcome !== "refused" || refusal === undefined || !LASTING.has(refusal.reason)) return;
+  // Of a caller without credentials nothing is known, not even that they were here before.
+  const { caller } = visit;
+  if (!visit.options.refuseEarly || !("envelopeId" in caller) || caller.kind === "fresh") return;
+  rememberRefusal(askedFor(visit), caller.envelopeId, refusal.price_micros, visit.startedAt_ms);
 }
 
 /** False for nearly all the time, and then nothing need be found out about a request. */

@@ -2,7 +2,7 @@
 import type { Assignment, AssignmentResult } from "./assigning.js";
 import type { UnclaimedPayment } from "./contract.js";
 
-/** Every payment that is in no envelope yet, oldest first. Asks each shard of the directory. */
+/** Every payment that is in no envelope yet, oldest first. */
 export async function unclaimedPayments(env: unknown): Promise<readonly UnclaimedPayment[]> {
   return (await import("./assigning.js")).unclaimedPayments(env);
 }

@@ -6,11 +6,16 @@ import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
 import type { Alerted, ChargeInput, ChargeOutcome, Refusal } from "./contract.js";
 import { REASON_MAX } from "./contract.js";
-import { type Caller, freshCaller, identifyCaller } from "./identity/caller.js";
-import { credentialOf, limitedCredentialOf, type Token } from "./identity/token.js";
+import { isSameOrigin } from "./csrf.js";
+import type { EnvelopeHold } from "./held.js";
+import { type Caller, freshCaller, identifyCaller, isKnown, type Known } from "./identity/caller.js";
+import { credentialOf, keyCredentialOf, limitedCredentialOf, type Token } from "./identity/token.js";
 import { isKey } from "./keys.js";
+import { tellsBalance } from "./limits.js";
 import { type Currency, type Micros, ZERO } from "./money.js";
+import { once } from "./once.js";
 import type { ResolvedOptions } from "./options.js";
+import type { NamedIdentity } from "./places.js";
 import { writeReference } from "./reference.js";
 import { newOperation } from "./secrets.js";
 import { ConfigurationError, type Keys, keysOf, paymentLink, testCheckout } from "./settings.js";
@@ -22,7 +27,12 @@ export class UnauthorizedError extends Error {
   override readonly name = "UnauthorizedError";
 }
 
-export type Known = Exclude<Caller, { readonly kind: "rejected" }>;
+/** The caller's key may not do that. */
+export class ForbiddenError extends Error {
+  override readonly name = "ForbiddenError";
+}
+
+const identities = once(() => import("./identities.js"));
 
 export class Visit<Env> {
   readonly request: Request;
@@ -34,12 +44,13 @@ export class Visit<Env> {
   balance: Micros | undefined;
   /** The answer depends on who is asking: it is theirs alone, and no cache may keep it. */
   personal = false;
-  #identity: string | undefined;
+  #identity: string | NamedIdentity | undefined;
   #caller: Caller | undefined;
   #shown = false;
   #left = false;
   #scope: Promise<string> | undefined;
   #url: URL | undefined;
+  #holds: Pick<EnvelopeHold, "release">[] | undefined;
 
   constructor(request: Request, env: Env, options: ResolvedOptions<Env>) {
     this.request = request;
@@ -57,10 +68,19 @@ export class Visit<Env> {
   /** Asks the app's own login, where there is one. Before the caller is asked for; not on paths that have no caller. */
   async identify(): Promise<void> {
     const identity = (await this.options.identify?.(this.request, this.env)) ?? undefined;
-    if (identity !== undefined && (typeof identity !== "string" || identity === "")) {
-      throw new TypeError("options.identify must return a non-empty string, or undefined");
+    const named = typeof identity === "object" && (await identities()).normalIdentity(identity.type, identity.value);
+    const fits = typeof identity === "object" ? named : identity === undefined || (isText(identity) && identity !== "");
+    if (!fits) {
+      throw new TypeError(
+        'options.identify must return a non-empty string, { type, value } such as { type: "EMAIL", value: "…" }, or undefined',
+      );
     }
-    this.#identity = identity;
+    this.#identity = named || (identity as string | undefined);
+  }
+
+  /** The app's own login says who the caller is. */
+  get vouched(): boolean {
+    return this.#identity !== undefined;
   }
 
   get keys(): Keys {
@@ -75,8 +95,20 @@ export class Visit<Env> {
     this.#caller ??= identifyCaller(this.request, this.url, () => this.keys, {
       identity: this.#identity,
       limited: this.options.loginByPayment,
+      cookies: !this.isForeignUpgrade,
     });
     return this.#caller;
+  }
+
+  /**
+   * A page of an origin that is not listed opens a WebSocket with what the browser adds by itself. Browsers let any page do that, and
+   * read what comes back; so a cookie counts for nothing here. A bearer token is nothing that a browser adds.
+   */
+  get isForeignUpgrade(): boolean {
+    const { headers } = this.request;
+    if (headers.get("Upgrade")?.toLowerCase() !== "websocket") return false;
+    if (!headers.has("Cookie") || headers.has("Authorization")) return false;
+    return !isSameOrigin(this.request, this.url) && !this.options.sockets.origins.has(headers.get("Origin") ?? "");
   }
 
   /** The caller without the limited session they may be in: whose payments theirs are, and what they go back to. */
@@ -85,11 +117,29 @@ export class Visit<Env> {
     return known.kind === "limited" ? known.own : known;
   }
 
-  /** The caller, unless a bad bearer was presented. */
+  /** The caller, unless a bad bearer was presented, or no envelope is open to who the app vouches for. */
   get known(): Known {
     const { caller } = this;
-    if (caller.kind === "rejected") throw new UnauthorizedError("The bearer token is not one of this service's");
-    return caller;
+    if (isKnown(caller)) return caller;
+    throw new UnauthorizedError("The caller has no envelope");
+  }
+
+  /**
+   * The caller, after the directory was asked for the envelope of an identity that is not remembered; `undefined` where no envelope
+   * is open to it.
+   */
+  async resolve(): Promise<Known | undefined> {
+    const { caller } = this;
+    if (caller.kind === "unresolved") await this.#place(caller.identity);
+    return this.caller.kind === "unknown" ? undefined : this.known;
+  }
+
+  async #place(identity: NamedIdentity): Promise<void> {
+    const place = await (await identities()).findPlace(this.env, this.keys, identity);
+    this.#caller =
+      place === undefined
+        ? { kind: "unknown", identity }
+        : { kind: "identity", envelopeId: place.envelope_id, identityId: place.identity_id, identity };
   }
 
   /** Forgets a credential that its envelope no longer honours: the caller is nobody again. */
@@ -104,19 +154,29 @@ export class Visit<Env> {
     this.#left = true;
   }
 
-  /** Asks an envelope as the caller; once more as who they were, when the limited session they came with has ended. */
-  async ask<Answer>(call: (caller: Known) => Promise<Answer>): Promise<Answer> {
-    const answer = await call(this.known);
-    if (this.known.kind !== "limited" || !saysRevoked(answer)) return answer;
-    this.leaveLimited();
-    return call(this.known);
+  /**
+   * Asks an envelope as the caller; once more as who they were, when the limited session they came with has ended; and once more where
+   * the directory says that an identity is now, when the envelope that was remembered refuses it.
+   */
+  async ask<Answer>(call: (caller: Known) => Promise<Answer>, nobody: () => Answer): Promise<Answer> {
+    const caller = this.caller.kind === "unresolved" ? await this.resolve() : this.known;
+    if (caller === undefined) return nobody();
+    const answer = await call(caller);
+    if (caller.kind === "limited" && saysRevoked(answer)) {
+      this.leaveLimited();
+      return call(this.known);
+    }
+    if (caller.kind !== "identity" || !(saysRevoked(answer) || saysExpired(answer))) return answer;
+    await this.#place(caller.identity);
+    const anew = await this.resolve();
+    if (anew === undefined) return nobody();
+    return anew.kind === "identity" && anew.identityId === caller.identityId ? answer : call(anew);
   }
 
   /** The identity was told to the caller, so it must reach their browser. */
-  show(): Known {
+  show(): void {
     this.#shown = true;
     this.personal = true;
-    return this.known;
   }
 
   /** Cookies are to be set: an identity was made and shown in this request, or a limited session was left. */
@@ -135,9 +195,9 @@ export class Visit<Env> {
     return writeReference(this.keys.reference, this.self.envelopeId, this.request, binding);
   }
 
-  /** `null` without a link, and for a caller who presented somebody else's bearer token. */
+  /** `null` without a link, and for a caller who has no envelope: somebody else's bearer token, an identity that is not authorised. */
   paymentLink(binding?: string): string | null {
-    if (this.caller.kind === "rejected") return null;
+    if (!isKnown(this.caller)) return null;
     const test = testCheckout(this.env, this.url);
     if (test instanceof ConfigurationError) this.options.onIncident({ kind: "configuration", message: test.message });
     const { testCheckout: path } = this.options.paths;
@@ -152,15 +212,20 @@ export class Visit<Env> {
 
   /** Charges the caller's envelope. A caller without credentials has nothing to charge, and no object is asked. */
   async charge(
-    input: Omit<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts" | "op" | "retry">,
+    input: Omit<ChargeInput, keyof ReturnType<Visit<Env>["asked"]> | "op" | "retry">,
   ): Promise<ChargeOutcome> {
     const op = newOperation();
-    const outcome = await this.ask(async (caller) => {
-      if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
-      const asked = withoutAbsent({ ...input, op, ...this.asked(caller) });
-      return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge(retry ? { ...asked, retry } : asked));
-    });
-    if (this.known.kind !== "fresh") this.balance = outcome.balance_micros;
+    const outcome = await this.ask(
+      async (caller) => {
+        if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
+        const asked = withoutAbsent({ ...input, op, ...this.asked(caller) });
+        const again = (retry: boolean) => (retry ? { ...asked, retry } : asked);
+        return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge(again(retry)));
+      },
+      () => refusedToNobody(input.amount_micros),
+    );
+    const hidden = outcome.outcome === "refused" && !tellsBalance(outcome.refusal.reason);
+    if (this.caller.kind !== "fresh" && !hidden) this.balance = outcome.balance_micros;
     this.alert(outcome);
     return outcome;
   }
@@ -171,11 +236,12 @@ export class Visit<Env> {
     tellAlerts(this.options, alerts, { envelope_id: this.known.envelopeId, currency: this.currency.code });
   }
 
-  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts"> {
+  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts" | "sign_up"> {
     // A limited session spends what is there; it does not draw on the holder's card.
     const auto_topup = caller.kind === "limited" ? undefined : this.options.autoTopUp;
-    const { alerts } = this.options;
-    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup, alerts };
+    const { alerts, signUpGrant } = this.options;
+    const sign_up = caller.kind === "app" && signUpGrant?.to === "identified" ? signUpGrant.rules : undefined;
+    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup, alerts, sign_up };
   }
 
   /**
@@ -204,6 +270,17 @@ export class Visit<Env> {
     return (await import("./fingerprint.js")).fingerprint(this.request, this.url, body);
   }
 
+  /** Notes what is to be let go should the handler fail. */
+  keep(hold: Pick<EnvelopeHold, "release">): void {
+    this.#holds ??= [];
+    this.#holds.push(hold);
+  }
+
+  /** Never throws: a hold that cannot be released now gives its money back by expiring. */
+  async letGo(): Promise<void> {
+    await Promise.allSettled((this.#holds ?? []).map((hold) => hold.release()));
+  }
+
   reason(): string {
     return `${this.request.method} ${this.pathname}`.slice(0, REASON_MAX);
   }
@@ -224,6 +301,10 @@ function presentedBy(caller: Known): ChargeInput["credential"] {
       return undefined;
     case "limited":
       return limitedCredentialOf(caller.limited);
+    case "key":
+      return keyCredentialOf(caller.key);
+    case "identity":
+      return { identity_id: caller.identityId };
     case "bearer":
     case "cookie":
     case "fresh":
@@ -234,6 +315,23 @@ function presentedBy(caller: Known): ChargeInput["credential"] {
 function saysRevoked(answer: unknown): boolean {
   const { outcome, refusal } = (answer ?? {}) as { outcome?: string; refusal?: Partial<Refusal> };
   return outcome === "unauthorized" || refusal?.reason === "credential_revoked";
+}
+
+/** Of a look, nothing more than that it may not. */
+function saysExpired(answer: unknown): boolean {
+  const { outcome, refusal } = (answer ?? {}) as { outcome?: string; refusal?: Partial<Refusal> };
+  return outcome === "forbidden" || refusal?.reason === "key_expired";
+}
+
+/** An app's own function answers whatever it likes. */
+function isText(value: unknown): boolean {
+  return typeof value === "string";
+}
+
+/** No envelope is open to who the app vouches for: no price is so small that it is let pass. */
+export function refusedToNobody(price_micros: Micros) {
+  const refusal: Refusal = { reason: "identity_unknown", price_micros, shortfall_micros: ZERO };
+  return { outcome: "refused", refusal, ...NO_BALANCES } as const;
 }
 
 export function chargeOfNothing(amount_micros: Micros): ChargeOutcome {

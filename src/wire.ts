@@ -2,6 +2,13 @@
 
 export const HEADER = {
   price: "X-Price",
+  /** What a body costs while it flows. */
+  perSecond: "X-Price-Per-Second",
+  perKilobyte: "X-Price-Per-Kilobyte",
+  perMessage: "X-Price-Per-Message",
+  maxPrice: "X-Price-Max",
+  /** How often a metered socket tells its client what it cost. */
+  updates: "X-Price-Updates",
   balance: "X-Balance",
   paymentLink: "X-Payment-Link",
   replayed: "X-Charge-Replayed",
@@ -11,6 +18,10 @@ export const HEADER = {
 /** Response headers a cross-origin page must be allowed to read (Fetch standard, CORS-exposed header-name list). */
 export const EXPOSED_HEADERS = [
   HEADER.price,
+  HEADER.perSecond,
+  HEADER.perKilobyte,
+  HEADER.perMessage,
+  HEADER.maxPrice,
   HEADER.balance,
   HEADER.replayed,
   HEADER.paymentLink,
@@ -49,6 +60,8 @@ export interface Paths {
   readonly admin: string | false;
   /** The owner's server asks for a PaymentIntent here. */
   readonly stripeTopup: string | false;
+  /** API keys of an envelope: its holder's, and the owner's. `DELETE` of one is below it. */
+  readonly keys: string | false;
   /** Prefix of the control plane: envelopes, and what the owner's servers do with one. */
   readonly envelopes: string | false;
   /** Where the owner's servers spend by an identity. */
@@ -65,6 +78,7 @@ export const DEFAULT_PATHS: Paths = {
   health: "/health",
   admin: "/db",
   stripeTopup: "/stripe/topup",
+  keys: "/keys",
   envelopes: "/envelopes",
   usage: "/usage",
 };

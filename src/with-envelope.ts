@@ -8,12 +8,13 @@
 import { EnvelopeUnreachableError } from "./attempt.js";
 import { type EnvelopeContext, VisitContext } from "./context.js";
 import type { ChargeOutcome } from "./contract.js";
+import { isKnown } from "./identity/caller.js";
 import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { once } from "./once.js";
-import { type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
+import { chargeWhenDelivered, type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
 import type { Held } from "./quoted.js";
-import { exposeHeaders, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, withoutPrice } from "./reply.js";
-import { anyRefused, refusedPrice, rememberRefusal } from "./turned-away.js";
+import { exposeHeaders, hasRate, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, withoutPrice } from "./reply.js";
+import { anyRefused, askedFor, noteRefusal, refusedPrice } from "./turned-away.js";
 import { chargeOfNothing, Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
@@ -33,6 +34,7 @@ export type EnvelopeHandler<Env> = Omit<ExportedHandler<Env>, "fetch"> & {
 
 const no = once(() => import("./no.js"));
 const quoted = once(() => import("./quoted.js"));
+const metering = once(() => import("./metering.js"));
 
 type Fetch<Env> = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>;
 
@@ -80,7 +82,7 @@ function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions
   return async (request, env, ctx) => {
     const visit = new Visit(request, env, options);
     try {
-      if (ownPaths.has(visit.pathname) || isOwnersPath(visit.pathname, options)) {
+      if (ownPaths.has(visit.pathname) || isOwnersPath(visit.pathname, options) || isKeysPath(visit)) {
         return await (await import("./routes.js")).answerOwnPath(visit);
       }
       return await serve(app, visit, ctx);
@@ -99,6 +101,12 @@ function isBelow(pathname: string, prefix: string | false): boolean {
   return prefix !== false && pathname.startsWith(`${prefix}/`);
 }
 
+/** Of a key that is to be revoked. What else is below is the app's. */
+function isKeysPath<Env>({ pathname, request, options: { paths } }: Visit<Env>): boolean {
+  if (request.method !== "DELETE" || paths.keys === false || !pathname.startsWith(`${paths.keys}/`)) return false;
+  return /^[0-9A-Za-z]{8}$/.test(pathname.slice(paths.keys.length + 1));
+}
+
 /** identify → hold → run → settle → reply */
 async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx: ExecutionContext): Promise<Response> {
   const { options, env } = visit;
@@ -107,7 +115,7 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
   if (visit.request.method !== "GET" && visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
   const request = withoutRequestPrice(visit.request);
   const extended = ctx as ExecutionContext & { envelope: EnvelopeContext };
-  extended.envelope = new VisitContext(visit as Visit<unknown>);
+  extended.envelope = new VisitContext(visit as Visit<unknown>, ctx);
   const unpaid = refusedBefore(visit);
   const broke = unpaid && (await (await no()).turnAway(visit, unpaid));
   if (broke !== undefined) return finish(visit, allowCors(visit, broke));
@@ -118,6 +126,7 @@ async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx
     return finish(visit, await settleAndReply(visit, response, held, ctx));
   } catch (error) {
     releaseHeld(visit, held, ctx);
+    ctx.waitUntil(visit.letGo());
     throw error;
   }
 }
@@ -129,13 +138,9 @@ function refusedBefore<Env>(visit: Visit<Env>): Micros | undefined {
   if (!visit.options.refuseEarly || visit.request.headers.has(HEADER.idempotencyKey)) return undefined;
   return refusedPrice(
     () => askedFor(visit),
-    () => (visit.caller.kind === "rejected" ? "" : visit.known.envelopeId),
+    () => (isKnown(visit.caller) ? visit.caller.envelopeId : ""),
     visit.startedAt_ms,
   );
-}
-
-function askedFor<Env>({ request }: Visit<Env>): string {
-  return `${request.method} ${request.url}`;
 }
 
 async function settleAndReply<Env>(
@@ -144,6 +149,12 @@ async function settleAndReply<Env>(
   held: Held,
   ctx: ExecutionContext,
 ): Promise<Response> {
+  if (hasRate(response.headers) && isMetered(visit, response)) {
+    if (response.webSocket != null) {
+      return (await import("./metered-socket.js")).meterSocketByHeaders(visit, response, held, ctx);
+    }
+    return (await metering()).meterByHeaders(visit, response, held, ctx);
+  }
   const price = priceOf(visit, response, held);
   const unpriced = price === undefined || price === "invalid";
   if (unpriced) releaseHeld(visit, held, ctx);
@@ -164,11 +175,22 @@ function releaseHeld<Env>(visit: Visit<Env>, held: Held, ctx: ExecutionContext):
   if (held.hold_id !== undefined) ctx.waitUntil(quoted().then(({ release }) => release(visit, held)));
 }
 
+/** Whether the rate in a response's headers is to be charged while its body, or its socket, flows. */
+function isMetered<Env>({ options, request }: Visit<Env>, response: Response): boolean {
+  // An upgrade is not charged by `X-Price` unless the app says so; but a rate means nothing else.
+  if (response.webSocket != null && options.chargeWhen === chargeWhenDelivered) return isTrusted(options, response);
+  if ((response.body === null && response.webSocket == null) || request.method === "OPTIONS") return false;
+  return isTrusted(options, response) && options.chargeWhen(request, response);
+}
+
+function isTrusted({ trustUpstreamPrice }: { readonly trustUpstreamPrice: boolean }, response: Response): boolean {
+  return trustUpstreamPrice || response.url === "";
+}
+
 /** The price to take for this response: its own, else the one quoted; `undefined` when it is not to be charged. */
 function priceOf<Env>(visit: Visit<Env>, response: Response, held: Held): Micros | "invalid" | undefined {
   const { options, request } = visit;
-  const upstream = !options.trustUpstreamPrice && response.url !== "";
-  const text = upstream ? null : response.headers.get(HEADER.price);
+  const text = isTrusted(options, response) ? response.headers.get(HEADER.price) : null;
   if (text === null && held.quote === undefined) return undefined;
   if (request.method === "OPTIONS" || !options.chargeWhen(request, response)) return undefined;
   if (text === null) return held.quote;
@@ -185,7 +207,7 @@ async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promis
   if (replayed !== undefined) {
     return replayed.amount_micros === price ? replayed : { ...replayed, outcome: "conflict", detail: "price" };
   }
-  if (price === 0 && visit.known.kind === "fresh") return chargeOfNothing(price);
+  if (price === 0 && visit.caller.kind === "fresh") return chargeOfNothing(price);
   if (hold_id !== undefined && envelopeId !== undefined) {
     const settled = await (await quoted()).settle(visit, envelopeId, hold_id, price);
     if (settled !== undefined) return settled;
@@ -222,13 +244,6 @@ async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promi
     onIncident({ kind: "outage", path: visit.pathname, served, cause: error.cause });
     return withHeaders(withoutPrice(response), keepPrivate);
   }
-}
-
-function noteRefusal<Env>(visit: Visit<Env>, outcome: Charged): void {
-  if (outcome.outcome !== "refused" || outcome.refusal.reason !== "insufficient_balance") return;
-  // Of a caller without credentials nothing is known, not even that they were here before.
-  if (!visit.options.refuseEarly || visit.known.kind === "fresh") return;
-  rememberRefusal(askedFor(visit), visit.known.envelopeId, outcome.refusal.price_micros, visit.startedAt_ms);
 }
 
 /** Marks what is the caller's own, and hands out an identity that was shown. A response that is neither leaves as it came. */

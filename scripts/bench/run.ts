@@ -8,6 +8,7 @@ import { temporaryFolder } from "../lib/folders.ts";
 import { newHolder } from "../lib/holder.ts";
 import { readJson, send } from "../lib/http.ts";
 import { type Measured, measure } from "./load.ts";
+import { measureSocket } from "./sockets.ts";
 import { prepare, type Stand, startStand } from "./stand.ts";
 
 export interface BenchInput {
@@ -44,6 +45,12 @@ const PAIRS = {
   spread_vs_floor: { kind: "rps", of: "charge_128_spread", by: "floor_row_128_spread" },
   free_vs_bare: { kind: "rps", of: "free", by: "bare" },
   charge_at_1e6_entries_vs_1e3: { kind: "latency", of: "charge_1_long", by: "charge_1_short" },
+  /** Of round trips at 1,000 messages a second: metered ÷ the least that a Worker can put between a client and an app's socket. */
+  socket_vs_pumped: { kind: "latency", of: "socket_metered", by: "socket_pumped" },
+  /** Not a promise: ÷ no Worker in between at all, over localhost, of an app that does nothing but echo. */
+  socket_vs_unwrapped: { kind: "latency", of: "socket_metered", by: "socket_unwrapped" },
+  /** … and of an app whose own object writes a row for each message. */
+  socket_row_vs_unwrapped: { kind: "latency", of: "socket_row_metered", by: "socket_row_unwrapped" },
   /** Not a promise: what the usual way costs (ask for the balance, then update it and file an event under a unique id). */
   naive_latency_vs_floor: { kind: "latency", of: "naive_1", by: "floor_row_1" },
   /** The same thing twice: how far from 1 it is, is how far any of the others may be wrong. */
@@ -70,6 +77,10 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
       (path: string, connections: number, headers: readonly Readonly<Record<string, string>>[] = [{}]) =>
       () =>
         measure({ url: stand.floor + path, connections, seconds: input.seconds, headers }, folder.path);
+    const socket =
+      (origin: string, path: string, headers: Holder["headers"] = {}) =>
+      () =>
+        measureSocket({ origin, path, headers, seconds: input.seconds });
     // Neighbours in this list are divided by each other, so they run one right after the other.
     const steps: Readonly<Record<string, () => Promise<Measured>>> = {
       bare: floor("/bare", 32),
@@ -84,6 +95,11 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
       charge_128_hot: product("/charge", 128, [hot]),
       floor_row_128_spread: floor("/row", 128, names),
       charge_128_spread: product("/charge", 128, many),
+      socket_row_unwrapped: socket(stand.floor, "/socket-row"),
+      socket_row_metered: socket(stand.product, "/socket-row", single.headers),
+      socket_unwrapped: socket(stand.floor, "/socket-echo"),
+      socket_metered: socket(stand.product, "/socket-echo", single.headers),
+      socket_pumped: socket(stand.floor, "/socket-pumped"),
     };
     const rounds: Record<string, Measured>[] = [];
     // The first round warms up and is thrown away: code is compiled, objects are awake.

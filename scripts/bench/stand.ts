@@ -52,7 +52,10 @@ export async function startStand(bundled: string, storage: string): Promise<Stan
 }
 
 function capnp(module: string, vars: Readonly<Record<string, string>>): string {
-  const namespaces = CLASSES.map((name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`);
+  // `Room` is the app's own: what many apps have behind a WebSocket.
+  const namespaces = [...CLASSES, "Room"].map(
+    (name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`,
+  );
   const bindings = Object.entries(vars).map(([name, value]) => `(name = "${name}", text = ${JSON.stringify(value)})`);
   return `using Workerd = import "/workerd/workerd.capnp";
 
@@ -79,8 +82,14 @@ const product :Workerd.Worker = (
 const floor :Workerd.Worker = (
   modules = [(name = "floor", esModule = embed "floor.mjs")],
   compatibilityDate = "${COMPATIBILITY_DATE}",
-  bindings = [(name = "FLOOR", durableObjectNamespace = "Floor")],
-  durableObjectNamespaces = [(className = "Floor", uniqueKey = "bench-floor", enableSql = true)],
+  bindings = [
+    (name = "FLOOR", durableObjectNamespace = "Floor"),
+    (name = "ROOM", durableObjectNamespace = "Room"),
+  ],
+  durableObjectNamespaces = [
+    (className = "Floor", uniqueKey = "bench-floor", enableSql = true),
+    (className = "Room", uniqueKey = "bench-floor-room", enableSql = true),
+  ],
   durableObjectStorage = (localDisk = "storage"),
 );
 `;

@@ -213,7 +213,8 @@ async function unclaimed(stage: Stage): Promise<{ readonly named: Holder; readon
   return { named, payment_id };
 }
 
-const STRICT = { "X-Strict": "1" };
+const STRICT = { "X-Worker": "strict" };
+const EUROS = { "X-Worker": "euros" };
 
 const assignment: readonly Flow[] = [
   {
@@ -226,6 +227,27 @@ const assignment: readonly Flow[] = [
           [await linesOf(stage, named), await listed(stage, payment_id)],
           [[], true],
         ],
+      };
+    },
+  },
+  {
+    name: "a payment that its envelope cannot take is listed",
+    prepare: async (stage) => {
+      const holder = await paid(stage);
+      const { account } = stage.standIn;
+      const { payment_intent } = account.checkout({ reference: holder.reference, amount: 700, currency: "eur" });
+      const payment_id = String(payment_intent);
+      account.refund(payment_id, 100);
+      await stage.deliver(eventOf(stage, "refund.created"), EUROS);
+      return {
+        act: () => stage.deliver(eventOf(stage, "checkout.session.completed"), EUROS),
+        judge: async () => {
+          await stage.deliver(eventOf(stage, "refund.created"), EUROS);
+          return [
+            [await linesOf(stage, holder), await listed(stage, payment_id)],
+            [[["topup", 1000]], true],
+          ];
+        },
       };
     },
   },

@@ -32,10 +32,58 @@ export class Floor extends DurableObject {
   }
 }
 
+/** An app's object that keeps what is said, and says it back. */
+export class Room extends DurableObject {
+  constructor(ctx, env) {
+    super(ctx, env);
+    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS message (seq INTEGER PRIMARY KEY, text TEXT) STRICT");
+  }
+
+  async fetch() {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  webSocketMessage(socket, text) {
+    this.ctx.storage.sql.exec("INSERT INTO message (text) VALUES (?)", text);
+    socket.send(text);
+  }
+
+  webSocketClose(socket) {
+    socket.close();
+  }
+}
+
+function echo() {
+  const { 0: client, 1: server } = new WebSocketPair();
+  server.accept();
+  server.addEventListener("message", ({ data }) => server.send(data));
+  server.addEventListener("close", () => server.close());
+  return new Response(null, { status: 101, webSocket: client });
+}
+
+/** The least that can stand between a client and an app's socket: hands each frame over, and looks at none. */
+function pumped(app) {
+  const { 0: client, 1: server } = new WebSocketPair();
+  for (const socket of [app, server]) {
+    socket.accept();
+    socket.binaryType = "arraybuffer";
+  }
+  app.addEventListener("message", ({ data }) => server.send(data));
+  server.addEventListener("message", ({ data }) => app.send(data));
+  app.addEventListener("close", () => server.close());
+  server.addEventListener("close", () => app.close());
+  return new Response(null, { status: 101, webSocket: client });
+}
+
 export default {
   async fetch(request, env) {
     const { pathname } = new URL(request.url);
     if (pathname === "/bare") return new Response("done");
+    if (pathname === "/socket-echo") return echo();
+    if (pathname === "/socket-pumped") return pumped(echo().webSocket);
+    if (pathname === "/socket-row") return env.ROOM.getByName("room").fetch(request);
     const floor = env.FLOOR.getByName(request.headers.get("X-Name") ?? "hot");
     if (pathname === "/row") return new Response("done", { headers: { "X-Balance": String(await floor.oneRow(1)) } });
     if (pathname === "/naive") {

@@ -2,6 +2,7 @@
  * The product's side of `npm run bench`: a free page, a priced one, and what the bench needs to set the stage. The classes are
  * the package's own; with `BENCH_COUNT` set they also count what is billed (never in the run that is timed).
  */
+import { DurableObject } from "cloudflare:workers";
 import { envelopeOf, EnvelopeAggregate as RealAggregate, Envelope as RealEnvelope, withEnvelope } from "with-envelope";
 
 export { EnvelopeDirectory } from "with-envelope";
@@ -127,6 +128,51 @@ export class EnvelopeAggregate extends RealAggregate {
   }
 }
 
+/** As the floor's: the same app behind both. */
+export class Room extends DurableObject {
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+    super(ctx, env);
+    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS message (seq INTEGER PRIMARY KEY, text TEXT) STRICT");
+  }
+
+  override async fetch(): Promise<Response> {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  override webSocketMessage(socket: WebSocket, text: string): void {
+    this.ctx.storage.sql.exec("INSERT INTO message (text) VALUES (?)", text);
+    socket.send(text);
+  }
+
+  override webSocketClose(socket: WebSocket): void {
+    socket.close();
+  }
+}
+
+function echo(): Response {
+  const { 0: client, 1: server } = new WebSocketPair();
+  server.accept();
+  server.addEventListener("message", ({ data }) => server.send(data));
+  server.addEventListener("close", () => server.close());
+  return new Response(null, { status: 101, webSocket: client });
+}
+
+/** The room's own answer, with a price on it. */
+async function room(request: Request, ctx: ExecutionContext): Promise<Response> {
+  const { exports } = ctx as unknown as {
+    exports: Record<"Room", { getByName(name: string): { fetch(request: Request): Promise<Response> } }>;
+  };
+  return exports.Room.getByName("room").fetch(request);
+}
+
+function perMessage(response: Response): Response {
+  const priced = new Response(null, response);
+  priced.headers.set("X-Price-Per-Message", "0.0001");
+  return priced;
+}
+
 interface Stage {
   takeCounts(): Promise<Counts>;
   fill(entries: number): Promise<void>;
@@ -169,9 +215,11 @@ async function setStage(url: URL, env: unknown, ctx: ExecutionContext): Promise<
 }
 
 export default {
-  fetch: withEnvelope((request, env, ctx) => {
+  fetch: withEnvelope(async (request, env, ctx) => {
     const url = new URL(request.url);
     if (url.pathname === "/charge") return new Response("done", { headers: { "X-Price": "0.0001" } });
+    if (url.pathname === "/socket-echo") return perMessage(echo());
+    if (url.pathname === "/socket-row") return perMessage(await room(request, ctx));
     if (url.pathname === "/id") return Response.json({ id: ctx.envelope.id });
     if (url.pathname.startsWith("/stage/")) return setStage(url, env, ctx);
     return new Response("done");

@@ -87,13 +87,18 @@ const OPTIONS: EnvelopeOptions = {
   autoTopUp: { threshold: 200, amount: 500, coolDownSeconds: 0 },
   onIncident: () => {},
 };
-const open = withEnvelope(app, OPTIONS);
-/** Before the owner allowed the link. */
-const strict = withEnvelope(app, { ...OPTIONS, stripe: { paymentLinks: ["plink_other"] } });
+const WORKERS = {
+  usual: withEnvelope(app, OPTIONS),
+  /** Before the owner allowed the link. */
+  strict: withEnvelope(app, { ...OPTIONS, stripe: { paymentLinks: ["plink_other"] } }),
+  /** After the owner changed the currency. */
+  euros: withEnvelope(app, { ...OPTIONS, currency: "eur" }),
+};
 
 export default {
   fetch: (request: Request, env: unknown, ctx: ExecutionContext): Promise<Response> => {
     clock.ahead_ms = Number(request.headers.get("X-Ahead-Seconds") ?? 0) * 1000;
-    return (request.headers.has("X-Strict") ? strict : open)(request, env, ctx);
+    const worker = WORKERS[(request.headers.get("X-Worker") ?? "usual") as keyof typeof WORKERS];
+    return worker(request, env, ctx);
   },
 };

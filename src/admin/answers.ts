@@ -98,6 +98,24 @@ export function readLimit(url: URL): number | undefined {
   return limit >= 1 && limit <= LIMIT_MAX ? limit : undefined;
 }
 
+/** A place in a list of payments. */
+export interface Place {
+  readonly at_ms: number;
+  readonly payment_id: string;
+}
+
+/** `cursor` of the query: `null` for the beginning, `undefined` for what no page answered. */
+export function readPlace(url: URL): Place | null | undefined {
+  const cursor = url.searchParams.get("cursor");
+  if (cursor === null) return null;
+  const [, at = "", payment_id = ""] = /^([0-9]{1,15})\.([\w-]{1,255})$/.exec(cursor) ?? [];
+  return payment_id === "" ? undefined : { at_ms: Number(at), payment_id };
+}
+
+export function writePlace({ at_ms, payment_id }: Place): string {
+  return `${at_ms}.${payment_id}`;
+}
+
 export interface NumberedPage {
   /** `null` for the newest. */
   readonly before: number | null;

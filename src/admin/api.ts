@@ -14,14 +14,18 @@ import type {
   Entry,
   EnvelopeSummary,
   HoldView,
+  MovementRow,
   Overview,
   ProofPage,
   RebuildPage,
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
+  SpenderView,
   SpendRow,
   UnclaimedPayment,
+  WindowView,
 } from "../contract.js";
 import type { Micros } from "../money.js";
 
@@ -62,6 +66,21 @@ export interface SpendAnswer {
   readonly rows: readonly SpendRow[];
 }
 
+/** `GET /api/spend?range=&by=key` highest first, of whole days: what keys and authorised identities spent. */
+export interface KeySpendAnswer {
+  readonly range: Range;
+  readonly rows: readonly SpenderSpendRow[];
+}
+
+/** An API key, or an identity that was authorised. */
+export type KeyView = SpenderView;
+
+/** `GET /api/movements?range=` what was no charge, by kind and reason; the largest first. */
+export interface MovementsAnswer {
+  readonly range: Range;
+  readonly rows: readonly MovementRow[];
+}
+
 /** `GET /api/refusals?range=` */
 export interface RefusalsAnswer {
   readonly range: Range;
@@ -92,8 +111,13 @@ export interface EnvelopeAnswer {
   readonly frozen: boolean;
   readonly open_disputes: number;
   readonly holds: readonly HoldView[];
-  readonly windows: readonly never[];
-  readonly keys: readonly never[];
+  readonly windows: readonly WindowView[];
+  /** Else it is a budget: the balance is what is left of its tightest window. */
+  readonly prepaid: boolean;
+  readonly name: string | null;
+  readonly owner_account_id: string | null;
+  /** Keys and identities that may spend beside the holder: the newest hundred. */
+  readonly keys: readonly KeyView[];
   readonly autoTopUp: AutoTopUpState | null;
   /** What the aggregate knows of it; `null` where nothing arrived yet. */
   readonly summary: EnvelopeSummary | null;
@@ -172,9 +196,10 @@ export interface RotateAnswer {
   readonly token: string;
 }
 
-/** `GET /api/unclaimed` oldest first; `POST /api/unclaimed/:payment/assign` → 200 `{ "outcome": "credited" }`, or `"replayed"` where it was there already */
+/** `GET /api/unclaimed?limit=&cursor=` oldest first, at most 500; `POST /api/unclaimed/:payment/assign` → 200 `{ "outcome": "credited" }`, or `"replayed"` where it was there already */
 export interface UnclaimedAnswer {
   readonly unclaimed: readonly UnclaimedPayment[];
+  readonly next: string | null;
 }
 
 export interface AssignBody {
@@ -185,7 +210,7 @@ export interface AssignBody {
   readonly reason: string;
 }
 
-/** `GET /api/events?range=&cursor=&limit=` newest first within each shard. */
+/** `GET /api/events?range=&cursor=&limit=` newest first within each shard. `GET /api/latest?range=&limit=` the newest of all, one page. */
 export interface EventsAnswer {
   readonly events: readonly AggregateEvent[];
   readonly next: string | null;

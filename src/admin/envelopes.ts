@@ -3,8 +3,8 @@ import { attempt } from "../attempt.js";
 import { type Micros, ZERO } from "../money.js";
 import { writeReference } from "../reference.js";
 import { envelopeStub } from "../stubs.js";
-import { invalid, json, notFound, pageOf, readLimit, readNumberedPage } from "./answers.js";
-import type { AuditAnswer, EntriesAnswer, EnvelopeAnswer, PaymentsAnswer } from "./api.js";
+import { invalid, json, notFound, pageOf, readLimit, readNumberedPage, readPlace, writePlace } from "./answers.js";
+import type { AuditAnswer, EntriesAnswer, EnvelopeAnswer, KeyView, PaymentsAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import { envelopeSummary } from "./figures.js";
 import type { Params } from "./routes.js";
@@ -26,7 +26,7 @@ export async function foundEnvelope(
 
 export async function stateOf({ env }: OwnersRequest, id: string) {
   const state = await attempt(() => envelopeStub(env, id).state({}));
-  if (state.outcome === "unauthorized") throw new Error("Cannot happen: no credential was presented");
+  if (state.outcome !== "ok") throw new Error("Cannot happen: no credential was presented");
   return state;
 }
 
@@ -41,6 +41,7 @@ export async function showEnvelope(asked: OwnersRequest, { id: name }: Params): 
   const found = await existing(asked, name);
   if (found === undefined) return notFound();
   const { id, state } = found;
+  const [keys, summary] = await Promise.all([keysOf(asked, id), envelopeSummary(asked.env, id)]);
   return json({
     envelope_id: id,
     client_reference_id: writeReference(asked.keys.reference, id),
@@ -53,10 +54,21 @@ export async function showEnvelope(asked: OwnersRequest, { id: name }: Params): 
     open_disputes: state.open_disputes,
     holds: state.holds,
     windows: state.windows,
-    keys: [],
+    prepaid: state.prepaid ?? true,
+    name: state.name ?? null,
+    owner_account_id: state.owner_account_id ?? null,
+    keys,
     autoTopUp: state.autoTopUp,
-    summary: await envelopeSummary(asked.env, id),
+    summary,
   } satisfies EnvelopeAnswer);
+}
+
+const KEYS_SHOWN = 100;
+
+async function keysOf({ env }: OwnersRequest, id: string): Promise<readonly KeyView[]> {
+  const listed = await attempt(() => envelopeStub(env, id).spenders({ before: null, limit: KEYS_SHOWN }));
+  if (listed.outcome !== "ok") throw new Error("Cannot happen: no credential was presented");
+  return listed.spenders.map(({ number, ...key }) => key);
 }
 
 export async function listEntries(asked: OwnersRequest, { id: name }: Params): Promise<Response> {
@@ -83,15 +95,13 @@ export async function listAudit(asked: OwnersRequest, { id: name }: Params): Pro
 
 export async function listPayments(asked: OwnersRequest, { id: name }: Params): Promise<Response> {
   const limit = readLimit(asked.url);
-  const cursor = asked.url.searchParams.get("cursor");
-  const [, at = "", payment_id = ""] = /^([0-9]{1,15})\.([\w-]{1,255})$/.exec(cursor ?? "") ?? [];
-  if (limit === undefined || (cursor !== null && payment_id === "")) return invalid("cursor or limit is malformed");
-  const before = cursor === null ? null : { at_ms: Number(at), payment_id };
+  const before = readPlace(asked.url);
+  if (limit === undefined || before === undefined) return invalid("cursor or limit is malformed");
   const found = await existing(asked, name);
   if (found === undefined) return notFound();
   const payments = await attempt(() => envelopeStub(asked.env, found.id).payments({ before, limit: limit + 1 }));
   const shown = payments.slice(0, limit);
   const last = shown.at(-1);
   const more = payments.length > limit && last !== undefined;
-  return json({ payments: shown, next: more ? `${last.at_ms}.${last.payment_id}` : null } satisfies PaymentsAnswer);
+  return json({ payments: shown, next: more ? writePlace(last) : null } satisfies PaymentsAnswer);
 }

@@ -1,7 +1,8 @@
 /** Exports: page after page of what the lists show, as it is asked for, so that no export is ever held as a whole. */
 
-import { unclaimedPayments } from "../assigning.js";
+import { unclaimedPage } from "../assigning.js";
 import { attempt } from "../attempt.js";
+import type { UnclaimedPlace } from "../contract.js";
 import { envelopesPage, eventsPage } from "../reports.js";
 import { envelopeStub } from "../stubs.js";
 import { notFound } from "./answers.js";
@@ -19,9 +20,9 @@ type Row = Readonly<Record<string, unknown>>;
 const COLUMNS = {
   entries: "envelope_id seq at at_ms kind amount_micros balance_micros payment_id ref_seq hold_id reason",
   envelopes:
-    "envelope_id currency balance_micros credited_micros granted_micros spent_micros refunded_micros reversed_micros frozen first_at_ms last_at_ms applied_seq head_seq",
+    "envelope_id currency balance_micros credited_micros granted_micros spent_micros refunded_micros reversed_micros expired_micros frozen first_at_ms last_at_ms applied_seq head_seq",
   unclaimed: "payment_id at at_ms reason client_reference_id currency amount_total livemode event_id assigned_to",
-  envelope: "seq at at_ms kind amount_micros balance_micros key payment_id ref_seq hold_id reason metadata",
+  envelope: "seq at at_ms kind amount_micros balance_micros key payment_id ref_seq hold_id reason metadata lots",
 } as const satisfies Record<ExportName | "envelope", string>;
 
 /** `…/export/<name>.csv` or `.jsonl` */
@@ -58,7 +59,10 @@ export async function exportList(asked: OwnersRequest, { file = "" }: Params): P
         file,
         format,
         "unclaimed",
-        pages(async () => ({ rows: await unclaimedPayments(env), next: undefined })),
+        pages(async (after?: UnclaimedPlace) => {
+          const page = await unclaimedPage(env, { after: after ?? null, limit: PAGE });
+          return { rows: page.payments, next: page.next ?? undefined };
+        }),
       );
     default:
       return notFound();

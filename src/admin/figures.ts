@@ -1,6 +1,6 @@
 /** Figures over all envelopes, from the aggregate's copies: never asked for a decision about money. */
 
-import { unclaimedPayments } from "../assigning.js";
+import { unclaimedCount } from "../assigning.js";
 import { attempt } from "../attempt.js";
 import type { EnvelopeOrder, EnvelopeSummary, Overview } from "../contract.js";
 import { aggregateShardCount, previousShardCount } from "../copy-settings.js";
@@ -10,11 +10,14 @@ import {
   envelopesPage,
   eventsPage,
   healthOf,
+  latestEvents,
+  movementsOf,
   overviewOf,
   provePage,
   rebuildPage,
   refusalsOf,
   seriesOf,
+  spendByKeyOf,
   spendOf,
   summaryOf,
 } from "../reports.js";
@@ -27,6 +30,8 @@ import type {
   EnvelopesAnswer,
   EventsAnswer,
   HealthAnswer,
+  KeySpendAnswer,
+  MovementsAnswer,
   OverviewAnswer,
   ProofAnswer,
   RebuildAnswer,
@@ -51,8 +56,8 @@ export async function envelopeSummary(env: unknown, envelope_id: string): Promis
 export async function figuresOf(
   env: unknown,
 ): Promise<Overview & { readonly unclaimed: number; readonly shards: number }> {
-  const [overview, unclaimed] = await Promise.all([overviewOf(env), unclaimedPayments(env)]);
-  return { ...overview, unclaimed: unclaimed.length, shards: aggregateShardCount(env) };
+  const [overview, unclaimed] = await Promise.all([overviewOf(env), unclaimedCount(env)]);
+  return { ...overview, unclaimed, shards: aggregateShardCount(env) };
 }
 
 export async function showOverview({ env, currency }: OwnersRequest): Promise<Response> {
@@ -71,8 +76,19 @@ export async function showSpend({ env, url }: OwnersRequest): Promise<Response> 
   const stretch = readStretch(url);
   if (stretch === undefined) return noRange();
   const { range, from_ms, to_ms } = stretch;
-  const rows = await spendOf(env, { from_ms, to_ms, limit: SPEND_ROWS_MAX });
-  return json({ range, rows } satisfies SpendAnswer);
+  const asked = { from_ms, to_ms, limit: SPEND_ROWS_MAX };
+  const by = url.searchParams.get("by") ?? "reason";
+  if (by === "key") return json({ range, rows: await spendByKeyOf(env, asked) } satisfies KeySpendAnswer);
+  if (by !== "reason") return invalid("by must be reason or key");
+  return json({ range, rows: await spendOf(env, asked) } satisfies SpendAnswer);
+}
+
+export async function showMovements({ env, url }: OwnersRequest): Promise<Response> {
+  const stretch = readStretch(url);
+  if (stretch === undefined) return noRange();
+  const { range, from_ms, to_ms } = stretch;
+  const rows = await movementsOf(env, { from_ms, to_ms, limit: SPEND_ROWS_MAX });
+  return json({ range, rows } satisfies MovementsAnswer);
 }
 
 export async function showRefusals({ env, url }: OwnersRequest): Promise<Response> {
@@ -101,6 +117,15 @@ export async function listEvents({ env, url }: OwnersRequest): Promise<Response>
   const { from_ms, to_ms } = stretch;
   const page = await eventsPage(env, { from_ms, to_ms, cursor, limit });
   return json({ events: page.events, next: page.cursor } satisfies EventsAnswer);
+}
+
+/** What happened last, whichever shard has it. */
+export async function listLatest({ env, url }: OwnersRequest): Promise<Response> {
+  const stretch = readStretch(url);
+  const limit = readLimit(url);
+  if (stretch === undefined || limit === undefined) return noRange();
+  const { from_ms, to_ms } = stretch;
+  return json({ events: await latestEvents(env, { from_ms, to_ms, limit }), next: null } satisfies EventsAnswer);
 }
 
 const ORDERS: ReadonlySet<string> = new Set<EnvelopeOrder>(["recent", "spent", "balance", "id"]);

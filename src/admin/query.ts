@@ -4,7 +4,7 @@
  * expect; who may not ask is answered before, by status.
  */
 import { attempt } from "../attempt.js";
-import type { QueryOutcome, ReadQuery } from "../contract.js";
+import type { QueryOutcome, QueryRows, ReadQuery } from "../contract.js";
 import { aggregateShardCount } from "../copy-settings.js";
 import { readBindings } from "../read-query.js";
 import { aggregateShard } from "../shards.js";
@@ -27,8 +27,6 @@ export const query = (asked: OwnersRequest, { name }: Params): Promise<Response>
 export const queryRaw = (asked: OwnersRequest, { name }: Params): Promise<Response> =>
   answer(asked, name, readRaw, showRaw);
 
-type Rows = Extract<QueryOutcome, { readonly outcome: "rows" }>;
-
 interface Wanted {
   readonly statements: readonly ReadQuery[];
   /** Several were sent as one: several are answered. */
@@ -39,7 +37,7 @@ async function answer(
   asked: OwnersRequest,
   name: string | undefined,
   read: (body: Body) => Wanted | undefined,
-  show: (rows: Rows) => unknown,
+  show: (rows: QueryRows) => unknown,
 ): Promise<Response> {
   const runner = await runnerOf(asked, name);
   if (runner === undefined) return notFound();
@@ -49,14 +47,13 @@ async function answer(
   if (wanted === undefined || wanted.statements.length === 0 || wanted.statements.length > STATEMENTS_MAX) {
     return json({ error: "Invalid request" });
   }
-  const results: unknown[] = [];
-  for (const statement of wanted.statements) {
-    const outcome = await runner(statement);
-    // Nothing was changed by those before it either.
-    if (outcome.outcome === "invalid") return json({ error: outcome.detail });
-    results.push(show(outcome));
-  }
-  return json({ result: wanted.many ? results : results[0] });
+  const [first, ...also] = wanted.statements as readonly [ReadQuery, ...ReadQuery[]];
+  const outcome = await runner(also.length === 0 ? first : { ...first, also });
+  if (outcome.outcome === "invalid") return json({ error: outcome.detail });
+  const results = [outcome, ...(outcome.also ?? [])];
+  // An object that runs an earlier version knows no others.
+  if (results.length !== wanted.statements.length) return json({ error: "Try again in a moment" });
+  return json({ result: wanted.many ? results.map(show) : show(outcome) });
 }
 
 /** `undefined` for what is no envelope: asking makes none. */
@@ -97,7 +94,7 @@ function wanted(given: readonly unknown[], many: boolean, text: string, values: 
   return { statements, many };
 }
 
-function show({ columns, rows, truncated, rows_read, duration_ms }: Rows): QueryResult {
+function show({ columns, rows, truncated, rows_read, duration_ms }: QueryRows): QueryResult {
   const names = distinct(columns);
   return {
     headers: names.map((name) => ({ name, displayName: name, originalType: null })),
@@ -107,7 +104,7 @@ function show({ columns, rows, truncated, rows_read, duration_ms }: Rows): Query
   };
 }
 
-function showRaw({ columns, rows, rows_read }: Rows): unknown {
+function showRaw({ columns, rows, rows_read }: QueryRows): unknown {
   return { columns, rows, meta: { rows_read, rows_written: 0 } };
 }
 

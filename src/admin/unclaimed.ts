@@ -1,17 +1,21 @@
 /** Payments that are in no envelope yet, and the owner's decision about each. */
 
-import { assignPayment, unclaimedPayments } from "../assigning.js";
+import { assignPayment, unclaimedPage } from "../assigning.js";
 import type { Price } from "../money.js";
 import { problem, TYPE } from "../refusal.js";
-import { invalid, json, notFound, readJson, readReason } from "./answers.js";
+import { invalid, json, notFound, readJson, readLimit, readPlace, readReason, writePlace } from "./answers.js";
 import type { UnclaimedAnswer } from "./api.js";
 import type { OwnersRequest } from "./asked.js";
 import { foundEnvelope } from "./envelopes.js";
 import type { Params } from "./routes.js";
 import { targetOf } from "./target.js";
 
-export async function listUnclaimed({ env }: OwnersRequest): Promise<Response> {
-  return json({ unclaimed: await unclaimedPayments(env) } satisfies UnclaimedAnswer);
+export async function listUnclaimed({ env, url }: OwnersRequest): Promise<Response> {
+  const limit = readLimit(url);
+  const after = readPlace(url);
+  if (limit === undefined || after === undefined) return invalid("cursor or limit is malformed");
+  const { payments, next } = await unclaimedPage(env, { after, limit });
+  return json({ unclaimed: payments, next: next && writePlace(next) } satisfies UnclaimedAnswer);
 }
 
 /** Once per payment by itself, so that it needs no key. */

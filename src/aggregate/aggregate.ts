@@ -28,6 +28,14 @@ export class EnvelopeAggregate extends DurableObject implements AggregateApi {
     return (await this.#open()).spend(...input);
   }
 
+  async spendByKey(...input: Input<"spendByKey">): Answer<"spendByKey"> {
+    return (await this.#open()).spendByKey(...input);
+  }
+
+  async movements(...input: Input<"movements">): Answer<"movements"> {
+    return (await this.#open()).movements(...input);
+  }
+
   async refusals(...input: Input<"refusals">): Answer<"refusals"> {
     return (await this.#open()).refusals(...input);
   }

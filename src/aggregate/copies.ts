@@ -11,6 +11,7 @@ import type {
   EventsPage,
   MirrorBatch,
   MirrorOutcome,
+  MovementRow,
   Overview,
   Period,
   ProofPage,
@@ -20,6 +21,7 @@ import type {
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
   SpendRow,
 } from "../contract.js";
 import { rawEventDays } from "../copy-settings.js";
@@ -29,7 +31,16 @@ import { readQuery } from "../read-query.js";
 import { envelopeStub } from "../stubs.js";
 import { DAY_MS, HOUR_MS } from "./calendar.js";
 import { type Applied, applyBatch, NO_SUMMARY } from "./mirror.js";
-import { addRaw, compareCopy, compareSums, NO_RAW, type ProofCursor, readCursor, writeCursor } from "./proof.js";
+import {
+  addRaw,
+  compareCopy,
+  compareFrozen,
+  compareSums,
+  NO_RAW,
+  type ProofCursor,
+  readCursor,
+  writeCursor,
+} from "./proof.js";
 import * as reports from "./reports.js";
 import { AGGREGATE_MIGRATIONS } from "./schema.js";
 import { AggregateStore, type Copy, type Told } from "./store.js";
@@ -75,11 +86,12 @@ export class Copies implements AggregateApi {
       throw error;
     }
     this.#armAlarm(Math.min(told.pull_at_ms ?? Number.POSITIVE_INFINITY, now + PRUNE_EVERY_MS));
-    return { next_seq: applied.summary.applied_seq + 1 };
+    const next_seq = applied.summary.applied_seq + 1;
+    return isOvertaken(batch, before) ? { next_seq, overtaken_by_ms: told.told_at_ms } : { next_seq };
   }
 
   #file(batch: MirrorBatch, before: Copy | undefined, applied: Applied, told: Told, now: number): void {
-    if (batch.refusals !== undefined && batch.refusals.id !== before?.refusals_id) {
+    if (batch.refusals !== undefined && told.refusals_id !== (before?.refusals_id ?? null)) {
       this.#store.refuse(batch.refusals.by_limit, now);
     }
     if (applied.entries.length > 0 || applied.opened !== undefined || isNews(told, before))
@@ -97,6 +109,14 @@ export class Copies implements AggregateApi {
 
   async spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]> {
     return this.#exists ? reports.spend(this.#sql, input) : [];
+  }
+
+  async spendByKey(input: Period & { readonly limit: number }): Promise<readonly SpenderSpendRow[]> {
+    return this.#exists ? reports.spendByKey(this.#sql, input) : [];
+  }
+
+  async movements(input: Period & { readonly limit: number }): Promise<readonly MovementRow[]> {
+    return this.#exists ? reports.movements(this.#sql, input) : [];
   }
 
   async refusals(input: Period): Promise<readonly RefusalRow[]> {
@@ -148,7 +168,8 @@ export class Copies implements AggregateApi {
         .sums({ up_to: copy.applied_seq })
         .catch(() => undefined);
       const behind = ledger !== undefined && ledger.head_seq > copy.applied_seq;
-      return { behind, differences: compareCopy(copy, ledger) };
+      const frozen = compareFrozen(copy, this.#store.copy(copy.envelope_id), ledger);
+      return { behind, differences: [...compareCopy(copy, ledger), ...frozen] };
     });
     const last = copies.at(-1)?.envelope_id;
     const next: ProofCursor =
@@ -278,13 +299,29 @@ function whatIsTold(
   const behind = head_seq > summary.applied_seq;
   // What follows comes at once as a rule: only one who brings nothing keeps the turn it had.
   const pull_at_ms = entries.length > 0 ? now + PULL_AFTER_MS : (before?.pull_at_ms ?? now + PULL_AFTER_MS);
+  const known = {
+    frozen: before?.frozen ?? 0,
+    refusals_id: before?.refusals_id ?? null,
+    told_at_ms: before?.told_at_ms ?? 0,
+  };
+  const news = {
+    frozen: batch.frozen === undefined ? known.frozen : batch.frozen ? 1 : 0,
+    refusals_id: batch.refusals?.id ?? known.refusals_id,
+    told_at_ms: batch.told_at_ms ?? known.told_at_ms,
+  };
   return {
     head_seq,
-    frozen: batch.frozen === undefined ? (before?.frozen ?? 0) : batch.frozen ? 1 : 0,
+    ...(isOvertaken(batch, before) ? known : news),
     behind_since_ms: behind ? behindSince(batch, before, { summary, entries }, now) : null,
     pull_at_ms: behind ? pull_at_ms : null,
-    refusals_id: batch.refusals?.id ?? before?.refusals_id ?? null,
   };
+}
+
+/** Came after one that was sent later, or once more. A clock that was set back makes nobody late who has new entries. */
+function isOvertaken({ told_at_ms, head_seq = 0 }: MirrorBatch, before: Copy | undefined): boolean {
+  return (
+    before !== undefined && told_at_ms !== undefined && told_at_ms <= before.told_at_ms && head_seq <= before.head_seq
+  );
 }
 
 /** The oldest entry that is missing is no older than the one it follows, nor younger than one behind it that had to wait. */
@@ -315,8 +352,11 @@ const NO_OVERVIEW: Overview = {
   spent_micros: ZERO,
   refunded_micros: ZERO,
   reversed_micros: ZERO,
+  expired_micros: ZERO,
+  disputed_micros: ZERO,
   outstanding_micros: ZERO,
   owed_micros: ZERO,
+  budgeted_micros: ZERO,
   active_today: 0,
   active_this_week: 0,
   active_this_month: 0,

@@ -1,5 +1,5 @@
 /** The mirror's receiving rule: each entry is applied once and in order, whatever is lost, doubled or reordered on the way. */
-import type { EntryKind, MirrorEntry, MirrorOpening } from "../contract.js";
+import type { EntryKind, MirrorEntry, MirrorOpening, Sums } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 
 export interface Summary {
@@ -12,6 +12,8 @@ export interface Summary {
   readonly refunded_micros: Micros;
   /** What clawbacks took, less what reinstatements gave. */
   readonly reversed_micros: Micros;
+  /** What expired of grants, or was taken back by the owner. */
+  readonly expired_micros: Micros;
   readonly last_at_ms: number;
 }
 
@@ -23,20 +25,36 @@ export const NO_SUMMARY: Summary = {
   spent_micros: ZERO,
   refunded_micros: ZERO,
   reversed_micros: ZERO,
+  expired_micros: ZERO,
   last_at_ms: 0,
 };
 
-export type SumName = "credited_micros" | "granted_micros" | "spent_micros" | "refunded_micros" | "reversed_micros";
+export type SumName = keyof Sums;
 
 /** The sum an entry counts towards, and its sign there. */
 export const SUMS = {
   topup: ["credited_micros", 1],
   grant: ["granted_micros", 1],
   charge: ["spent_micros", -1],
+  usage: ["spent_micros", -1],
   refund: ["refunded_micros", 1],
   clawback: ["reversed_micros", -1],
   reinstatement: ["reversed_micros", -1],
+  expiry: ["expired_micros", -1],
+  revocation: ["expired_micros", -1],
 } as const satisfies Record<EntryKind, readonly [SumName, 1 | -1]>;
+
+/** Charges and what is given back of them are counted by their reasons; all else is a movement, by kind and reason. */
+export function isMovement(kind: EntryKind): boolean {
+  return kind !== "charge" && kind !== "refund";
+}
+
+/** The kind under which a sum is counted of which no more is known. */
+export const KIND_OF = {
+  credited_micros: "topup",
+  granted_micros: "grant",
+  reversed_micros: "clawback",
+} as const satisfies Partial<Record<SumName, EntryKind>>;
 
 export interface Applied {
   readonly summary: Summary;
@@ -59,12 +77,10 @@ export interface Opened {
 }
 
 /** Takes an opening, where there is one that begins at what is known, and then the entries that follow. */
-export function applyBatch(
-  known: Summary,
-  opening: MirrorOpening | undefined,
-  entries: readonly MirrorEntry[],
-): Applied {
-  if (opening === undefined || opening.seq <= known.applied_seq) return applyEntries(known, entries);
+export function applyBatch(known: Summary, told: MirrorOpening | undefined, entries: readonly MirrorEntry[]): Applied {
+  if (told === undefined || told.seq <= known.applied_seq) return applyEntries(known, entries);
+  // An envelope that an earlier version of this code runs knows of nothing that expired, and has none.
+  const opening = Object.assign({ expired_micros: ZERO }, told);
   // An opening says how many of the entries it stands for were charges: of others than those, it is of no use.
   if (opening.after_seq !== known.applied_seq || !addsUp(opening)) return { ...applyEntries(known, []), gap: true };
   const { after_seq: _, charges, first_at_ms: __, at_ms, seq, ...sums } = opening;
@@ -80,6 +96,7 @@ export function applyBatch(
       spent_micros: change("spent_micros"),
       refunded_micros: change("refunded_micros"),
       reversed_micros: change("reversed_micros"),
+      expired_micros: change("expired_micros"),
     },
   };
   return { ...applied, opened };
@@ -87,8 +104,9 @@ export function applyBatch(
 
 /** A balance is what came in less what went out: of anything else, nothing would follow. */
 function addsUp(opening: MirrorOpening): boolean {
-  const { credited_micros, granted_micros, refunded_micros, spent_micros, reversed_micros, balance_micros } = opening;
-  return credited_micros + granted_micros + refunded_micros - spent_micros - reversed_micros === balance_micros;
+  const { credited_micros, granted_micros, refunded_micros, spent_micros, reversed_micros, expired_micros } = opening;
+  const out = spent_micros + reversed_micros + expired_micros;
+  return credited_micros + granted_micros + refunded_micros - out === opening.balance_micros;
 }
 
 /** Takes the entries that follow on `known` and leaves the rest: old ones are in it already, later ones wait for the gap to be filled. */

@@ -3,8 +3,8 @@
  * in one turn, all sums that the shard keeps are held against the sum of those rows. Comparing is pure; the rest only reads.
  */
 import type { Difference, LedgerSums } from "../contract.js";
-import { SUMS, type SumName } from "./mirror.js";
-import { type MutableSums, NO_SUMS } from "./rollup.js";
+import { KIND_OF, SUMS, type SumName } from "./mirror.js";
+import { NO_SUMS } from "./rollup.js";
 import type { Copy } from "./store.js";
 
 const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
@@ -16,12 +16,14 @@ export type ProofCursor =
   | { readonly at: "envelopes"; readonly after: string }
   | { readonly at: "raw"; readonly after: number; readonly pruned: number; readonly sums: RawSums };
 
-export type RawSums = MutableSums & { entries: number };
+/** Over all envelopes, they may pass what a number holds. */
+export type RawSums = Record<SumName | "entries", bigint>;
 
-export const NO_RAW: RawSums = { ...NO_SUMS, entries: 0 };
+export const RAW_NAMES = ["entries", ...SUM_NAMES] as const;
+export const NO_RAW = Object.fromEntries(RAW_NAMES.map((name) => [name, 0n])) as RawSums;
 
 export function writeCursor(cursor: ProofCursor): string {
-  return JSON.stringify(cursor);
+  return JSON.stringify(cursor, (_, value) => (typeof value === "bigint" ? String(value) : value));
 }
 
 /** Of one that no page answered, it is a RangeError: half of a cursor would prove half of it. */
@@ -31,11 +33,15 @@ export function readCursor(cursor: string | null): ProofCursor {
     Record<"at" | "after" | "pruned" | "sums", unknown>
   >;
   const { at, after, pruned, sums } = read;
-  const numbers = [after, pruned, ...Object.keys(NO_RAW).map((name) => (sums as RawSums | null)?.[name as SumName])];
-  const fits = at === "envelopes" ? typeof after === "string" : at === "raw" && numbers.every(Number.isSafeInteger);
+  if (at === "envelopes" && typeof after === "string") return { at, after };
+  const digits = RAW_NAMES.map((name) => String((sums as Record<string, unknown> | null | undefined)?.[name]));
+  const fits = at === "raw" && isWhole(after) && isWhole(pruned) && digits.every((text) => /^-?\d{1,30}$/.test(text));
   if (!fits) throw new RangeError("This cursor is of no page");
-  return read as ProofCursor;
+  const added = Object.fromEntries(RAW_NAMES.map((name, index) => [name, BigInt(digits[index] as string)])) as RawSums;
+  return { at, after, pruned, sums: added };
 }
+
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value);
 
 /** A ledger that cannot be read proves nothing: that is a difference, too. */
 export function compareCopy(copy: Copy, ledger: LedgerSums | undefined): Difference[] {
@@ -46,9 +52,17 @@ export function compareCopy(copy: Copy, ledger: LedgerSums | undefined): Differe
   const pairs: (readonly [what: string, expected: number, found: number])[] = [
     ["applied_seq", ledger.seq, copy.applied_seq],
     ["balance_micros", ledger.balance_micros, copy.balance_micros],
-    ...SUM_NAMES.map((sum) => [sum, ledger[sum], copy[sum]] as const),
+    // An earlier version of an envelope knows fewer of them: of what it does not know, it has none.
+    ...SUM_NAMES.map((sum) => [sum, ledger[sum] ?? 0, copy[sum]] as const),
   ];
   return differences(envelope_id, pairs);
+}
+
+/** Whether it is frozen is in no entry. Compared where the envelope told all it had to tell, and told nothing while it was asked. */
+export function compareFrozen(copy: Copy, since: Copy | undefined, ledger: LedgerSums | undefined): Difference[] {
+  if (ledger?.frozen === undefined || since?.told_at_ms !== copy.told_at_ms || ledger.head_seq !== copy.applied_seq)
+    return [];
+  return differences(copy.envelope_id, [["frozen", ledger.frozen ? 1 : 0, copy.frozen]]);
 }
 
 /** Adds up the next raw events by kind. `done` when there are no more. */
@@ -68,26 +82,25 @@ export function addRaw(sql: SqlStorage, after: number, sums: RawSums): { after: 
 export function rawSums(sql: SqlStorage, where: string, ...bindings: number[]): RawSums {
   const sums = { ...NO_RAW };
   const rows = sql.exec(
-    `SELECT kind, count(*) AS entries, sum(amount_micros) AS amount FROM event WHERE ${where} GROUP BY kind`,
+    // As text, which is exact however large.
+    `SELECT kind, count(*) AS entries, CAST(sum(amount_micros) AS TEXT) AS amount FROM event WHERE ${where} GROUP BY kind`,
     ...bindings,
   );
   for (const { kind, entries, amount } of rows as Iterable<{
     kind: keyof typeof SUMS;
     entries: number;
-    amount: number;
+    amount: string;
   }>) {
-    sums.entries += entries;
+    sums.entries += BigInt(entries);
     // A kind that is none was written by nobody but who tampered: it is missing in the sums, and so found.
     const [sum, sign] = SUMS[kind] ?? [];
-    if (sum !== undefined) sums[sum] += sign * amount;
+    if (sum !== undefined) sums[sum] += BigInt(sign) * BigInt(amount);
   }
   return sums;
 }
 
 function plus(one: RawSums, other: RawSums): RawSums {
-  const sums = { ...one, entries: one.entries + other.entries };
-  for (const sum of SUM_NAMES) sums[sum] += other[sum];
-  return sums;
+  return Object.fromEntries(RAW_NAMES.map((name) => [name, one[name] + other[name]])) as RawSums;
 }
 
 /** All that the shard keeps, against the rows of its envelopes. `raw` is absent where events were pruned meanwhile. */
@@ -95,7 +108,9 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
   const read = (query: string) => sql.exec(query).one() as Record<string, number>;
   const copies = read(
     `SELECT count(*) AS envelopes, coalesce(sum(applied_seq), 0) AS entries, ${ADDED},
-       coalesce(sum(balance_micros), 0) AS outstanding_micros, coalesce(sum(max(0, -balance_micros)), 0) AS owed_micros
+       coalesce(sum(iif(budget, max(0, balance_micros), balance_micros)), 0) AS outstanding_micros,
+       coalesce(sum(iif(budget, 0, max(0, -balance_micros))), 0) AS owed_micros,
+       coalesce(sum(iif(budget, max(0, -balance_micros), 0)), 0) AS budgeted_micros
      FROM envelope_summary WHERE applied_seq > 0`,
   );
   const waiting = read(
@@ -110,7 +125,8 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
     "total",
     { ...copies, ...waiting },
     read(
-      `SELECT envelopes, entries, ${SUM_NAMES.join(", ")}, outstanding_micros, owed_micros, frozen, behind FROM total`,
+      `SELECT envelopes, entries, ${SUM_NAMES.join(", ")}, outstanding_micros, owed_micros, budgeted_micros, frozen,
+         behind FROM total`,
     ),
   );
   const charges = read("SELECT coalesce(sum(charges), 0) AS charges FROM day");
@@ -129,6 +145,7 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
       ),
     );
   }
+  for (const table of ["moved_hour", "moved_day"]) compare(table, copies, movedSums(sql, table));
   compare(
     "cohort",
     copies,
@@ -137,9 +154,21 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
     ),
   );
   for (const period of ["day", "week", "month"]) compareActive(sql, period, found);
-  if (raw !== undefined)
-    compare("raw", copies, plus(raw, read(`SELECT entries, ${SUM_NAMES.join(", ")} FROM pruned`) as RawSums));
+  if (raw !== undefined) {
+    const added = RAW_NAMES.map((name) => `${name} + CAST('${raw[name]}' AS INTEGER) AS ${name}`);
+    compare("raw", copies, read(`SELECT ${added.join(", ")} FROM pruned`));
+  }
   return found;
+}
+
+function movedSums(sql: SqlStorage, table: string): Record<string, number> {
+  const sums: Record<string, bigint> = Object.fromEntries(Object.keys(KIND_OF).map((sum) => [sum, 0n]));
+  const rows = sql.exec(`SELECT kind, CAST(sum(amount_micros) AS TEXT) AS amount FROM ${table} GROUP BY kind`);
+  for (const { kind, amount } of rows as Iterable<{ kind: keyof typeof SUMS; amount: string }>) {
+    const [sum, sign] = SUMS[kind] ?? [];
+    if (sum !== undefined) sums[sum] = (sums[sum] ?? 0n) + BigInt(sign) * BigInt(amount);
+  }
+  return Object.fromEntries(Object.entries(sums).map(([sum, amount]) => [sum, Number(amount)]));
 }
 
 /** Of the newest period only: of an earlier one, an envelope's row no longer tells. */

@@ -7,11 +7,13 @@ import type {
   EnvelopesInput,
   EventsInput,
   EventsPage,
+  MovementRow,
   Overview,
   Period,
   RefusalRow,
   SeriesPoint,
   ShardHealth,
+  SpenderSpendRow,
   SpendRow,
 } from "../contract.js";
 import { DAY_MS, dayOf, HOUR_MS, hourOf, monthOf, weekOf } from "./calendar.js";
@@ -19,12 +21,13 @@ import { DAY_MS, dayOf, HOUR_MS, hourOf, monthOf, weekOf } from "./calendar.js";
 const PAGE_MAX = 1_000;
 /** A year of hours. A longer series is cut at its old end. */
 const POINTS_MAX = 366 * 24;
-const SUMS = "credited_micros, granted_micros, spent_micros, refunded_micros, reversed_micros";
+const SUMS = "credited_micros, granted_micros, spent_micros, refunded_micros, reversed_micros, expired_micros";
 
 export function overview(sql: SqlStorage, now_ms: number): Overview {
   const row = sql
     .exec(
-      `SELECT envelopes, entries, ${SUMS}, outstanding_micros, owed_micros,
+      `SELECT envelopes, entries, ${SUMS}, outstanding_micros, owed_micros, budgeted_micros,
+         (SELECT coalesce(0 - sum(amount_micros), 0) FROM moved_day WHERE ${DISPUTED}) AS disputed_micros,
          coalesce((SELECT envelopes FROM active WHERE period = 'day' AND at_ms = ?), 0) AS active_today,
          coalesce((SELECT envelopes FROM active WHERE period = 'week' AND at_ms = ?), 0) AS active_this_week,
          coalesce((SELECT envelopes FROM active WHERE period = 'month' AND at_ms = ?), 0) AS active_this_month,
@@ -46,6 +49,9 @@ function lag(sql: SqlStorage, now_ms: number): number {
     .one();
   return since === null ? arrival_ms : Math.max(0, now_ms - since);
 }
+
+/** As the index has it. */
+const DISPUTED = "kind IN ('clawback', 'reinstatement') AND reason = 'dispute'";
 
 type Row = Record<string, SqlStorageValue>;
 
@@ -70,8 +76,9 @@ export function series(
 
 function periods(sql: SqlStorage, step: "hour" | "day", begin: number, end: number): Map<number, Row> {
   const active = "coalesce((SELECT envelopes FROM active WHERE period = 'day' AND active.at_ms = day.at_ms), 0)";
+  const disputed = `coalesce((SELECT 0 - sum(amount_micros) FROM moved_${step} AS moved WHERE ${DISPUTED} AND moved.at_ms = ${step}.at_ms), 0)`;
   const rows = sql.exec(
-    `SELECT *, ${step === "day" ? active : "NULL"} AS active FROM ${step} WHERE at_ms >= ? AND at_ms < ?`,
+    `SELECT *, ${step === "day" ? active : "NULL"} AS active, ${disputed} AS disputed_micros FROM ${step} WHERE at_ms >= ? AND at_ms < ?`,
     begin,
     end,
   );
@@ -103,29 +110,62 @@ const NO_POINT: Row = {
   spent_micros: 0,
   refunded_micros: 0,
   reversed_micros: 0,
+  expired_micros: 0,
+  disputed_micros: 0,
 };
 
-/** Whole days from the sums by day, what is left at both ends from those by hour. */
-export function spend(sql: SqlStorage, { from_ms, to_ms, limit }: Period & { readonly limit: number }): SpendRow[] {
-  const hours = { from: hourOf(from_ms), to: Math.ceil(to_ms / HOUR_MS) * HOUR_MS };
-  const days = { from: Math.ceil(hours.from / DAY_MS) * DAY_MS, to: dayOf(hours.to) };
-  if (days.from >= days.to) days.from = days.to = hours.to;
+export function spend(sql: SqlStorage, { limit, ...period }: Period & { readonly limit: number }): SpendRow[] {
+  const { from, bindings } = tables("spend", period);
   return sql
     .exec(
-      `SELECT reason, sum(charges) AS charges, sum(spent_micros - refunded_micros) AS spent_micros FROM (
-         SELECT * FROM spend_day WHERE at_ms >= ? AND at_ms < ?
-         UNION ALL SELECT * FROM spend_hour WHERE at_ms >= ? AND at_ms < ?
-         UNION ALL SELECT * FROM spend_hour WHERE at_ms >= ? AND at_ms < ?
-       ) GROUP BY reason ORDER BY spent_micros DESC, reason LIMIT ?`,
-      days.from,
-      days.to,
-      hours.from,
-      days.from,
-      days.to,
-      hours.to,
+      `SELECT reason, sum(charges) AS charges, sum(spent_micros - refunded_micros) AS spent_micros FROM ${from}
+       GROUP BY reason ORDER BY spent_micros DESC, reason LIMIT ?`,
+      ...bindings,
       pageSize(limit),
     )
     .toArray() as unknown as SpendRow[];
+}
+
+/** Of whole days: those that the period touches. */
+export function spendByKey(
+  sql: SqlStorage,
+  { from_ms, to_ms, limit }: Period & { readonly limit: number },
+): SpenderSpendRow[] {
+  return sql
+    .exec(
+      `SELECT envelope_id, spender, sum(charges) AS charges, sum(spent_micros - refunded_micros) AS spent_micros
+       FROM spend_key WHERE at_ms >= ? AND at_ms < ? GROUP BY envelope_id, spender
+       ORDER BY spent_micros DESC, envelope_id, spender LIMIT ?`,
+      dayOf(from_ms),
+      to_ms,
+      pageSize(limit),
+    )
+    .toArray() as unknown as SpenderSpendRow[];
+}
+
+export function movements(sql: SqlStorage, { limit, ...period }: Period & { readonly limit: number }): MovementRow[] {
+  const { from, bindings } = tables("moved", period);
+  return sql
+    .exec(
+      `SELECT kind, reason, sum(entries) AS entries, sum(amount_micros) AS amount_micros FROM ${from}
+       GROUP BY kind, reason ORDER BY abs(sum(amount_micros)) DESC, kind, reason LIMIT ?`,
+      ...bindings,
+      pageSize(limit),
+    )
+    .toArray() as unknown as MovementRow[];
+}
+
+/** Whole days from the sums by day, what is left at both ends from those by hour. */
+function tables(name: "spend" | "moved", { from_ms, to_ms }: Period): { from: string; bindings: number[] } {
+  const hours = { from: hourOf(from_ms), to: Math.ceil(to_ms / HOUR_MS) * HOUR_MS };
+  const days = { from: Math.ceil(hours.from / DAY_MS) * DAY_MS, to: dayOf(hours.to) };
+  if (days.from >= days.to) days.from = days.to = hours.to;
+  const from = `(
+    SELECT * FROM ${name}_day WHERE at_ms >= ? AND at_ms < ?
+    UNION ALL SELECT * FROM ${name}_hour WHERE at_ms >= ? AND at_ms < ?
+    UNION ALL SELECT * FROM ${name}_hour WHERE at_ms >= ? AND at_ms < ?
+  )`;
+  return { from, bindings: [days.from, days.to, hours.from, days.from, days.to, hours.to] };
 }
 
 export function refusals(sql: SqlStorage, { from_ms, to_ms }: Period): RefusalRow[] {
@@ -143,7 +183,7 @@ export function cohorts(sql: SqlStorage): CohortRow[] {
   return sql.exec("SELECT * FROM cohort ORDER BY cohort, month").toArray() as unknown as CohortRow[];
 }
 
-const SUMMARY = `envelope_id, currency, balance_micros, applied_seq, head_seq, frozen, first_at_ms, last_at_ms, ${SUMS}`;
+const SUMMARY = `envelope_id, currency, balance_micros, applied_seq, head_seq, frozen, budget, first_at_ms, last_at_ms, ${SUMS}`;
 
 const ORDERS = {
   recent: "last_at_ms",
@@ -187,7 +227,7 @@ export function envelope(sql: SqlStorage, envelope_id: string): EnvelopeSummary 
 }
 
 function toSummary(row: Record<string, SqlStorageValue>): EnvelopeSummary {
-  return { ...row, frozen: row["frozen"] === 1 } as unknown as EnvelopeSummary;
+  return { ...row, frozen: row["frozen"] === 1, budget: row["budget"] === 1 } as unknown as EnvelopeSummary;
 }
 
 /** Newest batches first, and in each the newest entry first. A cursor is the batch's time and number, and the entry that was told last. */
@@ -207,7 +247,7 @@ export function events(sql: SqlStorage, { from_ms, to_ms, cursor, limit }: Event
     const below = batch_id === from?.batch_id ? from.seq : Number.MAX_SAFE_INTEGER;
     const entries = sql
       .exec(
-        `SELECT envelope_id, seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id, charge_reason
+        `SELECT envelope_id, seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id, charge_reason, spender
          FROM event WHERE batch_id = ? AND at_ms >= ? AND at_ms < ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
         batch_id,
         from_ms,

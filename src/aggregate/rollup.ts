@@ -1,7 +1,7 @@
 /** What a batch of applied entries changes in the roll-ups, grouped by key, so that each row is written once. Pure. */
-import type { MirrorEntry } from "../contract.js";
+import { type EntryKind, isSpending, type MirrorEntry } from "../contract.js";
 import { dayOf, hourOf, monthName, monthOf, weekOf } from "./calendar.js";
-import { type Opened, SUMS, type SumName } from "./mirror.js";
+import { isMovement, KIND_OF, type Opened, SUMS, type SumName } from "./mirror.js";
 import { FOLDED_REASON } from "./reasons.js";
 
 export type MutableSums = Record<SumName, number>;
@@ -12,6 +12,13 @@ export interface SpendChange {
   refunded_micros: number;
 }
 
+export interface Movement {
+  readonly kind: EntryKind;
+  readonly reason: string;
+  entries: number;
+  amount_micros: number;
+}
+
 export interface PeriodChange extends MutableSums {
   readonly at_ms: number;
   entries: number;
@@ -19,6 +26,8 @@ export interface PeriodChange extends MutableSums {
   /** Charges of more than nothing. */
   paid: number;
   readonly reasons: Map<string, SpendChange>;
+  /** Of what is no charge and gives none back; by kind and reason. */
+  readonly moved: Map<string, Movement>;
 }
 
 export interface MonthChange {
@@ -49,6 +58,7 @@ export const NO_SUMS: Readonly<MutableSums> = {
   spent_micros: 0,
   refunded_micros: 0,
   reversed_micros: 0,
+  expired_micros: 0,
 };
 
 /** By hour; the entries are in the order of time. `nameOf` says under which name a reason is counted. */
@@ -60,13 +70,13 @@ export function byHour(
   let hour: PeriodChange | undefined;
   for (const entry of entries) {
     if (hour === undefined || entry.at_ms < hour.at_ms || entry.at_ms >= hour.at_ms + 3_600_000) {
-      hour = { ...NO_SUMS, at_ms: hourOf(entry.at_ms), entries: 0, charges: 0, paid: 0, reasons: new Map() };
+      hour = noPeriod(hourOf(entry.at_ms));
       hours.push(hour);
     }
     const [sum, sign] = SUMS[entry.kind];
     hour.entries += 1;
     hour[sum] += sign * entry.amount_micros;
-    if (entry.kind === "charge") {
+    if (isSpending(entry.kind)) {
       hour.charges += 1;
       if (entry.amount_micros < 0) hour.paid += 1;
       const spend = spendOf(hour, nameOf(entry.reason));
@@ -75,15 +85,75 @@ export function byHour(
     } else if (entry.kind === "refund") {
       spendOf(hour, nameOf(entry.charge_reason)).refunded_micros += entry.amount_micros;
     }
+    if (isMovement(entry.kind)) move(hour, entry.kind, nameOf(entry.reason), 1, entry.amount_micros);
   }
   return hours;
+}
+
+export interface SpenderChange extends SpendChange {
+  readonly at_ms: number;
+  readonly spender: string;
+}
+
+/** By day and key: of the entries that another than the holder spent, and of what was given back of those. */
+export function bySpender(entries: readonly MirrorEntry[]): SpenderChange[] {
+  const changes = new Map<string, SpenderChange>();
+  for (const { kind, at_ms, amount_micros, spender } of entries) {
+    if (spender === null || spender === undefined) continue;
+    const day = dayOf(at_ms);
+    const key = `${day} ${spender}`;
+    let change = changes.get(key);
+    if (change === undefined) {
+      change = { at_ms: day, spender, charges: 0, spent_micros: 0, refunded_micros: 0 };
+      changes.set(key, change);
+    }
+    if (kind === "refund") change.refunded_micros += amount_micros;
+    else {
+      change.charges += 1;
+      change.spent_micros -= amount_micros;
+    }
+  }
+  return [...changes.values()];
 }
 
 /** What is known as one sum only, in the hour of its last entry. */
 export function folded({ opening, entries, charges, sums }: Opened): PeriodChange {
   const { spent_micros, refunded_micros } = sums;
   const reasons = new Map([[FOLDED_REASON, { charges, spent_micros, refunded_micros }]]);
-  return { ...sums, at_ms: hourOf(opening.at_ms), entries, charges, paid: spent_micros > 0 ? 1 : 0, reasons };
+  const moved: PeriodChange["moved"] = new Map();
+  const hour = {
+    ...sums,
+    at_ms: hourOf(opening.at_ms),
+    entries,
+    charges,
+    paid: spent_micros > 0 ? 1 : 0,
+    reasons,
+    moved,
+  };
+  for (const [sum, kind] of Object.entries(KIND_OF) as [keyof typeof KIND_OF, EntryKind][]) {
+    if (sums[sum] !== 0) move(hour, kind, FOLDED_REASON, 0, SUMS[kind][1] * sums[sum]);
+  }
+  return hour;
+}
+
+function noPeriod(at_ms: number): PeriodChange {
+  return { ...NO_SUMS, at_ms, entries: 0, charges: 0, paid: 0, reasons: new Map(), moved: new Map() };
+}
+
+function move(
+  { moved }: Pick<PeriodChange, "moved">,
+  kind: EntryKind,
+  reason: string,
+  entries: number,
+  amount_micros: number,
+): void {
+  const key = `${kind} ${reason}`;
+  const movement = moved.get(key);
+  if (movement === undefined) moved.set(key, { kind, reason, entries, amount_micros });
+  else {
+    movement.entries += entries;
+    movement.amount_micros += amount_micros;
+  }
 }
 
 /** By day, from the hours. */
@@ -93,7 +163,7 @@ export function byDay(hours: readonly PeriodChange[]): PeriodChange[] {
     const at_ms = dayOf(hour.at_ms);
     let day = days.at(-1);
     if (day?.at_ms !== at_ms) {
-      day = { ...NO_SUMS, at_ms, entries: 0, charges: 0, paid: 0, reasons: new Map() };
+      day = noPeriod(at_ms);
       days.push(day);
     }
     day.entries += hour.entries;
@@ -103,6 +173,8 @@ export function byDay(hours: readonly PeriodChange[]): PeriodChange[] {
     for (const [reason, change] of hour.reasons) {
       add(spendOf(day, reason), change);
     }
+    for (const { kind, reason, entries, amount_micros } of hour.moved.values())
+      move(day, kind, reason, entries, amount_micros);
   }
   return days;
 }
@@ -145,12 +217,14 @@ export function byMonth(days: readonly PeriodChange[], first: Activity["first"])
 
 /** Counts what is beyond the names that a day may have under one name for all of it; what is folded has a name besides. `known` gains what is new. */
 export function capReasons(change: PeriodChange, known: Set<string>, most: number, other: string): PeriodChange {
-  const reasons = new Map<string, SpendChange>();
-  const capped = { ...change, reasons };
-  for (const [reason, spend] of change.reasons) {
+  const capped: PeriodChange = { ...change, reasons: new Map(), moved: new Map() };
+  const nameOf = (reason: string): string => {
     if (known.size < most && reason !== FOLDED_REASON) known.add(reason);
-    add(spendOf(capped, known.has(reason) || reason === FOLDED_REASON ? reason : other), spend);
-  }
+    return known.has(reason) || reason === FOLDED_REASON ? reason : other;
+  };
+  for (const [reason, spend] of change.reasons) add(spendOf(capped, nameOf(reason)), spend);
+  for (const { kind, reason, entries, amount_micros } of change.moved.values())
+    move(capped, kind, nameOf(reason), entries, amount_micros);
   return capped;
 }
 

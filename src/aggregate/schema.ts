@@ -122,4 +122,54 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
       one.value ->> 5 AS payment_id, one.value ->> 6 AS ref_seq, one.value ->> 7 AS hold_id, one.value ->> 8 AS charge_reason
     FROM batch, json_each(batch.entries) AS one;
   `,
+  // What was given and never spent.
+  ["envelope_summary", "total", "pruned", "hour", "day"]
+    .map((table) => `ALTER TABLE ${table} ADD COLUMN expired_micros INTEGER NOT NULL DEFAULT 0;`)
+    .join("\n"),
+  // What budgets used is nobody's debt.
+  `
+  ALTER TABLE envelope_summary ADD COLUMN budget INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE total ADD COLUMN budgeted_micros INTEGER NOT NULL DEFAULT 0;
+  `,
+  // By key: a row for each day that one spent in. Of entries that came before it, who spent them is not known.
+  `
+  CREATE TABLE spend_key (
+    at_ms INTEGER NOT NULL,
+    envelope_id TEXT NOT NULL,
+    spender TEXT NOT NULL,
+    charges INTEGER NOT NULL,
+    spent_micros INTEGER NOT NULL,
+    refunded_micros INTEGER NOT NULL,
+    PRIMARY KEY (at_ms, envelope_id, spender)
+  ) STRICT, WITHOUT ROWID;
+
+  DROP VIEW event;
+  CREATE VIEW event AS
+    SELECT batch.batch_id, batch.envelope_id, batch.first_seq + one.key AS seq, batch.first_at_ms + (one.value ->> 0) AS at_ms,
+      one.value ->> 1 AS kind, one.value ->> 2 AS amount_micros, one.value ->> 3 AS balance_micros, one.value ->> 4 AS reason,
+      one.value ->> 5 AS payment_id, one.value ->> 6 AS ref_seq, one.value ->> 7 AS hold_id, one.value ->> 8 AS charge_reason,
+      one.value ->> 9 AS spender
+    FROM batch, json_each(batch.entries) AS one;
+  `,
+  `
+  ALTER TABLE envelope_summary ADD COLUMN told_at_ms INTEGER NOT NULL DEFAULT 0;
+  `,
+  // What moved money and was no charge: by kind and reason, as charges are by reason. Of what came before, what the sums of hours and days say.
+  ["hour", "day"]
+    .map(
+      (table) => `
+  CREATE TABLE moved_${table} (
+    at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    entries INTEGER NOT NULL,
+    amount_micros INTEGER NOT NULL,
+    PRIMARY KEY (at_ms, kind, reason)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO moved_${table} SELECT at_ms, 'topup', '(none)', 0, credited_micros FROM ${table} WHERE credited_micros <> 0;
+  INSERT INTO moved_${table} SELECT at_ms, 'grant', '(none)', 0, granted_micros FROM ${table} WHERE granted_micros <> 0;
+  INSERT INTO moved_${table} SELECT at_ms, 'clawback', '(none)', 0, -reversed_micros FROM ${table} WHERE reversed_micros <> 0;
+  CREATE INDEX moved_${table}_disputed ON moved_${table} (at_ms, amount_micros) WHERE kind IN ('clawback', 'reinstatement') AND reason = 'dispute';`,
+    )
+    .join(""),
 ];

@@ -9,6 +9,7 @@ import {
   byDay,
   byHour,
   byMonth,
+  bySpender,
   capReasons,
   folded,
   type LastActive,
@@ -17,6 +18,17 @@ import {
 } from "./rollup.js";
 
 const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
+const COUNTS = [
+  "envelopes",
+  "entries",
+  "outstanding_micros",
+  "owed_micros",
+  "budgeted_micros",
+  "frozen",
+  "behind",
+  "gaps",
+  "duplicates",
+] as const;
 const REASONS_PER_DAY_MAX = 300;
 /** Reasons as envelopes send them, remembered with their names: most batches bring no new one. */
 const NAMES_KEPT = 4_096;
@@ -31,6 +43,8 @@ export interface Copy extends Summary, LastActive {
   readonly currency: string;
   readonly head_seq: number;
   readonly frozen: number;
+  /** It has no balance that limits it. */
+  readonly budget: number;
   readonly first_at_ms: number;
   /** `2026-11`: of the first entry, which is always money in. */
   readonly cohort: string;
@@ -38,10 +52,13 @@ export interface Copy extends Summary, LastActive {
   /** When the shard asks the envelope by itself; `null` where nothing is missing. */
   readonly pull_at_ms: number | null;
   readonly refusals_id: string | null;
+  /** When the newest batch was sent that told something besides its entries. */
+  readonly told_at_ms: number;
 }
 
 /** What a batch says of an envelope besides its entries. */
-export interface Told extends Pick<Copy, "head_seq" | "frozen" | "behind_since_ms" | "pull_at_ms" | "refusals_id"> {}
+export interface Told
+  extends Pick<Copy, "head_seq" | "frozen" | "behind_since_ms" | "pull_at_ms" | "refusals_id" | "told_at_ms"> {}
 
 export class AggregateStore {
   readonly #sql: SqlStorage;
@@ -80,6 +97,7 @@ export class AggregateStore {
       ...active.last,
       envelope_id: batch.envelope_id,
       currency: batch.currency,
+      budget: batch.budget === undefined ? (before?.budget ?? 0) : Number(batch.budget),
       first_at_ms: known ? before.first_at_ms : (first_at_ms ?? 0),
       cohort: cohort.name,
     };
@@ -87,6 +105,7 @@ export class AggregateStore {
     if (opened !== undefined) this.#filePruned(opened);
     if (hours.length > 0) {
       this.#fileRaw(batch.envelope_id, entries, now_ms);
+      this.#fileSpenders(batch.envelope_id, entries);
       this.#filePeriods(hours, days);
       this.#fileActive(active.first);
       if (cohort.from === 0) this.#fileMonths(cohort.name, days, active.first);
@@ -146,17 +165,19 @@ export class AggregateStore {
   #fileCopy(copy: Copy): void {
     this.#sql.exec(
       `INSERT INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros, granted_micros,
-         spent_micros, refunded_micros, reversed_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort, active_day_ms,
-         active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         spent_micros, refunded_micros, reversed_micros, expired_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort,
+         active_day_ms, active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id, budget, told_at_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq, balance_micros = excluded.balance_micros,
          credited_micros = excluded.credited_micros, granted_micros = excluded.granted_micros,
          spent_micros = excluded.spent_micros, refunded_micros = excluded.refunded_micros,
-         reversed_micros = excluded.reversed_micros, last_at_ms = excluded.last_at_ms, head_seq = excluded.head_seq,
+         reversed_micros = excluded.reversed_micros, expired_micros = excluded.expired_micros,
+         last_at_ms = excluded.last_at_ms, head_seq = excluded.head_seq,
          frozen = excluded.frozen, first_at_ms = excluded.first_at_ms, cohort = excluded.cohort,
          active_day_ms = excluded.active_day_ms, active_week_ms = excluded.active_week_ms,
          active_month_ms = excluded.active_month_ms, behind_since_ms = excluded.behind_since_ms,
-         pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id`,
+         pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id, budget = excluded.budget,
+         told_at_ms = excluded.told_at_ms`,
       copy.envelope_id,
       copy.currency,
       copy.applied_seq,
@@ -166,6 +187,7 @@ export class AggregateStore {
       copy.spent_micros,
       copy.refunded_micros,
       copy.reversed_micros,
+      copy.expired_micros,
       copy.last_at_ms,
       copy.head_seq,
       copy.frozen,
@@ -177,6 +199,8 @@ export class AggregateStore {
       copy.behind_since_ms,
       copy.pull_at_ms,
       copy.refusals_id,
+      copy.budget,
+      copy.told_at_ms,
     );
   }
 
@@ -196,10 +220,26 @@ export class AggregateStore {
     );
   }
 
+  #fileSpenders(envelope_id: string, entries: readonly MirrorEntry[]): void {
+    for (const { at_ms, spender, charges, spent_micros, refunded_micros } of bySpender(entries)) {
+      this.#sql.exec(
+        `INSERT INTO spend_key (at_ms, envelope_id, spender, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
+           refunded_micros = refunded_micros + excluded.refunded_micros`,
+        at_ms,
+        envelope_id,
+        spender,
+        charges,
+        spent_micros,
+        refunded_micros,
+      );
+    }
+  }
+
   /** Was never raw here. */
   #filePruned({ entries, sums }: Opened): void {
     this.#sql.exec(
-      `UPDATE pruned SET entries = entries + ?, ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}`,
+      `UPDATE pruned SET ${["entries", ...SUM_NAMES].map(raised).join(", ")}`,
       entries,
       ...SUM_NAMES.map((sum) => sums[sum]),
     );
@@ -212,7 +252,7 @@ export class AggregateStore {
 
   #filePeriod(table: "hour" | "day", change: PeriodChange): void {
     this.#sql.exec(
-      `INSERT INTO ${table} (at_ms, entries, charges, ${SUM_NAMES.join(", ")}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${table} (at_ms, entries, charges, ${SUM_NAMES.join(", ")}) VALUES (?, ?, ?${`, ${WHOLE}`.repeat(SUM_NAMES.length)})
        ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, charges = charges + excluded.charges,
          ${SUM_NAMES.map((sum) => `${sum} = ${sum} + excluded.${sum}`).join(", ")}`,
       change.at_ms,
@@ -220,10 +260,10 @@ export class AggregateStore {
       change.charges,
       ...SUM_NAMES.map((sum) => change[sum]),
     );
-    const { reasons } = capReasons(change, this.#reasonsOf(change.at_ms), REASONS_PER_DAY_MAX, OTHER_REASON);
+    const { reasons, moved } = capReasons(change, this.#reasonsOf(change.at_ms), REASONS_PER_DAY_MAX, OTHER_REASON);
     for (const [reason, { charges, spent_micros, refunded_micros }] of reasons) {
       this.#sql.exec(
-        `INSERT INTO spend_${table} (at_ms, reason, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ?, ?)
+        `INSERT INTO spend_${table} (at_ms, reason, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ${WHOLE}, ${WHOLE})
          ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
            refunded_micros = refunded_micros + excluded.refunded_micros`,
         change.at_ms,
@@ -233,12 +273,23 @@ export class AggregateStore {
         refunded_micros,
       );
     }
+    for (const { kind, reason, entries, amount_micros } of moved.values()) {
+      this.#sql.exec(
+        `INSERT INTO moved_${table} (at_ms, kind, reason, entries, amount_micros) VALUES (?, ?, ?, ?, ${WHOLE})
+         ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, amount_micros = amount_micros + excluded.amount_micros`,
+        change.at_ms,
+        kind,
+        reason,
+        entries,
+        amount_micros,
+      );
+    }
   }
 
   #fileMonths(cohort: string, days: readonly PeriodChange[], first: Activity["first"]): void {
     for (const { month, active, credited_micros, spent_micros } of byMonth(days, first)) {
       this.#sql.exec(
-        `INSERT INTO cohort (cohort, month, active, credited_micros, spent_micros) VALUES (?, ?, ?, ?, ?)
+        `INSERT INTO cohort (cohort, month, active, credited_micros, spent_micros) VALUES (?, ?, ?, ${WHOLE}, ${WHOLE})
          ON CONFLICT DO UPDATE SET active = active + excluded.active, credited_micros = credited_micros + excluded.credited_micros,
            spent_micros = spent_micros + excluded.spent_micros`,
         cohort,
@@ -267,23 +318,23 @@ export class AggregateStore {
     { entries, opened, duplicates, gap }: Applied,
     { arrival_ms, now_ms }: { readonly arrival_ms: number | null; readonly now_ms: number },
   ): void {
-    const was: Pick<Copy, keyof Summary | "frozen" | "behind_since_ms"> = before ?? NO_COPY;
+    const was: Pick<Copy, keyof Summary | "frozen" | "behind_since_ms" | "budget"> = before ?? NO_COPY;
+    const [stood, stands] = [standing(was), standing(after)];
     this.#sql.exec(
-      `UPDATE total SET envelopes = envelopes + ?, entries = entries + ?, outstanding_micros = outstanding_micros + ?,
-         owed_micros = owed_micros + ?, frozen = frozen + ?, behind = behind + ?, gaps = gaps + ?, duplicates = duplicates + ?,
-         last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms), ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}
-       WHERE id = 1`,
+      `UPDATE total SET ${[...COUNTS, ...SUM_NAMES].map(raised).join(", ")},
+         last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms) WHERE id = 1`,
       was.applied_seq === 0 && after.applied_seq > 0 ? 1 : 0,
       entries.length + (opened?.entries ?? 0),
-      after.balance_micros - was.balance_micros,
-      Math.max(0, 0 - after.balance_micros) - Math.max(0, 0 - was.balance_micros),
+      stands.outstanding - stood.outstanding,
+      stands.owed - stood.owed,
+      stands.budgeted - stood.budgeted,
       after.frozen - was.frozen,
       (after.behind_since_ms === null ? 0 : 1) - (was.behind_since_ms === null ? 0 : 1),
       gap ? 1 : 0,
       duplicates,
+      ...SUM_NAMES.map((sum) => after[sum] - was[sum]),
       now_ms,
       arrival_ms,
-      ...SUM_NAMES.map((sum) => after[sum] - was[sum]),
     );
   }
 
@@ -302,7 +353,9 @@ export class AggregateStore {
     const day = dayOf(at_ms);
     let reasons = this.#reasons.get(day);
     if (reasons === undefined) {
-      const rows = this.#sql.exec("SELECT reason FROM spend_day WHERE at_ms = ?", day).toArray();
+      const rows = this.#sql
+        .exec("SELECT reason FROM spend_day WHERE at_ms = ?1 UNION SELECT reason FROM moved_day WHERE at_ms = ?1", day)
+        .toArray();
       reasons = new Set(rows.map((row) => row["reason"] as string));
       // They are no reasons of the day's own, so they take no place among them.
       for (const none of [OTHER_REASON, FOLDED_REASON]) reasons.delete(none);
@@ -313,10 +366,25 @@ export class AggregateStore {
   }
 }
 
+/** A number is bound as a real one: over all envelopes sums may pass 2^53, and would then lose their last digits. */
+const WHOLE = "CAST(? AS INTEGER)";
+
+export function raised(sum: string): string {
+  return `${sum} = ${sum} + ${WHOLE}`;
+}
+
 const NEVER_ACTIVE: LastActive = { active_day_ms: -1, active_week_ms: -1, active_month_ms: -1 };
 /** Of who never topped up. */
 const NO_COHORT = "";
-const NO_COPY = { ...NO_SUMMARY, frozen: 0, behind_since_ms: null } as const;
+const NO_COPY = { ...NO_SUMMARY, frozen: 0, behind_since_ms: null, budget: 0 } as const;
+
+/** What a balance is to the owner. A budget's below zero is what was used and not paid for: it is nobody's debt, and takes nothing from what others have. */
+function standing({ balance_micros, budget }: Pick<Copy, "balance_micros" | "budget">) {
+  const below = Math.max(0, 0 - balance_micros);
+  return budget === 1
+    ? { outstanding: balance_micros + below, owed: 0, budgeted: below }
+    : { outstanding: balance_micros, owed: below, budgeted: 0 };
+}
 
 /** One array of arrays: without the numbers, which are consecutive, with times from the first on, and without what is empty at the end. */
 function rawText(entries: readonly MirrorEntry[], first_at_ms: number): string {
@@ -328,11 +396,12 @@ function rawText(entries: readonly MirrorEntry[], first_at_ms: number): string {
         entry.amount_micros,
         entry.balance_micros,
       ];
-      const { reason, payment_id, ref_seq, hold_id, charge_reason } = entry;
-      if ((reason ?? payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? null) === null) return line;
+      const { reason, payment_id, ref_seq, hold_id, charge_reason, spender } = entry;
+      if ((reason ?? payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? spender ?? null) === null) return line;
       line.push(reason ?? null);
-      if ((payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? null) === null) return line;
+      if ((payment_id ?? ref_seq ?? hold_id ?? charge_reason ?? spender ?? null) === null) return line;
       line.push(payment_id ?? null, ref_seq ?? null, hold_id ?? null, charge_reason ?? null);
+      if ((spender ?? null) !== null) line.push(spender ?? null);
       return line;
     }),
   );

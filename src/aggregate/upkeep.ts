@@ -1,7 +1,8 @@
 /** What a shard does by itself: forgets all copies when it is rebuilt, drops raw events that are too old, knows whom to ask. */
 import type { SumName } from "./mirror.js";
-import { rawSums } from "./proof.js";
+import { RAW_NAMES, rawSums } from "./proof.js";
 import { NO_SUMS } from "./rollup.js";
+import { raised } from "./store.js";
 
 const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
 /** One step of pruning reads this many batches: at most 25,000 entries. */
@@ -14,20 +15,31 @@ export interface Missing {
 
 /** Forgets what was copied, not whose copies there were: each of them is behind now, until it has sent everything again. */
 export function forgetCopies(sql: SqlStorage, now_ms: number, pull_at_ms: number): void {
-  for (const table of ["batch", "hour", "day", "spend_hour", "spend_day", "active", "cohort"]) {
+  for (const table of [
+    "batch",
+    "hour",
+    "day",
+    "spend_hour",
+    "spend_day",
+    "spend_key",
+    "moved_hour",
+    "moved_day",
+    "active",
+    "cohort",
+  ]) {
     sql.exec(`DELETE FROM ${table}`);
   }
   const nothing = SUM_NAMES.map((sum) => `${sum} = 0`).join(", ");
   sql.exec(
     `UPDATE envelope_summary SET head_seq = max(head_seq, applied_seq), applied_seq = 0, balance_micros = 0, ${nothing},
        last_at_ms = 0, first_at_ms = 0, frozen = 0, cohort = '', active_day_ms = -1, active_week_ms = -1, active_month_ms = -1,
-       behind_since_ms = ?, pull_at_ms = ?`,
+       behind_since_ms = ?, pull_at_ms = ?, told_at_ms = 0`,
     now_ms,
     pull_at_ms,
   );
   sql.exec(`UPDATE pruned SET entries = 0, ${nothing}`);
   sql.exec(
-    `UPDATE total SET envelopes = 0, entries = 0, ${nothing}, outstanding_micros = 0, owed_micros = 0, frozen = 0,
+    `UPDATE total SET envelopes = 0, entries = 0, ${nothing}, outstanding_micros = 0, owed_micros = 0, budgeted_micros = 0, frozen = 0,
        behind = (SELECT count(*) FROM envelope_summary)`,
   );
 }
@@ -45,11 +57,7 @@ export function prune(storage: DurableObjectStorage, before_ms: number): boolean
   storage.transactionSync(() => {
     for (const { batch_id } of old) {
       const sums = rawSums(sql, "batch_id = ?", batch_id);
-      sql.exec(
-        `UPDATE pruned SET entries = entries + ?, ${SUM_NAMES.map((sum) => `${sum} = ${sum} + ?`).join(", ")}`,
-        sums.entries,
-        ...SUM_NAMES.map((sum) => sums[sum]),
-      );
+      sql.exec(`UPDATE pruned SET ${RAW_NAMES.map(raised).join(", ")}`, ...RAW_NAMES.map((name) => String(sums[name])));
       sql.exec("DELETE FROM batch WHERE batch_id = ?", batch_id);
     }
   });

@@ -39,6 +39,10 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi, Ow
     return (await this.#open()).unclaimed(...input);
   }
 
+  async unclaimedCount(...input: Input<"unclaimedCount">): Answer<"unclaimedCount"> {
+    return (await this.#open()).unclaimedCount(...input);
+  }
+
   async lookup(...input: Input<"lookup">): Answer<"lookup"> {
     return (await this.#open()).lookup(...input);
   }
@@ -65,6 +69,18 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi, Ow
 
   async envelopes(...input: Input<"envelopes">): Answer<"envelopes"> {
     return (await this.#open()).envelopes(...input);
+  }
+
+  async identity(...input: Input<"identity">): Answer<"identity"> {
+    return (await this.#open()).identity(...input);
+  }
+
+  async claimIdentity(...input: Input<"claimIdentity">): Answer<"claimIdentity"> {
+    return (await this.#open()).claimIdentity(...input);
+  }
+
+  async releaseIdentity(...input: Input<"releaseIdentity">): Answer<"releaseIdentity"> {
+    return (await this.#open()).releaseIdentity(...input);
   }
 
   async tryDoor(...input: Input<"tryDoor">): Answer<"tryDoor"> {

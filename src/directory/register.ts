@@ -4,20 +4,24 @@ import type {
   AuditLine,
   Before,
   CardOutcome,
+  ClaimIdentityInput,
   ClaimOutcome,
   DirectoryApi,
   DirectoryPage,
   DoorOutcome,
   DoorTry,
+  IdentityPlace,
   NewUnclaimedPayment,
   OwnerApi,
   OwnerSession,
   ParkedReport,
   PaymentReport,
   SettledPayment,
+  UnclaimedInput,
   UnclaimedPayment,
 } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
+import { claimIdentity, identityPlace, nameIdentity, releaseIdentity } from "./identities.js";
 import { OwnerStore } from "./owner.js";
 import { DIRECTORY_MIGRATIONS, OWNER_MIGRATIONS } from "./schema.js";
 
@@ -25,6 +29,8 @@ import { DIRECTORY_MIGRATIONS, OWNER_MIGRATIONS } from "./schema.js";
 const PARKED_FOR_MS = 90 * 24 * 3_600_000;
 
 const PAGE_MAX = 1_000;
+
+const FIRST_PAGE: UnclaimedInput = { after: null, limit: PAGE_MAX };
 
 export class Register implements DirectoryApi, OwnerApi {
   readonly #storage: DurableObjectStorage;
@@ -121,12 +127,25 @@ export class Register implements DirectoryApi, OwnerApi {
     return { outcome: rowsWritten > 0 ? "recorded" : "duplicate" };
   }
 
-  async unclaimed(): Promise<readonly UnclaimedPayment[]> {
+  async unclaimed({ after, limit }: UnclaimedInput = FIRST_PAGE): Promise<readonly UnclaimedPayment[]> {
     if (!hasSchema(this.#storage)) return [];
     return this.#sql
-      .exec("SELECT * FROM unclaimed WHERE booked_at_ms IS NULL ORDER BY at_ms, payment_id")
+      .exec(
+        `SELECT * FROM unclaimed WHERE booked_at_ms IS NULL AND (at_ms, payment_id) > (?, ?)
+         ORDER BY at_ms, payment_id LIMIT ?`,
+        after?.at_ms ?? 0,
+        after?.payment_id ?? "",
+        Math.max(1, Math.min(limit, PAGE_MAX)),
+      )
       .toArray()
       .map(toUnclaimed);
+  }
+
+  async unclaimedCount(): Promise<number> {
+    if (!hasSchema(this.#storage)) return 0;
+    return this.#sql
+      .exec<{ listed: number }>("SELECT count(*) AS listed FROM unclaimed WHERE booked_at_ms IS NULL")
+      .one().listed;
   }
 
   async lookup(input: { readonly payment_id: string }): Promise<UnclaimedPayment | null> {
@@ -223,6 +242,24 @@ export class Register implements DirectoryApi, OwnerApi {
       .toArray()
       .map((row) => row["envelope_id"] as string);
     return { envelopes, cursor: envelopes.length === limit ? (envelopes.at(-1) ?? null) : null };
+  }
+
+  async identity({ hashes }: { readonly hashes: readonly string[] }): Promise<IdentityPlace | null> {
+    if (!hasSchema(this.#storage)) return null;
+    const place = identityPlace(this.#sql, hashes);
+    if (place !== undefined && identityPlace(this.#sql, hashes.slice(0, 1)) === undefined) {
+      nameIdentity(this.#sql, hashes, place, Date.now());
+    }
+    return place ?? null;
+  }
+
+  async claimIdentity(input: ClaimIdentityInput): Promise<IdentityPlace> {
+    this.#create();
+    return claimIdentity(this.#sql, input, Date.now());
+  }
+
+  async releaseIdentity({ identity_id }: { readonly identity_id: string }): Promise<void> {
+    if (hasSchema(this.#storage)) releaseIdentity(this.#sql, identity_id);
   }
 
   async tryDoor(input: DoorTry): Promise<DoorOutcome> {

@@ -45,6 +45,19 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
   CREATE TABLE envelope (envelope_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
   INSERT INTO envelope (envelope_id) SELECT DISTINCT envelope_id FROM claim;
   `,
+  // What is still listed is looked at every few seconds, and what was assigned is kept for ever.
+  `
+  CREATE INDEX unclaimed_listed ON unclaimed (at_ms, payment_id) WHERE booked_at_ms IS NULL;
+  `,
+  `
+  CREATE TABLE identity (
+    hash TEXT PRIMARY KEY,
+    envelope_id TEXT NOT NULL,
+    identity_id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX identity_of ON identity (identity_id);
+  `,
 ];
 
 /** Of the object that guards the owner's door, which has none of the tables above. */

@@ -53,8 +53,9 @@ export class AlertsDesk {
 
   #watched(now: number): Watched {
     const { store } = this.#office;
-    const { balance_micros, funded } = store.account(now);
-    return { balance_micros, funded, prepaid: true, windows: [] };
+    const { balance_micros, held_micros, funded } = store.account(now);
+    const windows = store.windows?.views(held_micros, store.timeOf(now)) ?? [];
+    return { balance_micros, funded, prepaid: store.named.prepaid, windows };
   }
 
   #file({ raise, clear, tell }: AlertDecision, now: number): void {

@@ -72,6 +72,7 @@ function stopOf(attempts: readonly Attempt[]): AutoTopUpStop | null {
 }
 
 type NoTopUpReason =
+  | "budget"
   | "none"
   | "off"
   | "pending"
@@ -99,6 +100,8 @@ export interface AutoTopUpFacts {
 /** Asked only where `isLow`. */
 export function decideAutoTopUp(facts: AutoTopUpFacts, rules: AutoTopUpRules, now_ms: number): AutoTopUpDecision {
   const { account, saved, attempts } = facts;
+  // Paying does not let it spend more.
+  if (account.budget) return { no: "budget" };
   if (saved === undefined) return { no: "none" };
   const { status } = standing(saved, attempts);
   if (status !== "ready") return { no: status };

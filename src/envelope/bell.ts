@@ -76,7 +76,17 @@ export class Bell {
     const at_ms = Date.now() + delay_ms;
     if (this.tellsRefusals || (this.#at_ms !== undefined && this.#at_ms <= at_ms)) return;
     this.tellsRefusals = true;
-    // Asked first, because after waking an earlier alarm may be set that is not known here.
+    this.#armUnlessSet(delay_ms, at_ms);
+  }
+
+  /** For what only tidies: an alarm that was set before, and rings earlier, is left as it is. */
+  armLater(delay_ms: number): void {
+    if (this.#at_ms === undefined) this.#armUnlessSet(delay_ms, Date.now() + delay_ms);
+    else this.arm(delay_ms);
+  }
+
+  /** Asked first, because after waking an earlier alarm may be set that is not known here. */
+  #armUnlessSet(delay_ms: number, at_ms: number): void {
     const arm = async () => {
       const set = await this.#storage.getAlarm();
       if (set === null || set > at_ms) this.arm(delay_ms);

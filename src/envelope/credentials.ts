@@ -6,7 +6,19 @@
  * opens nothing. Rotating leads from one generation to the next. The old one stays good until the new one is first used,
  * and for a grace period after that: a lost answer locks nobody out, and a leaked token dies once its successor is in use.
  */
-import type { Credential, RotateInput, RotateOutcome } from "../contract.js";
+import type {
+  AnyCredential,
+  Credential,
+  IdentityCredential,
+  KeyCredential,
+  RotateInput,
+  RotateOutcome,
+} from "../contract.js";
+
+/** Of a key or an identity that spends beside the holder (spenders.ts). */
+export function isSpender(credential: AnyCredential | undefined): credential is KeyCredential | IdentityCredential {
+  return credential !== undefined && ("api_key" in credential || "identity_id" in credential);
+}
 
 export interface StoredCredential extends Credential {
   /** `null` until it is first presented. */

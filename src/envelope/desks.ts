@@ -6,42 +6,58 @@ import type { AlertsDesk } from "./alerts-desk.js";
 import type { HolderDesk } from "./holder-desk.js";
 import type { HoldsDesk } from "./holds-desk.js";
 import type { LoginsDesk } from "./logins-desk.js";
+import type { LotsDesk } from "./lots-desk.js";
+import type { MetersDesk } from "./meters-desk.js";
 import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
 import type { PaymentsDesk } from "./payments-desk.js";
+import type { SpenderDesk } from "./spender-desk.js";
 import type { TopUpDesk } from "./topup-desk.js";
 import type { UsageDesk } from "./usage-desk.js";
+import type { WindowsDesk } from "./windows-desk.js";
 
 interface All {
   readonly holder: HolderDesk;
   readonly holds: HoldsDesk;
   readonly payments: PaymentsDesk;
   readonly logins: LoginsDesk;
+  readonly lots: LotsDesk;
   readonly topups: TopUpDesk;
   readonly owners: OwnersDesk;
   readonly mirror: MirrorDesk;
+  readonly meters: MetersDesk;
   readonly alerts: AlertsDesk;
   readonly usage: UsageDesk;
+  readonly windows: WindowsDesk;
+  readonly spenders: SpenderDesk;
 }
 
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
   holder: async (office) => new (await import("./holder-desk.js")).HolderDesk(office),
   holds: async (office) => new (await import("./holds-desk.js")).HoldsDesk(office),
   payments: async (office) => {
-    const [{ PaymentsDesk }, logins, topups] = await Promise.all([
+    const [{ PaymentsDesk }, logins, topups, lots] = await Promise.all([
       import("./payments-desk.js"),
       office.desks.ask("logins"),
       office.desks.ask("topups"),
+      office.desks.ask("lots"),
     ]);
-    return new PaymentsDesk(office, logins, topups);
+    return new PaymentsDesk(office, logins, topups, lots);
   },
   logins: async (office) => new (await import("./logins-desk.js")).LoginsDesk(office),
+  lots: async (office) => new (await import("./lots-desk.js")).LotsDesk(office),
   topups: async (office) => new (await import("./topup-desk.js")).TopUpDesk(office),
   owners: async (office) => new (await import("./owners-desk.js")).OwnersDesk(office),
+  meters: async (office) => {
+    const [{ MetersDesk }, holds] = await Promise.all([import("./meters-desk.js"), office.desks.ask("holds")]);
+    return new MetersDesk(office, holds);
+  },
   mirror: async (office) => new (await import("./mirror-desk.js")).MirrorDesk(office),
   alerts: async (office) => new (await import("./alerts-desk.js")).AlertsDesk(office),
   usage: async (office) => new (await import("./usage-desk.js")).UsageDesk(office),
+  windows: async (office) => new (await import("./windows-desk.js")).WindowsDesk(office),
+  spenders: async (office) => new (await import("./spender-desk.js")).SpenderDesk(office),
 };
 
 export class Desks {

@@ -10,15 +10,18 @@ import type {
   ChargeInput,
   ChargeOutcome,
   EnvelopeApi,
+  ExtendInput,
+  ExtendOutcome,
   HoldInput,
   HoldOutcome,
+  OpenMeterInput,
+  OpenMeterOutcome,
   ReleaseOutcome,
   SettleInput,
   SettleOutcome,
 } from "../contract.js";
-import { GroupCommit } from "./group-commit.js";
 import type { HoldsDesk } from "./holds-desk.js";
-import { balances, decideCharge, NOTHING, refusal, taken } from "./ledger.js";
+import { askedBy, balances, decideCharge, tagOf, taken } from "./ledger.js";
 import { Office } from "./office.js";
 import type { Store } from "./store.js";
 
@@ -28,13 +31,11 @@ type Answer<Name extends keyof EnvelopeApi> = ReturnType<EnvelopeApi[Name]>;
 export class Envelope extends DurableObject implements EnvelopeApi {
   readonly #office: Office;
   readonly #store: Store;
-  readonly #group: GroupCommit;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     this.#office = new Office(ctx, env, (page) => this.archive(page));
     this.#store = this.#office.store;
-    this.#group = new GroupCommit(() => ctx.storage.sync());
     // A plain envelope does not wait for anything.
     if (this.#store.isOutdated || this.#store.desks.length > 0) {
       void ctx.blockConcurrencyWhile(() => this.#office.desks.wake());
@@ -51,13 +52,14 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   async charge(input: ChargeInput): Promise<ChargeOutcome> {
     const { desks } = this.#office;
     if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
+    if (input.sign_up !== undefined) await this.#office.welcome(input);
     if (input.record_refusal === true) return this.#chargeOnRecord(input);
-    return this.#group.run(() => this.#charge(input));
+    return this.#office.group.run(() => this.#charge(input));
   }
 
   async #chargeOnRecord(input: ChargeInput): Promise<ChargeOutcome> {
     const usage = await this.#office.desks.ask("usage");
-    return this.#group.run(() => {
+    return this.#office.group.run(() => {
       const outcome = this.#charge(input);
       usage.record(input, outcome);
       return outcome;
@@ -66,11 +68,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   #charge(input: ChargeInput): ChargeOutcome {
     const now = Date.now();
-    const account = this.#store.account(now);
-    if (!this.#office.mayAct(input, now)) {
-      this.#office.countRefusal("credential_revoked");
-      return { outcome: "refused", refusal: refusal(account, "credential_revoked", input.amount_micros), ...NOTHING };
-    }
+    const caller = this.#office.caller(input.credential, "spend", now);
+    if (typeof caller === "string") return this.#office.turnAway(caller, input.amount_micros, now);
+    const tag = tagOf(input);
+    const account = this.#office.account(caller, now, tag);
     const decision = decideCharge(
       account,
       {
@@ -78,36 +79,50 @@ export class Envelope extends DurableObject implements EnvelopeApi {
         key: this.#store.priorByKey(input.key),
         key_is_held: this.#store.keyIsHeld(input.key, now),
       },
-      input,
+      askedBy(caller, input),
       now,
     );
     if ("outcome" in decision) {
-      if (decision.outcome.outcome === "refused") this.#office.countRefusal(decision.outcome.refusal.reason);
-      this.#office.topUpIfLow(input, decision.outcome.outcome === "refused" ? input.amount_micros : undefined, now);
+      this.#office.lookAfter(input, decision.outcome, now);
       return decision.outcome;
     }
-    const entry = this.#office.append(decision.write, now);
-    this.#office.topUpIfLow(input, undefined, now);
-    const after = balances(this.#store.account(now));
+    const write = caller === undefined ? decision.write : { ...decision.write, spender_id: caller[0].spender_id };
+    const entry = this.#office.append(write, now);
+    this.#office.lookAfter(input, undefined, now);
+    const after = balances(this.#store.account(now, tag));
     const charged = { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...after } as const;
     return this.#office.alerted(charged, input.alerts, now);
   }
 
   async hold(input: HoldInput): Promise<HoldOutcome> {
+    if (input.sign_up !== undefined) await this.#office.welcome(input);
     const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
-    return this.#group.run(() => desk.hold(input));
+    return this.#office.group.run(() => desk.hold(input));
   }
 
   async settle(input: SettleInput): Promise<SettleOutcome> {
     const { desks } = this.#office;
     if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
     const desk = this.#holds ?? (await desks.ask("holds"));
-    return this.#group.run(() => desk.settle(input));
+    return this.#office.group.run(() => desk.settle(input));
+  }
+
+  async extend(input: ExtendInput): Promise<ExtendOutcome> {
+    const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
+    return this.#office.group.run(() => desk.extend(input));
+  }
+
+  async openMeter(input: OpenMeterInput): Promise<OpenMeterOutcome> {
+    const { desks } = this.#office;
+    await this.#office.welcome(input);
+    if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
+    const desk = await desks.ask("meters");
+    return this.#office.group.run(() => desk.open(input));
   }
 
   async release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome> {
     const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
-    return this.#group.run(() => desk.release(input));
+    return this.#office.group.run(() => desk.release(input));
   }
 
   /** Where it is open, a hold keeps its place among the charges of its turn. */
@@ -121,15 +136,21 @@ export class Envelope extends DurableObject implements EnvelopeApi {
   }
 
   async afford(...input: Input<"afford">): Answer<"afford"> {
+    await this.#office.welcome(input[0]);
     return (await this.#office.desks.ask("holder")).afford(...input);
   }
 
   async state(...input: Input<"state">): Answer<"state"> {
+    await this.#office.welcome(input[0]);
     return (await this.#office.desks.ask("holder")).state(...input);
   }
 
   async grant(...input: Input<"grant">): Answer<"grant"> {
     return (await this.#office.desks.ask("payments")).grant(...input);
+  }
+
+  async revoke(...input: Input<"revoke">): Answer<"revoke"> {
+    return (await this.#office.desks.ask("lots")).revoke(...input);
   }
 
   async refund(...input: Input<"refund">): Answer<"refund"> {
@@ -218,6 +239,38 @@ export class Envelope extends DurableObject implements EnvelopeApi {
 
   async setAutoTopUp(...input: Input<"setAutoTopUp">): Answer<"setAutoTopUp"> {
     return (await this.#office.desks.ask("topups")).setAutoTopUp(...input);
+  }
+
+  async configure(...input: Input<"configure">): Answer<"configure"> {
+    return (await this.#office.desks.ask("windows")).configure(...input);
+  }
+
+  async mintKey(...input: Input<"mintKey">): Answer<"mintKey"> {
+    return (await this.#office.desks.ask("spenders")).mintKey(...input);
+  }
+
+  async spenders(...input: Input<"spenders">): Answer<"spenders"> {
+    return (await this.#office.desks.ask("spenders")).spenders(...input);
+  }
+
+  async revokeSpender(...input: Input<"revokeSpender">): Answer<"revokeSpender"> {
+    return (await this.#office.desks.ask("spenders")).revokeSpender(...input);
+  }
+
+  async noteIdentity(...input: Input<"noteIdentity">): Answer<"noteIdentity"> {
+    return (await this.#office.desks.ask("spenders")).noteIdentity(...input);
+  }
+
+  async activateIdentity(...input: Input<"activateIdentity">): Answer<"activateIdentity"> {
+    return (await this.#office.desks.ask("spenders")).activateIdentity(...input);
+  }
+
+  async dropIdentity(...input: Input<"dropIdentity">): Answer<"dropIdentity"> {
+    return (await this.#office.desks.ask("spenders")).dropIdentity(...input);
+  }
+
+  async endIdentity(...input: Input<"endIdentity">): Answer<"endIdentity"> {
+    return (await this.#office.desks.ask("spenders")).endIdentity(...input);
   }
 
   async freeze(...input: Input<"freeze">): Answer<"freeze"> {

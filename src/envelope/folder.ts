@@ -73,7 +73,9 @@ export class Folder {
       return undefined;
     }
     if (retention_ms === undefined) return undefined;
-    return { page, at_ms: foldableAtMs(this.#ledger.atOf(page.last_seq), retention_ms) };
+    // What a rolling window still counts one by one stays, however long that is.
+    const kept_ms = Math.max(retention_ms, this.#store.windows?.span_ms ?? 0);
+    return { page, at_ms: foldableAtMs(this.#ledger.atOf(page.last_seq), kept_ms) };
   }
 
   async #fold(): Promise<void> {

@@ -2,7 +2,7 @@
 import type { HoldEnd, HoldInput } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 import type { Hold } from "./holds.js";
-import { isExpired } from "./ledger.js";
+import { reserved } from "./ledger.js";
 import type { Store } from "./store.js";
 
 export class HoldsBook {
@@ -30,14 +30,23 @@ export class HoldsBook {
     return [...this.#store.holds.values()].find((hold) => hold.op === op);
   }
 
-  /** Also marks the holds whose time is over: they reserve nothing already, this only tidies. */
-  openHold(input: HoldInput, now_ms: number): Hold {
+  /** Of meters that are still to be settled, also of those whose lease is over. */
+  metered(): readonly Hold[] {
+    return [...this.#store.holds.values()].filter((hold) => hold.used_micros !== null);
+  }
+
+  /** Also marks the holds whose time is over: they reserve nothing already, this only tidies. `used_micros` is a meter's. */
+  openHold(
+    input: Pick<HoldInput, "ttl_ms" | "amount_micros" | "op" | "key" | "scope" | "reason" | "tag">,
+    now_ms: number,
+    { used_micros = null, spender_id = null }: Partial<Pick<Hold, "used_micros" | "spender_id">> = {},
+  ): Hold {
     for (const hold of this.#store.holds.values())
-      if (isExpired(hold, now_ms)) this.endHold(hold, "expired", undefined);
+      if (reserved(hold, now_ms) === 0) this.endHold(hold, "expired", undefined);
     const [row] = this.#sql
       .exec(
-        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason)
-         VALUES (?, ?, ?, 'open', ?, ?, ?, ?) RETURNING *`,
+        `INSERT INTO hold (at_ms, expires_at_ms, amount_micros, state, op, key, scope, reason, tag, lots, spender_id, used_micros)
+         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
         now_ms,
         now_ms + input.ttl_ms,
         input.amount_micros,
@@ -45,11 +54,34 @@ export class HoldsBook {
         input.key ?? null,
         input.scope ?? null,
         input.reason ?? null,
+        input.tag ?? null,
+        this.#store.reserve(input, now_ms),
+        spender_id,
+        used_micros,
       )
       .toArray();
     const hold = row as unknown as Hold;
     this.#store.holds.set(hold.hold_id, hold);
     return hold;
+  }
+
+  /** Of an open hold. It is only ever raised. */
+  changeHold(
+    hold: Hold,
+    { amount_micros, expires_at_ms, used_micros }: Pick<Hold, "amount_micros" | "expires_at_ms" | "used_micros">,
+    now_ms: number,
+  ): void {
+    const [row] = this.#sql
+      .exec(
+        "UPDATE hold SET amount_micros = ?, expires_at_ms = ?, used_micros = ?, lots = ? WHERE hold_id = ? RETURNING *",
+        amount_micros,
+        expires_at_ms,
+        used_micros,
+        this.#store.reserveMore(hold, (amount_micros - hold.amount_micros) as Micros, now_ms),
+        hold.hold_id,
+      )
+      .toArray();
+    this.#store.holds.set(hold.hold_id, row as unknown as Hold);
   }
 
   endHold(

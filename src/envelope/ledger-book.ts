@@ -16,9 +16,12 @@ const SUM_OF = {
   topup: ["credited_micros", 1],
   grant: ["granted_micros", 1],
   charge: ["spent_micros", -1],
+  usage: ["spent_micros", -1],
   refund: ["refunded_micros", 1],
   clawback: ["reversed_micros", -1],
   reinstatement: ["reversed_micros", -1],
+  expiry: ["expired_micros", -1],
+  revocation: ["expired_micros", -1],
 } as const satisfies Record<EntryKind, readonly [keyof LedgerSums, 1 | -1]>;
 
 /** What a page's charges come to. */
@@ -26,6 +29,8 @@ export interface FoldedSums {
   readonly charges: number;
   readonly amount_micros: number;
 }
+
+const SPENDER = "(SELECT public_id FROM spender WHERE spender.spender_id = entry.spender_id) AS spender";
 
 export class LedgerBook {
   readonly #store: Store;
@@ -41,7 +46,7 @@ export class LedgerBook {
     const [column, value] = "seq" in charge ? ["seq", charge.seq] : ["key", charge.key];
     const [row] = this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros,
+        `SELECT seq, at_ms, kind, amount_micros, spender_id,
            (SELECT coalesce(sum(amount_micros), 0) FROM entry AS back WHERE back.ref_seq = entry.seq) AS refunded_micros
          FROM entry WHERE ${column} = ?`,
         value,
@@ -60,7 +65,7 @@ export class LedgerBook {
     if (!this.#store.exists) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots, ${SPENDER}
          FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
         after,
         limit,
@@ -118,7 +123,7 @@ export class LedgerBook {
     // Only charges are ever folded, so all others can still be counted.
     const { others, first_at_ms, at_ms } = this.#sql
       .exec<{ others: number; first_at_ms: number; at_ms: number }>(
-        `SELECT (SELECT count(*) FROM entry WHERE kind <> 'charge' AND seq > ? AND seq <= ?) AS others,
+        `SELECT (SELECT count(*) FROM entry WHERE kind NOT IN ('charge', 'usage') AND seq > ? AND seq <= ?) AS others,
            (SELECT at_ms FROM entry ORDER BY seq LIMIT 1) AS first_at_ms, folded_at_ms AS at_ms FROM envelope`,
         mirrored_seq,
         folded_seq,
@@ -132,7 +137,7 @@ export class LedgerBook {
     if (this.#store.head.mirrored_seq >= this.#store.head.seq) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id,
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, reason, payment_id, ref_seq, hold_id, ${SPENDER},
            (SELECT reason FROM entry AS charge WHERE charge.seq = entry.ref_seq) AS charge_reason
          FROM entry WHERE seq > ? ORDER BY seq LIMIT ?`,
         Math.max(this.#store.head.mirrored_seq, this.#store.head.folded_seq),
@@ -146,7 +151,14 @@ export class LedgerBook {
    * the checkpoint cannot be told any more: then it is of the checkpoint's end.
    */
   sums(up_to: number): LedgerSums {
-    const sums = { credited_micros: 0, granted_micros: 0, spent_micros: 0, refunded_micros: 0, reversed_micros: 0 };
+    const sums = {
+      credited_micros: 0,
+      granted_micros: 0,
+      spent_micros: 0,
+      refunded_micros: 0,
+      reversed_micros: 0,
+      expired_micros: 0,
+    };
     let seq = 0;
     let balance_micros = 0;
     const [checkpoint] = this.#store.exists ? this.#sql.exec("SELECT folded_seq FROM envelope").toArray() : [];
@@ -172,7 +184,7 @@ export class LedgerBook {
     if (!this.#store.exists) return [];
     return this.#sql
       .exec(
-        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata
+        `SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots, ${SPENDER}
          FROM entry WHERE seq < ? ORDER BY seq DESC LIMIT ?`,
         before ?? Number.MAX_SAFE_INTEGER,
         limit,

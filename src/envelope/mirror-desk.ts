@@ -39,6 +39,7 @@ export class MirrorDesk {
     this.#shipping = {
       refusals: bell.refusals,
       again_to: 0,
+      told_at_ms: 0,
       enrol: () => directoryStub(env, office.name).enrol({ envelope_id: office.name }),
     };
   }
@@ -47,9 +48,13 @@ export class MirrorDesk {
   async ring(): Promise<void> {
     // Whatever is written while it runs is looked after at its end.
     this.#bell.rings();
-    // Rung for a card, or a page to be folded, while the mirror waits for an aggregate that is down. For nothing else: the mirror's
+    const { lots, meters } = this.#office.desks.open;
+    meters?.bookLapsed(Date.now());
+    const lapsed = lots?.sweep(Date.now()) ?? false;
+    // Rung for a card, a page to be folded, a grant that expired, or a meter's lease, while the mirror waits for an aggregate that is down. For nothing else: the mirror's
     // own time may be unknown, or of a clock that was set back, and an alarm that does nothing would be rung for ever.
-    const waits_ms = this.#topups?.isDue() || this.#folder.isDue() ? this.#bell.mirrorWaits() : 0;
+    const other = lapsed || meters?.any || this.#topups?.isDue() || this.#folder.isDue();
+    const waits_ms = other ? this.#bell.mirrorWaits() : 0;
     const mirroring = waits_ms > 0 ? Promise.resolve(waits_ms) : this.#mirror();
     // Side by side: neither a slow aggregate nor a slow Stripe holds up the other.
     const [mirrored, sent, announced] = await Promise.allSettled([
@@ -61,7 +66,7 @@ export class MirrorDesk {
     const delays = [mirrored, sent, announced].map((one) => (one.status === "fulfilled" ? one.value : undefined));
     if (this.#store.head.seq > this.#store.head.mirrored_seq) delays[0] ??= this.#bell.gathering();
     if (this.#shipping.refusals.any) delays[0] ??= REFUSALS_DELAY_MS;
-    delays.push(this.#folder.start());
+    delays.push(this.#folder.start(), lots?.waits(Date.now()), meters?.leaseEnds_ms(Date.now()));
     const [soonest] = delays.filter((delay) => delay !== undefined).sort((one, other) => one - other);
     if (soonest !== undefined) this.#bell.arm(soonest);
     for (const one of [mirrored, sent, announced]) if (one.status === "rejected") throw one.reason;
@@ -114,7 +119,9 @@ export class MirrorDesk {
   }
 
   async sums(input: { readonly up_to: number }): Promise<LedgerSums> {
-    return this.#ledger.sums(input.up_to);
+    const { seq, mirrored_seq } = this.#store.head;
+    const sums = this.#ledger.sums(input.up_to);
+    return mirrored_seq < seq ? sums : { ...sums, frozen: this.#store.account(Date.now()).frozen };
   }
 
   async entries(input: EntriesInput): Promise<readonly Entry[]> {

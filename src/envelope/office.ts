@@ -2,17 +2,23 @@
 import type {
   Alerted,
   AlertRules,
+  AnyCredential,
   ArchivePage,
   Asked,
   Credential,
   LimitedCredential,
+  Refusal,
   RefusalReason,
+  Scope,
 } from "../contract.js";
+import { canTopUp } from "../limits.js";
 import type { Micros } from "../money.js";
 import { Bell } from "./bell.js";
-import { judge, type Standing } from "./credentials.js";
+import { isSpender, judge, type Standing } from "./credentials.js";
 import { Desks } from "./desks.js";
-import type { Draft } from "./ledger.js";
+import { GroupCommit } from "./group-commit.js";
+import { type Account, type Draft, NOTHING, refusal } from "./ledger.js";
+import type { Chain } from "./spenders.js";
 import { Store } from "./store.js";
 import type { TopUpDesk } from "./topup-desk.js";
 
@@ -24,14 +30,18 @@ export class Office {
   readonly store: Store;
   readonly bell: Bell;
   readonly desks: Desks;
+  readonly group: GroupCommit;
   readonly archive: (page: ArchivePage) => Promise<void>;
   readonly #id: DurableObjectId;
+  /** What its holder begins with was given, or never will be. */
+  #isWelcomed = false;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env, archive: (page: ArchivePage) => Promise<void>) {
     this.env = env;
     this.store = new Store(ctx.storage);
     this.bell = new Bell(ctx, env);
     this.desks = new Desks(this);
+    this.group = new GroupCommit(() => ctx.storage.sync());
     this.archive = archive;
     this.#id = ctx.id;
   }
@@ -41,6 +51,13 @@ export class Office {
     const name = this.#id.name ?? this.store.envelopeId();
     if (name === undefined) throw new Error("An Envelope is reached by name only: use getByName");
     return name;
+  }
+
+  /** Gives a caller that the Worker vouches for what they begin with: once, before the turn that may want to spend it. */
+  async welcome({ sign_up, currency, credential }: Partial<Asked>): Promise<void> {
+    if (this.#isWelcomed || sign_up === undefined || currency === undefined || credential !== undefined) return;
+    await (await this.desks.ask("payments")).welcome(sign_up, currency);
+    this.#isWelcomed = true;
   }
 
   append(draft: Draft, now: number): ReturnType<Store["append"]> {
@@ -77,8 +94,44 @@ export class Office {
     return standing === "first" || standing === "successor" || standing === "current";
   }
 
-  mayAct({ credential }: Asked, now: number): boolean {
-    return this.present(credential, now) !== "revoked";
+  /** Why the caller may not do that; else, of a key or an identity, it and those it was made by, and of the holder nothing. */
+  caller(credential: AnyCredential | undefined, scope: Scope, now: number): RefusalReason | Chain | undefined {
+    if (!isSpender(credential)) return this.present(credential, now) === "revoked" ? "credential_revoked" : undefined;
+    // Where none was ever made, nobody is known by one.
+    return this.desks.open.spenders?.admit(credential, scope, now) ?? "credential_revoked";
+  }
+
+  /**
+   * As every turn begins that decides on money: what meters that nobody hears of any more owe is booked first. The account as it is to
+   * the caller: what limits a key or an identity limits it besides.
+   */
+  account(chain: Chain | undefined, now: number, tag?: string): Account {
+    this.desks.open.meters?.bookLapsed(now);
+    const account = this.store.account(now, tag);
+    if (chain === undefined) return account;
+    const limits = this.desks.open.spenders?.limits(chain, now) ?? [];
+    return { ...account, limits: [...(account.limits ?? []), ...limits] };
+  }
+
+  /** Nothing about the envelope is told to who may not spend from it at all. */
+  turnAway(reason: RefusalReason, price: Micros, now: number) {
+    this.#countRefusal(reason);
+    return { outcome: "refused", refusal: refusal(this.store.account(now), reason, price), ...NOTHING } as const;
+  }
+
+  /**
+   * After a decision: a refusal is counted, and a low balance may be topped up; also for the sake of a price that was refused, if
+   * paying would lift that. Where no card was ever saved, its desk is not open.
+   */
+  lookAfter(
+    asked: Parameters<TopUpDesk["topUpIfLow"]>[0] & { readonly amount_micros: Micros },
+    answer: { readonly outcome: string; readonly refusal?: Refusal } | undefined,
+    now: number,
+  ): void {
+    const refused = answer?.outcome === "refused" ? answer.refusal?.reason : undefined;
+    if (refused !== undefined) this.#countRefusal(refused);
+    const lacking = refused !== undefined && canTopUp(refused) ? asked.amount_micros : undefined;
+    this.desks.open.topups?.topUpIfLow(asked, lacking, now);
   }
 
   /** Judges a credential, and notes its first use. A caller that the Worker vouches for has none. Nothing is noted where nothing was paid. */
@@ -100,12 +153,7 @@ export class Office {
     return standing;
   }
 
-  /** Where no card was ever saved, its desk is not open. */
-  topUpIfLow(asked: Parameters<TopUpDesk["topUpIfLow"]>[0], refused: Micros | undefined, now: number): void {
-    this.desks.open.topups?.topUpIfLow(asked, refused, now);
-  }
-
-  countRefusal(reason: RefusalReason): void {
+  #countRefusal(reason: RefusalReason): void {
     if (this.store.exists) this.bell.countRefusal(reason);
   }
 }

@@ -12,6 +12,8 @@ export interface Shipping {
   readonly refusals: Refusals;
   /** Entries up to here were sent before: whoever had them lost them. */
   again_to: number;
+  /** When the last batch was sent. Rises, also where the clock does not. */
+  told_at_ms: number;
   /** Notes in the directory that this envelope has a ledger. */
   readonly enrol: () => Promise<void>;
 }
@@ -38,23 +40,32 @@ export async function shipEntries(
     if (mirrored_seq === 0 && seq > 0) await shipping.enrol();
     const entries = ledger.unmirrored(BATCH_MAX);
     const opening = ledger.opening();
-    const { next_seq } = await aggregate.mirror({
+    const { frozen } = store.account(Date.now());
+    shipping.told_at_ms = Math.max(Date.now(), shipping.told_at_ms + 1);
+    const { next_seq, overtaken_by_ms } = await aggregate.mirror({
       envelope_id,
       currency,
       entries,
       head_seq: seq,
-      frozen: store.account(Date.now()).frozen,
+      frozen,
+      ...(store.named.prepaid ? {} : { budget: true }),
+      told_at_ms: shipping.told_at_ms,
       again: (entries.at(-1)?.seq ?? 0) <= shipping.again_to,
       ...(opening && { opening }),
       ...(refusals && { refusals }),
     });
-    if (refusals !== undefined && Number.isSafeInteger(next_seq)) shipping.refusals.told();
+    // Told by a clock that was set back, or has not ticked since an eviction: it looked old, and is told again.
+    const late = overtaken_by_ms !== undefined;
+    if (late) shipping.told_at_ms = Math.max(shipping.told_at_ms, overtaken_by_ms);
+    if (refusals !== undefined && !late && Number.isSafeInteger(next_seq)) shipping.refusals.told();
     if (next_seq <= mirrored_seq + 1 && !(entries.length === 0 && next_seq === mirrored_seq + 1)) {
       if (rewound || next_seq > mirrored_seq) throw new Error(`The aggregate does not take entry ${next_seq}`);
       rewound = true;
       shipping.again_to = Math.max(shipping.again_to, mirrored_seq);
     }
-    store.setMirrored(Math.max(0, Math.min(next_seq - 1, store.head.seq)));
+    // So is what changed meanwhile: with the newest entry, once more.
+    const untold = late || store.account(Date.now()).frozen !== frozen ? 1 : 0;
+    store.setMirrored(Math.max(0, Math.min(next_seq - 1, store.head.seq - untold)));
   }
   return store.head.mirrored_seq < until;
 }

@@ -42,6 +42,24 @@ export class PaymentsBook {
     this.#store.loadDisputes();
   }
 
+  /** Another payment was credited here, now or before. */
+  isOneOfMany(payment_id: string): boolean {
+    const others = "SELECT 1 FROM payment WHERE state = 'paid' AND payment_id <> ? LIMIT 1";
+    return this.#sql.exec(others, payment_id).toArray().length > 0;
+  }
+
+  /** The grant that came with a payment. */
+  givenWith(payment_id: string): number | undefined {
+    const [row] = this.#sql
+      .exec<{ seq: number }>(
+        `SELECT seq FROM entry WHERE kind = 'grant'
+           AND ref_seq = (SELECT credited_seq FROM payment WHERE payment_id = ? AND credited_seq IS NOT NULL)`,
+        payment_id,
+      )
+      .toArray();
+    return row?.seq;
+  }
+
   disown(payment_id: string, assignment: number, now_ms: number): void {
     this.#sql.exec(
       `INSERT INTO disowned (payment_id, assignment, at_ms) VALUES (?, ?, ?)

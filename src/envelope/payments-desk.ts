@@ -3,6 +3,7 @@ import { type AuditedAction, writeAudit } from "../audit-rows.js";
 import type {
   Audited,
   DisownOutcome,
+  EntryKind,
   GrantInput,
   GrantOutcome,
   PaymentOutcome,
@@ -11,6 +12,7 @@ import type {
   RefundInput,
   RefundOutcome,
   Reversal,
+  SignUpRules,
   Undo,
 } from "../contract.js";
 import { ledgerDays } from "../copy-settings.js";
@@ -21,11 +23,19 @@ import { decideGrant, decideRefund } from "./giving.js";
 import { balances } from "./ledger.js";
 import { LedgerBook } from "./ledger-book.js";
 import type { LoginsDesk } from "./logins-desk.js";
+import type { LotsDesk } from "./lots-desk.js";
 import type { Office } from "./office.js";
 import { decidePayment, type PaymentFile } from "./payments.js";
 import { PaymentsBook } from "./payments-book.js";
+import { SIGN_UP_KEY, signUpOf } from "./sign-up.js";
 import type { Store } from "./store.js";
 import type { TopUpDesk } from "./topup-desk.js";
+
+interface BookedEntry {
+  readonly kind: EntryKind;
+  readonly seq: number;
+  readonly amount_micros: Micros;
+}
 
 export class PaymentsDesk {
   readonly #office: Office;
@@ -34,14 +44,16 @@ export class PaymentsDesk {
   readonly #ledger: LedgerBook;
   readonly #logins: LoginsDesk;
   readonly #topups: TopUpDesk;
+  readonly #lots: LotsDesk;
 
-  constructor(office: Office, logins: LoginsDesk, topups: TopUpDesk) {
+  constructor(office: Office, logins: LoginsDesk, topups: TopUpDesk, lots: LotsDesk) {
     this.#office = office;
     this.#store = office.store;
     this.#payments = new PaymentsBook(office.store);
     this.#ledger = new LedgerBook(office.store);
     this.#logins = logins;
     this.#topups = topups;
+    this.#lots = lots;
   }
 
   async report(report: PaymentReport): Promise<PaymentOutcome & { readonly undo?: Undo }> {
@@ -73,6 +85,7 @@ export class PaymentsDesk {
       const news = credit === undefined ? newReversals(known, report) : known.reversals;
       for (const { kind } of news) this.#topups.stop(payment_id, kind, now);
       if (credit !== undefined) this.#auditAssignment(report, credit, now);
+      this.#signUp(report, written, now);
       return written;
     });
     if (this.#store.account(now).frozen !== frozen) this.#office.tellFrozen();
@@ -110,9 +123,12 @@ export class PaymentsDesk {
 
   async grant(input: GrantInput): Promise<GrantOutcome> {
     const now = Date.now();
-    const decision = decideGrant(this.#store.account(now), this.#store.priorByKey(input.key), input);
+    const account = this.#store.account(now);
+    // Both keys in the turn that gives: between them, nothing is given twice.
+    const prior = this.#store.priorByKey(input.key) ?? this.#store.priorByKey(input.legacy_key);
+    const decision = decideGrant(account, this.#lots.open(now), prior, input, now);
     if ("outcome" in decision) return decision.outcome;
-    const { balance_micros } = this.#store.head;
+    const { balance_micros } = account;
     const entry = this.#office.transaction(() => {
       found(this.#store, this.#office.name, input.currency, now);
       const written = this.#store.append(decision.write, now);
@@ -127,18 +143,41 @@ export class PaymentsDesk {
     const now = Date.now();
     const prior = this.#store.priorByKey(input.key);
     const charge = this.#ledger.refundable(input.charge);
-    const decision = decideRefund(this.#store.account(now), charge, prior, input, (at_ms) =>
+    const account = this.#store.account(now);
+    const decision = decideRefund(account, charge, prior, input, (at_ms) =>
       isClosed(at_ms, now, retentionMs(ledgerDays(this.#office.env))),
     );
     if ("outcome" in decision) return decision.outcome;
-    const { balance_micros } = this.#store.head;
+    const { balance_micros } = account;
     const entry = this.#office.transaction(() => {
       const written = this.#store.append(decision.write, now);
       this.#audit(input, { action: "refund", before: { balance_micros }, after: this.#after(written) }, now);
       return written;
     });
-    const refunded = { outcome: "refunded", ...entry, ...balances(this.#store.account(now)) } as const;
+    const after = balances(this.#store.account(now));
+    const gone = (balance_micros + entry.amount_micros - after.balance_micros) as Micros;
+    const refunded = { outcome: "refunded", ...entry, ...(gone > 0 && { expired_micros: gone }), ...after } as const;
     return this.#office.alerted(refunded, undefined, now);
+  }
+
+  /** Gives whoever the app vouches for what they begin with, once. */
+  async welcome(rules: SignUpRules, currency: string): Promise<void> {
+    if (this.#store.priorByKey(SIGN_UP_KEY) === undefined) await this.grant(signUpOf(rules, currency, Date.now()));
+  }
+
+  /** Whoever pays for the first time is given something besides, as long as it stays paid. */
+  #signUp({ payment_id, sign_up, currency }: PaymentReport, written: readonly BookedEntry[], now: number): void {
+    const credit = written.find(({ kind }) => kind === "topup");
+    if (written.some(({ kind }) => kind === "clawback")) {
+      const given = this.#payments.givenWith(payment_id);
+      if (given !== undefined) this.#lots.withdraw(given, now);
+    } else if (credit !== undefined && sign_up !== undefined && !this.#payments.isOneOfMany(payment_id)) {
+      const amount_micros = Math.min(sign_up.amount_micros, credit.amount_micros) as Micros;
+      const input = signUpOf({ ...sign_up, amount_micros }, currency, now);
+      const prior = this.#store.priorByKey(input.key);
+      const decision = decideGrant(this.#store.account(now), this.#lots.open(now), prior, input, now);
+      if ("write" in decision) this.#store.append({ ...decision.write, ref_seq: credit.seq }, now);
+    }
   }
 
   /** What an owner did, in the transaction that does it. What the app itself does by code of its own has no author. */

@@ -137,7 +137,7 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
   const due = payment?.state === "paid" ? reversedDue(payment, reversals) : ZERO;
   const moves_micros = (known.reversed_micros - due) as Micros;
   const credit_micros = newPayment?.state === "paid" ? newPayment.credit_micros : ZERO;
-  const fits = addMicros((account.balance_micros + credit_micros) as Micros, moves_micros) !== undefined;
+  const fits = isBookable(account, credit_micros, moves_micros);
   // What was filed and did not fit is booked with whatever is heard of the payment once it does.
   if (newPayment === undefined && newReversal === undefined && (moves_micros === 0 || !fits))
     return { outcome: { ...unchanged(known, report), ...now } };
@@ -160,6 +160,7 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
       kind: moves_micros < 0 ? "clawback" : "reinstatement",
       amount_micros: moves_micros,
       payment_id: report.payment_id,
+      reason: causeOf(reversals, newReversal),
     });
   }
   return {
@@ -172,6 +173,18 @@ export function decidePayment(account: Account, known: PaymentFile, report: Paym
     },
     writes,
   };
+}
+
+/** Refunds and disputes touch what was paid, never what was given: that must be a safe amount, too. */
+function isBookable({ balance_micros, given_micros = ZERO }: Account, credit: Micros, moves: Micros): boolean {
+  const paid = (balance_micros - given_micros + credit) as Micros;
+  return addMicros((balance_micros + credit) as Micros, moves) !== undefined && addMicros(paid, moves) !== undefined;
+}
+
+/** For the owner's figures: what was told now, else the worst of what waited. */
+function causeOf(reversals: readonly Reversal[], told: Reversal | undefined): "dispute" | "refund" {
+  const causes = told === undefined || told.kind === "warning" ? reversals : [told];
+  return causes.some(({ kind, rank }) => kind === "dispute" && rank > 0) ? "dispute" : "refund";
 }
 
 function isCreditable(account: Account, payment: PaymentFacts): boolean {

@@ -279,4 +279,120 @@ export const ENVELOPE_MIGRATIONS = [
   `
   ALTER TABLE reversal ADD COLUMN lifted INTEGER NOT NULL DEFAULT 0;
   `,
+  // Lots. What an entry says that it moved is its amount, and all lots together have what they had, and what it moved in them. (In
+  // one pass over each: SQLite's billing counts what json_each reads.)
+  `
+  CREATE TABLE lot (
+    lot_id INTEGER PRIMARY KEY,
+    granted_micros INTEGER NOT NULL ${safe("granted_micros")} CHECK (granted_micros > 0),
+    priority INTEGER NOT NULL,
+    expires_at_ms INTEGER,
+    only_tag TEXT,
+    revoked_at_ms INTEGER
+  ) STRICT;
+  ALTER TABLE entry ADD COLUMN lots TEXT;
+  ALTER TABLE hold ADD COLUMN tag TEXT;
+  ALTER TABLE hold ADD COLUMN lots TEXT;
+
+  CREATE TRIGGER entry_lots BEFORE INSERT ON entry
+  WHEN NEW.lots IS NOT NULL AND (
+    SELECT coalesce(sum(value ->> 2), 0) <> NEW.amount_micros
+      OR min(iif(value ->> 0 = 0, 0, value ->> 1)) < 0
+      OR sum(iif(value ->> 0 = 0, 0, (value ->> 1) - coalesce(value ->> 2, 0))) <> (
+        SELECT coalesce(sum(iif(value ->> 0 = 0, 0, value ->> 1)), 0)
+        FROM json_each((SELECT lots FROM entry WHERE seq = NEW.seq - 1)))
+    FROM json_each(NEW.lots))
+  BEGIN SELECT RAISE(ABORT, 'lots do not follow on the entry before'); END;
+  `,
+  // Windows and budgets. What a window has counted travels in the entries; its row keeps the rule, and what it had counted when it was made.
+  // A row is never used for another rule, so it stays when its window ends. The first entry stays in the ledger, so that it is known when that began.
+  `
+  ALTER TABLE envelope ADD COLUMN prepaid INTEGER NOT NULL DEFAULT 1 CHECK (prepaid IN (0, 1));
+  ALTER TABLE envelope ADD COLUMN name TEXT;
+  ALTER TABLE envelope ADD COLUMN owner_account_id TEXT;
+  ALTER TABLE envelope ADD COLUMN time_zone TEXT NOT NULL DEFAULT 'UTC';
+  ALTER TABLE entry ADD COLUMN windows TEXT;
+
+  CREATE TABLE spending_window (
+    id INTEGER PRIMARY KEY,
+    window_id TEXT NOT NULL,
+    unit TEXT NOT NULL CHECK (unit IN ('HOURLY', 'DAILY', 'WEEKLY', 'MONTHLY', 'ANNUAL', 'ONCE')),
+    every INTEGER NOT NULL CHECK (every >= 1),
+    alignment TEXT NOT NULL CHECK (alignment IN ('calendar', 'anchored', 'rolling')),
+    time_zone TEXT NOT NULL,
+    week_start INTEGER NOT NULL CHECK (week_start BETWEEN 1 AND 7),
+    anchor_ms INTEGER,
+    limit_micros INTEGER NOT NULL ${safe("limit_micros")} CHECK (limit_micros >= 0),
+    since_ms INTEGER NOT NULL,
+    seen_seq INTEGER NOT NULL,
+    seen_mark INTEGER NOT NULL,
+    seen_micros INTEGER NOT NULL ${safe("seen_micros")},
+    at_ms INTEGER NOT NULL,
+    ended_at_ms INTEGER,
+    CHECK ((alignment = 'anchored') = (anchor_ms IS NOT NULL))
+  ) STRICT;
+  CREATE UNIQUE INDEX spending_window_open ON spending_window (window_id) WHERE ended_at_ms IS NULL;
+  CREATE TRIGGER spending_window_stays BEFORE DELETE ON spending_window
+  BEGIN SELECT RAISE(ABORT, 'what counted is never deleted'); END;
+
+  CREATE TRIGGER entry_usage BEFORE INSERT ON entry
+  WHEN NEW.kind = 'usage' AND (NEW.amount_micros > 0 OR coalesce((SELECT prepaid FROM envelope WHERE id = 1), 1) = 1)
+  BEGIN SELECT RAISE(ABORT, 'only a budget is used'); END;
+  CREATE TRIGGER envelope_prepaid BEFORE UPDATE OF prepaid ON envelope
+  WHEN NEW.prepaid <> OLD.prepaid AND EXISTS (SELECT 1 FROM entry)
+  BEGIN SELECT RAISE(ABORT, 'a ledger is of one sort'); END;
+
+  DROP VIEW foldable;
+  CREATE VIEW foldable AS SELECT seq, at_ms, amount_micros, hold_id FROM entry
+    WHERE kind IN ('charge', 'usage') AND key IS NULL AND seq > 1
+      AND NOT EXISTS (SELECT 1 FROM entry AS back WHERE back.ref_seq = entry.seq);
+  `,
+  // Who may spend beside the holder. Sums are of entries up to counted_seq, so what is not counted yet is not folded.
+  `
+  CREATE TABLE spender (
+    spender_id INTEGER PRIMARY KEY,
+    public_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('USERNAME', 'EMAIL', 'PHONE', 'API_KEY', 'WALLET', 'CUSTOM')),
+    minted INTEGER NOT NULL CHECK (minted IN (0, 1)),
+    hash TEXT NOT NULL,
+    last4 TEXT,
+    shard INTEGER,
+    name TEXT,
+    scopes TEXT NOT NULL,
+    cap_micros INTEGER ${safe("cap_micros")},
+    windows TEXT NOT NULL,
+    maker_id INTEGER,
+    at_ms INTEGER NOT NULL,
+    activated_at_ms INTEGER,
+    expires_at_ms INTEGER,
+    revoked_at_ms INTEGER,
+    charges INTEGER NOT NULL DEFAULT 0,
+    spent_micros INTEGER NOT NULL DEFAULT 0,
+    refunded_micros INTEGER NOT NULL DEFAULT 0,
+    drawn_micros INTEGER NOT NULL DEFAULT 0,
+    last_used_at_ms INTEGER,
+    periods TEXT NOT NULL DEFAULT '[]',
+    CHECK ((minted = 1) = (last4 IS NOT NULL) AND (minted = 0) = (shard IS NOT NULL)),
+    CHECK (minted = 0 OR activated_at_ms IS NOT NULL),
+    CHECK (maker_id < spender_id)
+  ) STRICT;
+  CREATE UNIQUE INDEX spender_public ON spender (public_id);
+  CREATE INDEX spender_hash ON spender (hash) WHERE minted = 0;
+  CREATE INDEX spender_maker ON spender (maker_id) WHERE maker_id IS NOT NULL;
+  CREATE TRIGGER spender_stays BEFORE DELETE ON spender WHEN OLD.activated_at_ms IS NOT NULL
+  BEGIN SELECT RAISE(ABORT, 'what could spend is never deleted'); END;
+  CREATE TRIGGER spender_ends BEFORE UPDATE OF revoked_at_ms ON spender WHEN OLD.revoked_at_ms IS NOT NULL
+  BEGIN SELECT RAISE(ABORT, 'what was revoked stays so'); END;
+
+  ALTER TABLE entry ADD COLUMN spender_id INTEGER;
+  ALTER TABLE hold ADD COLUMN spender_id INTEGER;
+  ALTER TABLE envelope ADD COLUMN counted_seq INTEGER;
+  CREATE TRIGGER envelope_counts BEFORE UPDATE OF counted_seq, folded_seq ON envelope
+  WHEN NEW.counted_seq < NEW.folded_seq OR NEW.counted_seq < OLD.counted_seq
+  BEGIN SELECT RAISE(ABORT, 'what is folded is counted'); END;
+  `,
+  // Meters: what was delivered, as of the last renewal.
+  `
+  ALTER TABLE hold ADD COLUMN used_micros INTEGER ${safe("used_micros")} CHECK (used_micros BETWEEN 0 AND amount_micros);
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

@@ -3,19 +3,26 @@
  * and every decision happens in one synchronous turn: if a commit fails, the platform resets the object and the copy goes
  * with it.
  */
-import type { Credential } from "../contract.js";
+import type { Credential, EnvelopeSettings, HoldInput, WindowView } from "../contract.js";
 import { hasSchema } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
 import { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
 import type { StoredCredential } from "./credentials.js";
 import type { Hold } from "./holds.js";
-import { type Account, type Draft, isExpired, type Prior } from "./ledger.js";
+import { type Account, type Draft, isExpired, type Prior, reserved } from "./ledger.js";
 
 /**
  * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
  * Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
  */
-const OPENED_BY = { logins: "limited_session", topups: "auto_topup", alerts: "alert" } as const;
+const OPENED_BY = {
+  logins: "limited_session",
+  topups: "auto_topup",
+  alerts: "alert",
+  spenders: "spender",
+  windows: "spending_window WHERE ended_at_ms IS NULL UNION ALL SELECT 1 FROM envelope WHERE prepaid = 0",
+  meters: "hold WHERE state = 'open' AND used_micros IS NOT NULL",
+} as const;
 
 export interface Head {
   seq: number;
@@ -30,7 +37,48 @@ export interface Head {
   mirrored_seq: number;
   /** Up to here, charges are in the checkpoint. */
   folded_seq: number;
+  /** What the newest entry says of lots; `null` where nothing is left of any grant. */
+  lots: string | null;
+  /** Up to here, entries are in the sums of their spenders; `null` where only the holder ever could spend. */
+  counted_seq: number | null;
 }
+
+/** What was written of an entry. */
+export interface Written {
+  readonly seq: number;
+  readonly amount_micros: Micros;
+}
+
+/** Who keeps grants apart (lots-desk.ts): asked where something is left of one. */
+export interface LotKeeper {
+  account(plain: Account, now_ms: number, tag: string | undefined): Account;
+  append(draft: Draft, now_ms: number): Written;
+  /** Which lots a hold reserves how much of, as JSON. */
+  reserve(input: Reserving, now_ms: number): string | null;
+  /** The same, of a hold that is to reserve so much more. */
+  reserveMore(hold: Hold, more: Micros, now_ms: number): string | null;
+}
+
+/** What an owner settled, but the windows. */
+export type Named = Omit<EnvelopeSettings, "windows">;
+
+export const UNNAMED: Named = { prepaid: true, name: null, owner_account_id: null, time_zone: "UTC" };
+
+/** Who keeps the windows (windows-desk.ts): asked in the turn of a charge, where there are any or the envelope is a budget. */
+export interface WindowKeeper {
+  account(plain: Account, at_ms: number): Account;
+  /** What is to travel with an entry that is about to be written. */
+  count(draft: Draft, seq: number, at_ms: number): string | null;
+  /** It was written. */
+  counted(): void;
+  views(held_micros: Micros, at_ms: number): readonly WindowView[];
+  /** The rows are others than they were. */
+  reload(): void;
+  /** Entries younger than this are still counted one by one. */
+  readonly span_ms: number;
+}
+/** What a hold wants reserved, and for what. */
+export type Reserving = Pick<HoldInput, "amount_micros" | "tag" | "reason">;
 
 const EMPTY: Head = {
   seq: 0,
@@ -42,17 +90,34 @@ const EMPTY: Head = {
   disputed: false,
   mirrored_seq: 0,
   folded_seq: 0,
+  lots: null,
+  counted_seq: null,
 };
+
+/** An entry that was just written, as far as others keep sums of it. */
+export interface Appended extends Pick<Draft, "kind" | "amount_micros" | "spender_id" | "ref_at_ms"> {
+  readonly seq: number;
+  readonly at_ms: number;
+}
 
 export class Store {
   readonly storage: DurableObjectStorage;
   readonly sql: SqlStorage;
+  /** Absent until the first grant, or until a lot is found on waking. */
+  keeper: LotKeeper | undefined;
+  /** Absent where nothing but the balance limits spending. */
+  windows: WindowKeeper | undefined;
+  named: Named = UNNAMED;
   #head: Head = EMPTY;
   /** Those that are open, by their number. */
   holds: Map<number, Hold> = new Map();
   #credentials: StoredCredential[] = [];
   /** Unknown until a retry asks. */
   #operations: Map<string, Prior> | undefined;
+  /** Told of each entry, in its turn. */
+  onAppend: ((entry: Appended) => void) | undefined;
+  /** How often all was read anew: what else is kept in memory may be of what was rolled back. */
+  loads = 0;
 
   constructor(storage: DurableObjectStorage) {
     this.storage = storage;
@@ -70,12 +135,13 @@ export class Store {
   }
 
   /** The desks whose rules a charge needs here. */
-  get desks(): readonly (keyof typeof OPENED_BY)[] {
+  get desks(): readonly (keyof typeof OPENED_BY | "lots")[] {
     if (!this.exists) return [];
     const names = Object.keys(OPENED_BY) as (keyof typeof OPENED_BY)[];
     const columns = names.map((name) => `EXISTS (SELECT 1 FROM ${OPENED_BY[name]}) AS ${name}`);
     const row = this.sql.exec(`SELECT ${columns.join()}`).one();
-    return names.filter((name) => row[name] === 1);
+    const needed = names.filter((name) => row[name] === 1);
+    return this.#head.lots === null ? needed : [...needed, "lots"];
   }
 
   /** Several writes as one: all of them, or none and the exception. */
@@ -112,25 +178,58 @@ export class Store {
     return this.#credentials;
   }
 
-  account(now_ms: number): Account {
+  /** The account as it stands for what is to be spent on `tag`. */
+  account(now_ms: number, tag?: string): Account {
     const { balance_micros, frozen, disputed, currency, seq } = this.#head;
     const held_micros = this.#held(now_ms);
     const funded = seq > 0;
-    return { balance_micros, held_micros, frozen: frozen || disputed, funded, currency: funded ? currency : null };
+    const plain = {
+      balance_micros,
+      held_micros,
+      frozen: frozen || disputed,
+      funded,
+      currency: funded ? currency : null,
+    };
+    const limited = this.windows === undefined ? plain : this.windows.account(plain, this.timeOf(now_ms));
+    return this.#head.lots === null ? limited : this.#lots.account(limited, now_ms, tag);
+  }
+
+  get #lots(): LotKeeper {
+    if (this.keeper === undefined) throw new Error("Something is left of grants, and nobody keeps them apart");
+    return this.keeper;
+  }
+
+  /** Never earlier than the newest entry, so that a clock set back reorders nothing. */
+  timeOf(now_ms: number): number {
+    return Math.max(now_ms, this.#head.at_ms);
   }
 
   openHolds(now_ms: number): readonly Hold[] {
     return [...this.holds.values()].filter((hold) => !isExpired(hold, now_ms));
   }
 
-  append(draft: Draft, now_ms: number): { readonly seq: number; readonly amount_micros: Micros } {
+  append(draft: Draft, now_ms: number): Written {
+    const plain = this.keeper === undefined && this.#head.lots === null;
+    return plain ? this.write(draft, now_ms, null) : this.#lots.append(draft, now_ms);
+  }
+
+  /** Which lots a hold is to reserve. */
+  reserve(input: Reserving, now_ms: number): string | null {
+    return this.#head.lots === null ? null : this.#lots.reserve(input, now_ms);
+  }
+
+  reserveMore(hold: Hold, more: Micros, now_ms: number): string | null {
+    return this.#head.lots === null || more === 0 ? hold.lots : this.#lots.reserveMore(hold, more, now_ms);
+  }
+
+  /** `lots`: what the entry moves in them, and leaves. */
+  write(draft: Draft, now_ms: number, lots: string | null): Written {
     const seq = this.#head.seq + 1;
-    // Never earlier than the entry before, so that a clock set back reorders nothing.
-    const at_ms = Math.max(now_ms, this.#head.at_ms);
+    const at_ms = this.timeOf(now_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
     this.sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, lots, windows, spender_id)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       at_ms,
       draft.kind,
@@ -144,8 +243,12 @@ export class Store {
       draft.payment_id ?? null,
       draft.reason ?? null,
       draft.metadata ?? null,
+      lots,
+      this.windows === undefined ? null : this.windows.count(draft, seq, at_ms),
+      draft.spender_id ?? null,
     );
-    this.#head = { ...this.#head, seq, at_ms, balance_micros };
+    this.windows?.counted();
+    this.#head = { ...this.#head, seq, at_ms, balance_micros, lots };
     if (draft.op !== undefined)
       this.#remember(draft.op, {
         seq,
@@ -154,6 +257,7 @@ export class Store {
         amount_micros: draft.amount_micros,
         scope: draft.scope ?? null,
       });
+    this.onAppend?.({ ...draft, seq, at_ms });
     return { seq, amount_micros: draft.amount_micros };
   }
 
@@ -231,7 +335,7 @@ export class Store {
 
   #held(now_ms: number): Micros {
     let held = 0;
-    for (const hold of this.holds.values()) if (!isExpired(hold, now_ms)) held += hold.amount_micros;
+    for (const hold of this.holds.values()) held += reserved(hold, now_ms);
     return held as Micros;
   }
 
@@ -243,16 +347,23 @@ export class Store {
   }
 
   load(): void {
+    this.loads += 1;
     this.#head = EMPTY;
+    this.named = UNNAMED;
     this.holds = new Map();
     this.#credentials = [];
     this.#operations = undefined;
+    this.windows?.reload();
     if (!hasSchema(this.storage)) return;
     const [meta] = this.sql
-      .exec("SELECT currency, frozen_at_ms, mirrored_seq, folded_seq FROM envelope WHERE id = 1")
+      .exec(
+        "SELECT currency, frozen_at_ms, mirrored_seq, folded_seq, counted_seq, prepaid, name, owner_account_id, time_zone FROM envelope WHERE id = 1",
+      )
       .toArray();
     if (meta === undefined) return;
-    const [last] = this.sql.exec("SELECT seq, at_ms, balance_micros FROM entry ORDER BY seq DESC LIMIT 1").toArray();
+    const [last] = this.sql
+      .exec("SELECT seq, at_ms, balance_micros, lots FROM entry ORDER BY seq DESC LIMIT 1")
+      .toArray();
     this.#head = {
       seq: (last?.["seq"] as number | undefined) ?? 0,
       at_ms: (last?.["at_ms"] as number | undefined) ?? 0,
@@ -263,6 +374,14 @@ export class Store {
       disputed: false,
       mirrored_seq: meta["mirrored_seq"] as number,
       folded_seq: meta["folded_seq"] as number,
+      lots: (last?.["lots"] as string | null | undefined) ?? null,
+      counted_seq: meta["counted_seq"] as number | null,
+    };
+    this.named = {
+      prepaid: meta["prepaid"] === 1,
+      name: meta["name"] as string | null,
+      owner_account_id: meta["owner_account_id"] as string | null,
+      time_zone: meta["time_zone"] as string,
     };
     const open = this.sql.exec("SELECT * FROM hold WHERE state = 'open'").toArray() as unknown as Hold[];
     this.holds = new Map(open.map((hold) => [hold.hold_id, hold]));

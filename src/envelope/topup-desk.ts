@@ -6,16 +6,17 @@ import { type AuditedAction, writeAudit } from "../audit-rows.js";
 import { bookPayment } from "../booking.js";
 import type {
   Audited,
-  AutoTopUpRules,
   AutoTopUpState,
   BeginTopUpInput,
   BeginTopUpOutcome,
+  ChargeInput,
   NoteTopUpInput,
   PaymentFacts,
   PaymentOutcome,
   PaymentReport,
   Reversal,
   SetAutoTopUpInput,
+  Tagged,
   TopUp,
 } from "../contract.js";
 import type { Micros } from "../money.js";
@@ -38,7 +39,7 @@ import {
   type TopUpState,
 } from "./auto-topup.js";
 import { found } from "./founding.js";
-import { available } from "./ledger.js";
+import { available, tagOf } from "./ledger.js";
 import { pageLimit } from "./ledger-book.js";
 import type { Office } from "./office.js";
 import type { Store } from "./store.js";
@@ -231,12 +232,13 @@ export class TopUpDesk {
 
   /** Decides on a top-up in the turn of the charge that made it due, and stores it in the same turn. */
   topUpIfLow(
-    { auto_topup: rules, currency }: { readonly auto_topup?: AutoTopUpRules | undefined; readonly currency: string },
+    asked: Tagged & Pick<ChargeInput, "auto_topup" | "currency" | "reason">,
     refused: Micros | undefined,
     now: number,
   ): void {
+    const { auto_topup: rules, currency } = asked;
     if (rules === undefined || !this.#store.exists) return;
-    const account = this.#store.account(now);
+    const account = this.#store.account(now, tagOf(asked));
     if (!isLow(rules, available(account), refused)) return;
     const saved = this.#topups.saved();
     if (saved === undefined) return;

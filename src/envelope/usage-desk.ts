@@ -3,6 +3,7 @@
  * refusal writes no entry. Rows only.
  */
 import type { ChargeInput, ChargeOutcome, UsageInput, UsagePage, UsageRecord } from "../contract.js";
+import { isSpender } from "./credentials.js";
 import { pageLimit } from "./ledger-book.js";
 import type { Office } from "./office.js";
 import type { Store } from "./store.js";
@@ -33,7 +34,7 @@ export class UsageDesk {
         input.amount_micros,
         why.detail,
         input.key ?? null,
-        null,
+        spenderOf(input),
         input.reason ?? null,
         input.metadata ?? null,
       )
@@ -64,7 +65,8 @@ export class UsageDesk {
   #charged(before: number, limit: number): UsageRecord[] {
     return this.#sql
       .exec(
-        `SELECT 'SUCCESS' AS status, seq AS number, at_ms, 0 - amount_micros AS amount_micros, NULL AS detail, key, spender_id, reason, metadata
+        `SELECT 'SUCCESS' AS status, seq AS number, at_ms, 0 - amount_micros AS amount_micros, NULL AS detail, key,
+           (SELECT public_id FROM spender WHERE spender.spender_id = entry.spender_id) AS spender_id, reason, metadata
          FROM entry WHERE seq < ? AND kind IN ('charge', 'usage') ORDER BY seq DESC LIMIT ?`,
         before,
         limit,
@@ -82,6 +84,12 @@ export class UsageDesk {
       )
       .toArray() as unknown as UsageRecord[];
   }
+}
+
+/** Who asked, where that was not the holder: also one that does not count. */
+function spenderOf({ credential }: ChargeInput): string | null {
+  if (!isSpender(credential)) return null;
+  return "api_key" in credential ? credential.api_key : credential.identity_id;
 }
 
 function whyNot(outcome: ChargeOutcome): { readonly status: "BLOCKED" | "ERROR"; readonly detail: string } | undefined {

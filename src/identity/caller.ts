@@ -1,8 +1,17 @@
-/** Who is asking. Decided from the request and the keys alone: no object is asked, and nothing is stored. */
+/** Who is asking. Decided from the request, the keys and what is remembered: no object is asked, and nothing is stored. */
+import { knownPlace, type NamedIdentity } from "../places.js";
 import { digest } from "../secrets.js";
 import type { Keys } from "../settings.js";
 import { cookieValues, limitedValues } from "./cookie.js";
-import { type LimitedToken, newToken, readLimitedToken, readToken, type Token } from "./token.js";
+import {
+  type KeyToken,
+  type LimitedToken,
+  newToken,
+  readKeyToken,
+  readLimitedToken,
+  readToken,
+  type Token,
+} from "./token.js";
 
 /** What a browser is by its own cookie, or will be by the one it gets. */
 export type Own = {
@@ -15,12 +24,32 @@ export type Caller =
   /** The app's own login vouches for the caller; there is no token of ours. */
   | { readonly kind: "app"; readonly envelopeId: string }
   | { readonly kind: "bearer" | "cookie"; readonly envelopeId: string; readonly token: Token }
+  /** Presented an API key: may do what its envelope lets it. */
+  | { readonly kind: "key"; readonly envelopeId: string; readonly key: KeyToken }
+  /** The app vouches for something the owner authorised for an envelope. */
+  | {
+      readonly kind: "identity";
+      readonly envelopeId: string;
+      readonly identityId: string;
+      readonly identity: NamedIdentity;
+    }
+  /** As before, and which envelope that is has to be asked first. */
+  | { readonly kind: "unresolved"; readonly identity: NamedIdentity }
+  /** No envelope is open to what the app vouches for: never somebody new. */
+  | { readonly kind: "unknown"; readonly identity: NamedIdentity }
   /** Nobody yet: an identity to hand out, should it be needed. */
   | { readonly kind: "fresh"; readonly envelopeId: string; readonly token: Token }
   /** Was let into an envelope by a payment, for a day, to spend; and is still who it was. */
   | { readonly kind: "limited"; readonly envelopeId: string; readonly limited: LimitedToken; readonly own: Own }
   /** Presented a bearer token that is not ours: never taken for somebody new. */
   | { readonly kind: "rejected" };
+
+/** A caller who has an envelope, or will have one by paying. */
+export type Known = Extract<Caller, { readonly envelopeId: string }>;
+
+export function isKnown(caller: Caller): caller is Known {
+  return "envelopeId" in caller;
+}
 
 /**
  * The envelope of an app's own user. The name depends on no secret, so it is a plain hash: give an opaque user id, not an
@@ -36,24 +65,36 @@ export function freshCaller(): Own & { readonly kind: "fresh" } {
 }
 
 export interface Presented {
-  /** What the app's own login says. */
-  readonly identity: string | undefined;
+  /** What the app's own login says: an id that names an envelope, or something that an envelope was opened to. */
+  readonly identity: string | NamedIdentity | undefined;
   /** Limited sessions count. */
   readonly limited: boolean;
+  /** Cookies count. */
+  readonly cookies: boolean;
 }
 
 /** The app's word first, then the bearer token, then the cookies. A bad bearer does not fall back to a cookie. */
-export function identifyCaller(request: Request, url: URL, keys: () => Keys, { identity, limited }: Presented): Caller {
-  if (identity !== undefined) return { kind: "app", envelopeId: envelopeIdOf(identity) };
+export function identifyCaller(request: Request, url: URL, keys: () => Keys, presented: Presented): Caller {
+  const { identity, limited } = presented;
+  if (typeof identity === "string") return { kind: "app", envelopeId: envelopeIdOf(identity) };
+  if (identity !== undefined) return placedCaller(identity, keys());
 
   const bearer = bearerToken(request.headers.get("Authorization"));
   if (bearer !== undefined) {
+    const key = readKeyToken(keys().token, bearer);
+    if (key !== undefined) return { kind: "key", envelopeId: key.envelopeId, key };
     const token = readToken(keys().token, bearer);
     return token === undefined ? { kind: "rejected" } : { kind: "bearer", envelopeId: token.envelopeId, token };
   }
-  const cookies = request.headers.get("Cookie");
+  const cookies = presented.cookies ? request.headers.get("Cookie") : null;
   const own = ownCaller(url, cookies, keys);
   return (limited ? limitedCaller(url, cookies, keys, own) : undefined) ?? own;
+}
+
+function placedCaller(identity: NamedIdentity, keys: Keys): Caller {
+  const place = knownPlace(keys, identity);
+  if (place === undefined) return { kind: "unresolved", identity };
+  return { kind: "identity", envelopeId: place.envelope_id, identityId: place.identity_id, identity };
 }
 
 function ownCaller(url: URL, cookies: string | null, keys: () => Keys): Own {

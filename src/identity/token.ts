@@ -2,10 +2,10 @@
  * A holder's token: `we_s1_<envelope id, 22><generation, 8><secret, 27><check, 11>`, base62, fixed length, the same in a cookie
  * and after `Bearer`. The envelope's id routes straight to its object; the check is keyed, so junk is told apart before any
  * object is named; the object itself keeps only a hash of the secret. The prefix lets secret scanners find a leaked one.
- * A limited session's token is `we_l1_…` with a key id in the generation's place: the check covers the prefix, so neither can
- * stand in for the other.
+ * A limited session's token is `we_l1_…` and an API key `we_k1_…`, both with a key id in the generation's place: the check covers
+ * the prefix, so none can stand in for another.
  */
-import type { Credential, LimitedCredential } from "../contract.js";
+import type { Credential, KeyCredential, LimitedCredential } from "../contract.js";
 import { base62Number, digest, equalConstantTime, keyedCheck, numberFromBase62, randomBase62 } from "../secrets.js";
 import type { Keyring } from "../settings.js";
 
@@ -13,8 +13,11 @@ const SHAPE = /^we_s1_([0-9A-Za-z]{22})([0-9A-Za-z]{8})([0-9A-Za-z]{27})([0-9A-Z
 const PREFIX = "we_s1_";
 const LIMITED_SHAPE = /^we_l1_([0-9A-Za-z]{22})([0-9A-Za-z]{8})([0-9A-Za-z]{27})([0-9A-Za-z]{11})$/;
 const LIMITED_PREFIX = "we_l1_";
+const KEY_SHAPE = /^we_k1_([0-9A-Za-z]{22})([0-9A-Za-z]{8})([0-9A-Za-z]{27})([0-9A-Za-z]{11})$/;
+const KEY_PREFIX = "we_k1_";
 const ENVELOPE_ID_CHARS = 22;
 const GENERATION_CHARS = 8;
+const KEY_ID_CHARS = 8;
 const SECRET_CHARS = 27;
 const SECRET_BYTES = 20;
 const CHECK_BYTES = 8;
@@ -49,33 +52,44 @@ export function looksLikeToken(text: string): boolean {
  * envelope's to say, each time, so remembering keeps none alive.
  */
 export function readToken(keys: Keyring, text: string): Token | undefined {
-  const genuine = remembered(keys);
-  const known = genuine.get(text);
-  if (known !== undefined) return known;
-  const parts = genuineParts(keys, SHAPE, text);
-  if (parts === undefined) return undefined;
-  const [envelopeId, generation, secret] = parts;
-  const token = { envelopeId, generation: numberFromBase62(generation), secret };
-  const [oldest] = genuine.size < TOKENS_REMEMBERED ? [] : genuine.keys();
-  if (oldest !== undefined) genuine.delete(oldest);
-  genuine.set(text, token);
-  return token;
+  return remembered(tokens, keys, text, () => {
+    const parts = genuineParts(keys, SHAPE, text);
+    if (parts === undefined) return undefined;
+    const [envelopeId, generation, secret] = parts;
+    return { envelopeId, generation: numberFromBase62(generation), secret };
+  });
 }
 
 /** Per isolate; a token takes about 500 bytes. */
 const TOKENS_REMEMBERED = 4_096;
 
-const tokens = new WeakMap<Keyring, Map<string, Token>>();
-const credentials = new WeakMap<Token, Credential>();
-
 /** By keyring, so that a secret that was taken out of service takes its tokens with it. */
-function remembered(keys: Keyring): Map<string, Token> {
-  let known = tokens.get(keys);
-  if (known === undefined) {
-    known = new Map();
-    tokens.set(keys, known);
+type Memory<Kind> = WeakMap<Keyring, Map<string, Kind>>;
+
+const tokens: Memory<Token> = new WeakMap();
+const keyTokens: Memory<KeyToken> = new WeakMap();
+const credentials = new WeakMap<Token, Credential>();
+const keyCredentials = new WeakMap<KeyToken, KeyCredential>();
+
+function remembered<Kind>(
+  memory: Memory<Kind>,
+  keys: Keyring,
+  text: string,
+  read: () => Kind | undefined,
+): Kind | undefined {
+  let genuine = memory.get(keys);
+  if (genuine === undefined) {
+    genuine = new Map();
+    memory.set(keys, genuine);
   }
-  return known;
+  const known = genuine.get(text);
+  if (known !== undefined) return known;
+  const token = read();
+  if (token === undefined) return undefined;
+  const [oldest] = genuine.size < TOKENS_REMEMBERED ? [] : genuine.keys();
+  if (oldest !== undefined) genuine.delete(oldest);
+  genuine.set(text, token);
+  return token;
 }
 
 /** The parts between prefix and check, if the check is right. */
@@ -92,7 +106,7 @@ function genuineParts(keys: Keyring, shape: RegExp, text: string): readonly [str
 export function credentialOf(token: Token): Credential {
   let credential = credentials.get(token);
   if (credential === undefined) {
-    credential = { generation: token.generation, hash: digest(token.envelopeId + token.secret, 32) };
+    credential = { generation: token.generation, hash: secretHash(token) };
     credentials.set(token, credential);
   }
   return credential;
@@ -117,26 +131,68 @@ function bodyOf(token: Token): string {
   return PREFIX + token.envelopeId + base62Number(token.generation, GENERATION_CHARS) + token.secret;
 }
 
-/** Opens an envelope for a day, to spend and to read the balance. Issued by its envelope, never learnt. */
-export interface LimitedToken {
+/** A token that its envelope knows by a key id. Issued by its envelope, never learnt. */
+interface NamedToken {
   readonly envelopeId: string;
   readonly keyId: string;
   readonly secret: string;
 }
 
-export function writeLimitedToken(keys: Keyring, { envelopeId, keyId, secret }: LimitedToken): string {
-  const body = LIMITED_PREFIX + envelopeId + keyId + secret;
+/** Opens an envelope for a day, to spend and to read the balance. */
+export type LimitedToken = NamedToken;
+
+/** Spends from an envelope beside its holder, as far as the envelope lets it. */
+export type KeyToken = NamedToken;
+
+export function newKeyToken(envelopeId: string): KeyToken {
+  return { envelopeId, keyId: randomBase62(KEY_ID_CHARS), secret: randomBase62(SECRET_CHARS) };
+}
+
+export function writeLimitedToken(keys: Keyring, token: LimitedToken): string {
+  return writeNamed(keys, LIMITED_PREFIX, token);
+}
+
+export function writeKeyToken(keys: Keyring, token: KeyToken): string {
+  return writeNamed(keys, KEY_PREFIX, token);
+}
+
+function writeNamed(keys: Keyring, prefix: string, { envelopeId, keyId, secret }: NamedToken): string {
+  const body = prefix + envelopeId + keyId + secret;
   return body + keyedCheck(keys[0], body, CHECK_BYTES);
 }
 
 /** `undefined` for anything that none of the keys signed. */
 export function readLimitedToken(keys: Keyring, text: string): LimitedToken | undefined {
-  const parts = genuineParts(keys, LIMITED_SHAPE, text);
+  return readNamed(keys, LIMITED_SHAPE, text);
+}
+
+/** Remembers the genuine ones, as `readToken` does. */
+export function readKeyToken(keys: Keyring, text: string): KeyToken | undefined {
+  return remembered(keyTokens, keys, text, () => readNamed(keys, KEY_SHAPE, text));
+}
+
+function readNamed(keys: Keyring, shape: RegExp, text: string): NamedToken | undefined {
+  const parts = genuineParts(keys, shape, text);
   if (parts === undefined) return undefined;
   const [envelopeId, keyId, secret] = parts;
   return { envelopeId, keyId, secret };
 }
 
-export function limitedCredentialOf({ envelopeId, keyId, secret }: LimitedToken): LimitedCredential {
-  return { key_id: keyId, hash: digest(envelopeId + secret, 32) };
+export function limitedCredentialOf(token: LimitedToken): LimitedCredential {
+  return { key_id: token.keyId, hash: secretHash(token) };
+}
+
+/** What the envelope may know of an API key. */
+export function keyCredentialOf(token: KeyToken): KeyCredential {
+  let credential = keyCredentials.get(token);
+  if (credential === undefined) {
+    credential = { api_key: token.keyId, hash: secretHash(token) };
+    keyCredentials.set(token, credential);
+  }
+  return credential;
+}
+
+/** With the envelope's id, so that one secret in two envelopes has two hashes. */
+function secretHash({ envelopeId, secret }: { readonly envelopeId: string; readonly secret: string }): string {
+  return digest(envelopeId + secret, 32);
 }

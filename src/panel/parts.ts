@@ -4,6 +4,7 @@ import { type Child, el, type Props, type VNode } from "./dom.js";
 import { moneyView } from "./format.js";
 import { type IconName, icon } from "./icons.js";
 import type { Watched } from "./live.js";
+import { withQuery } from "./page.js";
 
 const TITLE_MAX = 1000;
 
@@ -158,6 +159,24 @@ export function choices(label: string, items: readonly Choice[]): VNode {
     items.map(({ text, path, current }) =>
       link(path, { key: text, "aria-current": current ? "true" : null, "data-replace": "" }, text),
     ),
+  );
+}
+
+/** To the first page and to the next; nothing where there is one only. Back is the browser's own. */
+export function pager(
+  path: string,
+  query: URLSearchParams,
+  next: string | null,
+  words: readonly [string, string],
+): Child {
+  const later = query.get("cursor") !== null;
+  if (next === null && !later) return null;
+  const to = (cursor: string | undefined) => withQuery(path, query, { cursor });
+  return el(
+    "nav",
+    { class: "pager", "aria-label": "Pages" },
+    later ? link(to(undefined), { class: "button", key: "first" }, words[0]) : null,
+    next === null ? null : link(to(next), { class: "button", key: "next", rel: "next" }, words[1]),
   );
 }
 

@@ -3,7 +3,7 @@
  * envelope; the directory knows whose it is. An unknown status or type is ignored, never thrown on.
  */
 import type { Reversal } from "../contract.js";
-import { idOf, type Json, minor, rowOf } from "./json.js";
+import { idOf, isObject, type Json, minor, rowOf } from "./json.js";
 import { type CreditRules, IGNORE, type Meaning } from "./payment.js";
 
 /** A failed or cancelled refund gives us the money back, so it undoes what its creation took. */
@@ -59,11 +59,19 @@ const refund: Reader = (_event, object) => {
  */
 const UNKNOWN_STATUS = { rank: 0, open: false, told_at: 0 } as const;
 
+/** How often money moved: away and back in turn. Several of one sign are one move, as where a fee is listed beside it. */
+function movesListed(transactions: unknown): number {
+  if (!Array.isArray(transactions)) return 0;
+  const signs = transactions.map((one) => (isObject(one) ? Math.sign(Number(one["amount"])) : Number.NaN));
+  // None that we can read: Stripe lists one for each move.
+  if (signs.some(Number.isNaN)) return signs.length;
+  return signs.filter((sign) => sign !== 0).filter((sign, at, all) => sign !== all[at - 1]).length;
+}
+
 const dispute: Reader = (event, object) => {
   const known = rowOf(DISPUTE_STATUS, object["status"]);
   const amount = minor(object["amount"]);
-  const listed = Array.isArray(object["balance_transactions"]) ? object["balance_transactions"].length : 0;
-  const rank = Math.max(DISPUTE_MOVES[String(event["type"])] ?? 0, listed);
+  const rank = Math.max(DISPUTE_MOVES[String(event["type"])] ?? 0, movesListed(object["balance_transactions"]));
   if (amount === undefined || (known === undefined && rank === 0)) return undefined;
   const { rank: status_rank, open, ...more } = known ?? UNKNOWN_STATUS;
   return { kind: "dispute", rank, amount, open, status_rank, ...more };

@@ -9,7 +9,7 @@ import Stripe from "stripe";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { PACKAGE_FOLDER, temporaryFolder } from "../../scripts/lib/folders.ts";
 import { randomVars, writeProject } from "../../scripts/lib/project.ts";
-import { configureWorkerd, startWorkerd } from "../../scripts/lib/workerd.ts";
+import { allowThisMachine, configureWorkerd, startWorkerd } from "../../scripts/lib/workerd.ts";
 import { bundle, type Server } from "../../scripts/lib/wrangler.ts";
 import { serve } from "../stripe/serve.js";
 import { StripeStandIn } from "../stripe/stand-in.js";
@@ -32,6 +32,7 @@ beforeAll(async () => {
   writeProject({ folder: folder.path, main: WORKER, vars: all });
   const built = bundle(folder.path);
   configureWorkerd(built, all);
+  allowThisMachine(built);
   server = await startWorkerd(built, join(folder.path, "storage"));
 });
 afterAll(async () => {
@@ -62,7 +63,9 @@ function bash(script: string): Promise<string> {
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       said += text;
     });
-    child.on("close", (status) => (status === 0 ? resolve(said) : reject(new Error(`bash ended with ${status}: ${said}`))));
+    child.on("close", (status) =>
+      status === 0 ? resolve(said) : reject(new Error(`bash ended with ${status}: ${said}`)),
+    );
     child.stdin.end(script);
   });
 }
@@ -114,7 +117,9 @@ it("the OpenAPI document is valid 3.1, and names every operation of this deploym
   const validator = new Validator();
   expect(await validator.validate(document as never)).toEqual({ valid: true });
   expect(validator.version).toBe("3.1");
-  const ids = Object.values(document.paths).flatMap((path) => Object.values(path).map(({ operationId }) => operationId));
+  const ids = Object.values(document.paths).flatMap((path) =>
+    Object.values(path).map(({ operationId }) => operationId),
+  );
   const { OPERATIONS } = await import("../../src/admin/control/operations.js");
   expect(ids.sort()).toEqual(Object.keys(OPERATIONS).sort());
   // The control: a document that is not one is not taken for one.

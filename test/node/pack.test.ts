@@ -68,6 +68,46 @@ withEnvelope(() => new Response(), { holdSecond: 1 });
 withEnvelope((_request, _env, ctx) => new Response(ctx.envelope.balanse));
 `;
 
+/** The subpath: its class is exported beside the others, and only who imports it has it. */
+const WS402_WORKER = `import { withEnvelope } from "with-envelope";
+import { MockPaymentProvider, type PaymentProvider, WS402 } from "with-envelope/ws402";
+export { Envelope, EnvelopeDirectory, EnvelopeAggregate } from "with-envelope";
+
+const ws402 = new WS402({ pricePerSecond: "0.05", resources: { feed: { name: "Live feed" } } });
+export const WS402Sessions = ws402.Sessions;
+
+export const providers: readonly PaymentProvider[] = [new MockPaymentProvider()];
+
+export default {
+  fetch: withEnvelope(async (request, env, ctx) => {
+    const socket = () => {
+      const { 0: client, 1: server } = new WebSocketPair();
+      server.accept();
+      server.send("live");
+      return new Response(null, { status: 101, webSocket: client });
+    };
+    return (await ws402.handle(request, env, ctx, { socket })) ?? new Response("?", { status: 404 });
+  }),
+} satisfies ExportedHandler;
+
+// @ts-expect-error
+new WS402({ pricePerMinute: 1 });
+`;
+
+/** The owner's server: a client whose types are those of the routes. */
+const CONTROL_PLANE = `import { controlPlane } from "with-envelope/control-plane";
+
+const control = controlPlane({ url: "https://api.example.com", secret: "a secret" });
+const made = await control.createEnvelope({ body: { name: "Team", timeWindow: "MONTHLY", capacity: 10 } });
+export const id: string = made.ok ? made.value.id : made.problem.title;
+
+// @ts-expect-error
+await control.createEnvelope({ body: { name: "Team", timeWindow: "FORTNIGHTLY" } });
+// @ts-expect-error
+await control.grant({ id, body: { amount: 1, reason: "thanks" } });
+export {};
+`;
+
 const TSCONFIG = {
   compilerOptions: {
     target: "es2022",
@@ -125,7 +165,13 @@ describe("the tarball", () => {
       string,
       object
     >;
-    expect(Object.keys(dependencies ?? {})).toEqual(["@noble/hashes", "itty-router", "jose", "stripe"]);
+    expect(Object.keys(dependencies ?? {})).toEqual([
+      "@cfworker/json-schema",
+      "@noble/hashes",
+      "itty-router",
+      "jose",
+      "stripe",
+    ]);
   });
 });
 
@@ -144,6 +190,8 @@ describe.each<[string, Partial<ProjectInput>]>([
     writeFileSync(join(folder, "worker.ts"), WORKER);
     writeFileSync(join(folder, "readme.ts"), readmeBlock("ts"));
     writeFileSync(join(folder, "other-forms.ts"), OTHER_FORMS);
+    writeFileSync(join(folder, "ws402.ts"), WS402_WORKER);
+    writeFileSync(join(folder, "control-plane.ts"), CONTROL_PLANE);
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(TSCONFIG));
   });
 
@@ -157,6 +205,7 @@ describe.each<[string, Partial<ProjectInput>]>([
   test("is bundled by wrangler deploy --dry-run", () => {
     expect(wrangler(folder, ["deploy", "--dry-run"])).toContain("--dry-run: exiting now.");
     expect(wrangler(folder, ["deploy", "readme.ts", "--dry-run"])).toContain("--dry-run: exiting now.");
+    expect(wrangler(folder, ["deploy", "ws402.ts", "--dry-run"])).toContain("--dry-run: exiting now.");
   });
 
   test("answers 402, is topped up and charges", async () => {

@@ -69,6 +69,7 @@ const WHAT: Readonly<Record<number, string>> = {
   65: "several or odd cookies",
   66: "odd Authorization headers",
   67: "requests from another site",
+  68: "a page of another origin opens a socket",
   69: "CORS",
   70: "caches",
   71: "markup in what is shown",
@@ -82,6 +83,7 @@ const WHAT: Readonly<Record<number, string>> = {
   80: "a forged header of Cloudflare Access",
   81: "money given by the owner",
   82: "eviction",
+  83: "a deploy in the middle",
   84: "a lost alarm",
   85: "too late, too early, twice",
   87: "clock jumps",
@@ -94,8 +96,12 @@ const WHAT: Readonly<Record<number, string>> = {
   94: "a mirror that loses, doubles, reorders",
   95: "an overloaded object",
   97: "a broken stub",
+  98: "silence, half-open sockets",
   99: "many holds",
+  100: "killed at any moment",
   101: "an end during an end",
+  102: "long, many or odd frames",
+  103: "money that ends in the middle",
 };
 
 /** Which test files carry which row in a test's name or heading. */

@@ -119,6 +119,20 @@ describe("T60 what may be found afterwards", () => {
     const rotated = await payer.fetch("/rotate-token", { method: "POST" });
     const { token } = await rotated.json<{ token: string }>();
     await loud.fetch("/x?price=1", { headers: { Authorization: `Bearer ${token}` } });
+    const made = await loud.fetch("/keys", {
+      method: "POST",
+      body: JSON.stringify({ name: "agent", capacity: "0.05" }),
+      headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json", "Idempotency-Key": "key-1" },
+    });
+    const { key, id } = await made.json<{ key: string; id: string }>();
+    const answers = [];
+    for (const price of ["1", "99", "1e2"]) {
+      answers.push(
+        await (await loud.fetch(`/x?price=${price}`, { headers: { Authorization: `Bearer ${key}` } })).text(),
+      );
+    }
+    answers.push(await (await loud.fetch("/keys", { headers: { Authorization: `Bearer ${token}` } })).text());
+    await loud.fetch("/x?price=1", { headers: { Authorization: `Bearer ${key}x` } });
     const dump = await runInDurableObject(objectOf(payer.id), (_, { storage }) =>
       storage.sql
         .exec<{ name: string }>(
@@ -129,12 +143,15 @@ describe("T60 what may be found afterwards", () => {
         .join("\n"),
     );
     expect(dump).toContain("topup");
-    const found = [dump, payer.id, ...logged].join("\n");
+    expect(dump).toContain(id);
+    const found = [dump, payer.id, ...logged, ...answers].join("\n");
     const secrets = [
       payer.token,
       token,
       payer.token.slice(36, 63),
       token.slice(36, 63),
+      key,
+      key.slice(36, 63),
       ...WEBHOOK_SECRETS,
       "test-root-secret",
     ];

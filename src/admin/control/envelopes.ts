@@ -4,7 +4,8 @@ import type { ConfigureInput, ConfigureOutcome, EnvelopeState, WindowInput } fro
 import { formatMain } from "../../money.js";
 import { writeReference } from "../../reference.js";
 import { digest, randomBase62 } from "../../secrets.js";
-import { DIRECTORY_SHARDS, directoryShard, directoryStub, envelopeStub } from "../../stubs.js";
+import { DIRECTORY_SHARDS, directoryShard, directoryStub } from "../../shards.js";
+import { envelopeStub } from "../../stubs.js";
 import { readWindow, windowBody } from "../../window-body.js";
 import { invalid, json, keyUsed, notFound, readLimit, readReason } from "../answers.js";
 import { existing, stateOf } from "../envelopes.js";
@@ -20,7 +21,7 @@ export const createEnvelope: Handler<"createEnvelope"> = async (called) => {
   const { body, currency, env, options } = called;
   const { name, currency: asked = currency.code, ownerAccountId, prepaid, windows: more = [], ...first } = body;
   if (asked !== currency.code) return notPossible(`This deployment keeps its envelopes in ${currency.code}.`);
-  const windows = windowsOf([...(isWindow(first) ? [first] : []), ...more]);
+  const windows = windowsOf([...(first.timeWindow === undefined ? [] : [first as WindowBody]), ...more]);
   if (typeof windows === "string") return invalid(windows);
   if (first.timeWindow === undefined && Object.values(first).some((value) => value !== undefined)) {
     return invalid("capacity, every, timeZone, anchor and rolling are of a timeWindow");
@@ -165,10 +166,6 @@ function envelopeBody(
     windows,
     clientReferenceId: writeReference(keys.reference, id),
   };
-}
-
-function isWindow(first: Partial<WindowBody>): first is WindowBody {
-  return first.timeWindow !== undefined;
 }
 
 /** A text is what is wrong with them. */

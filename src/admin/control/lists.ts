@@ -44,7 +44,7 @@ export const listTopUps: Handler<"listTopUps"> = async (called) => {
 export const listUsage: Handler<"listUsage"> = async (called) => {
   const limit = readLimit(called.url);
   const cursor = called.url.searchParams.get("cursor");
-  const places = /^([0-9]{1,15})\.([0-9]{1,15})$/.exec(cursor ?? "");
+  const places = /^([0-9]{1,16})\.([0-9]{1,16})$/.exec(cursor ?? "");
   if (limit === undefined || (cursor !== null && places === null)) return invalid("cursor or limit is malformed");
   const before = places === null ? null : { seq: Number(places[1]), record_id: Number(places[2]) };
   const found = await existing(called, called.params["id"]);

@@ -40,7 +40,7 @@ export const grant: Handler<"grant"> = async (called) => {
     op: newOperation(),
     by: authorOf(called, reason),
     ...(body.priority !== undefined && { priority: body.priority }),
-    ...(body.scope !== undefined && { scope: body.scope }),
+    ...(body.scope !== undefined && { only: body.scope }),
     ...(body.expiresAt !== undefined && { expires_at_ms: Date.parse(body.expiresAt) }),
   };
   const outcome = await attempt((retry) => envelopeStub(env, found.id).grant({ ...input, retry }));

@@ -33,7 +33,12 @@ const windowRule = {
   timeWindow,
   every: { type: "integer", minimum: 1, maximum: 1000, description: "Every so many units; default 1" },
   timeZone: { type: "string", minLength: 1, maxLength: 64, description: 'IANA name; default "UTC"' },
-  weekStart: { type: "integer", minimum: 1, maximum: 7, description: "Weeks of the calendar begin on this day; default 1, Monday" },
+  weekStart: {
+    type: "integer",
+    minimum: 1,
+    maximum: 7,
+    description: "Weeks of the calendar begin on this day; default 1, Monday",
+  },
   anchor: { ...instant, description: "Periods begin at this instant and then every so many units" },
   rolling: { type: "boolean", description: "The last so many units, up to now" },
 } as const;
@@ -273,7 +278,10 @@ export const spender = { type: "object", required: spenderNames, properties: spe
 export const newKey = {
   type: "object",
   properties: {
-    envelopeId: { type: "string", description: "An envelope's id, or its client_reference_id; the owner's servers name it" },
+    envelopeId: {
+      type: "string",
+      description: "An envelope's id, or its client_reference_id; the owner's servers name it",
+    },
     name,
     scopes,
     capacity: { ...amount, description: "What it may spend in all, in main units" },

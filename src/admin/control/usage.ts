@@ -4,13 +4,14 @@
  */
 import { attempt } from "../../attempt.js";
 import { type ChargeInput, type ChargeOutcome, METADATA_MAX, REASON_MAX } from "../../contract.js";
-import { findPlace, knownPlace, type NamedIdentity, normalIdentity } from "../../identities.js";
+import { findPlace, normalIdentity } from "../../identities.js";
 import { isKey } from "../../keys.js";
 import { formatMain, type Micros, parseMain } from "../../money.js";
+import { knownPlace, type NamedIdentity } from "../../places.js";
+import { writeReference } from "../../reference.js";
 import { conflictProblem, type ProblemBody, plainProblem, problem, refusalProblem } from "../../refusal.js";
 import { digest, newOperation } from "../../secrets.js";
 import { paymentLink } from "../../settings.js";
-import { writeReference } from "../../reference.js";
 import { envelopeStub } from "../../stubs.js";
 import { invalid, json } from "../answers.js";
 import type { Called, Handler } from "./called.js";
@@ -145,5 +146,10 @@ function linkTo({ env, keys }: Called<"use">, envelope_id: string): string | nul
 }
 
 function unknownIdentity(): Response {
-  return plainProblem(404, "unknown-identity", "Unknown identity", "No envelope is open to this identity. Nothing was charged.");
+  return plainProblem(
+    404,
+    "unknown-identity",
+    "Unknown identity",
+    "No envelope is open to this identity. Nothing was charged.",
+  );
 }

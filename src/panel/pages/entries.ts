@@ -5,11 +5,14 @@ import { badge, type Tone } from "../parts.js";
 
 const KINDS: Readonly<Record<EntryKind, readonly [string, Tone]>> = {
   charge: ["Charge", "calm"],
+  usage: ["Usage", "calm"],
   refund: ["Given back", "accent"],
   topup: ["Top-up", "good"],
   grant: ["Grant", "accent"],
   clawback: ["Taken back", "bad"],
   reinstatement: ["Reinstated", "good"],
+  expiry: ["Expired", "calm"],
+  revocation: ["Revoked", "bad"],
 };
 
 export function kindBadge(kind: EntryKind): VNode {

@@ -1,6 +1,6 @@
 /** What an envelope holds, as tables. */
-import type { EnvelopeAnswer, PaymentView } from "../../admin/api.js";
-import type { AuditLine, Entry, HoldView } from "../../contract.js";
+import type { EnvelopeAnswer, KeyView, PaymentView } from "../../admin/api.js";
+import { type AuditLine, type Entry, type HoldView, isSpending } from "../../contract.js";
 import { type Child, el } from "../dom.js";
 import { ago, count, minorMoney, timeView } from "../format.js";
 import { amount, badge, empty, foreign, table } from "../parts.js";
@@ -27,8 +27,9 @@ export function entriesTable(acting: Acting, entries: readonly Entry[], dim: boo
 }
 
 /** The keys of an owner's own actions name nothing that anybody else knows. */
-function reasonOf({ kind, reason, ref_seq, payment_id, key }: Entry): Child {
-  const more = payment_id ?? (ref_seq === null ? (kind === "charge" ? key : null) : `of no. ${ref_seq}`);
+function reasonOf({ kind, reason, ref_seq, payment_id, key, spender }: Entry): Child {
+  const by = spender === null ? null : `by ${spender}`;
+  const more = payment_id ?? (ref_seq === null ? (isSpending(kind) ? (by ?? key) : null) : `of no. ${ref_seq}`);
   return el(
     "div",
     { class: "two-lines" },
@@ -38,7 +39,7 @@ function reasonOf({ kind, reason, ref_seq, payment_id, key }: Entry): Child {
 }
 
 function giveBack(acting: Acting, entry: Entry): Child {
-  if (acting.session.readOnly || entry.kind !== "charge" || entry.amount_micros === 0) return null;
+  if (acting.session.readOnly || !isSpending(entry.kind) || entry.amount_micros === 0) return null;
   const label = `Refund charge no. ${entry.seq}`;
   return el(
     "button",
@@ -116,15 +117,67 @@ export function holdsTable(holds: readonly HoldView[]): Child {
 }
 
 export function limitsView({ windows, keys }: EnvelopeAnswer): Child {
-  if (windows.length + keys.length > 0)
-    return el("p", { class: "note" }, `${windows.length} windows, ${keys.length} keys`);
+  const noWindows = empty("overview", "No windows", "No spending limits over time are set on this envelope.");
+  if (keys.length > 0)
+    return el(
+      "div",
+      null,
+      windows.length > 0 ? el("p", { class: "note" }, `${windows.length} windows`) : null,
+      keysTable(keys),
+    );
   return el(
     "div",
     { class: "halves" },
-    empty("overview", "No windows", "No spending limits over time are set on this envelope."),
-    empty("keyboard", "No keys", "No API keys were made for this envelope."),
+    windows.length > 0 ? el("p", { class: "note" }, `${windows.length} windows`) : noWindows,
+    empty(
+      "keyboard",
+      "No keys",
+      "No API keys were made for this envelope, and no identity is authorised to spend from it.",
+    ),
   );
 }
+
+function keysTable(keys: readonly KeyView[]): Child {
+  const tones = { active: "good", pending: "calm", expired: "warn", revoked: "bad" } as const;
+  return table<KeyView>({
+    label: "Keys",
+    rows: keys,
+    key: ({ id }) => id,
+    columns: [
+      { head: "Key", kind: "grow", cell: nameOf },
+      { head: "State", cell: ({ status }) => badge(status, tones[status] ?? "calm") },
+      { head: "May", kind: "wide", cell: ({ scopes }) => scopes.join(", ") },
+      {
+        head: "Spent",
+        kind: "num",
+        cell: ({ spent_micros, refunded_micros }) => amount((spent_micros - refunded_micros) as typeof spent_micros),
+      },
+      {
+        head: "Left",
+        kind: "num",
+        cell: ({ remaining_micros }) => (remaining_micros === null ? "–" : amount(remaining_micros)),
+      },
+      {
+        head: "Last used",
+        kind: "wide",
+        cell: ({ last_used_at_ms }) => (last_used_at_ms === null ? "never" : timeView(last_used_at_ms)),
+      },
+    ],
+  });
+}
+
+/** Of an identity nothing is known but its id: what it is was never kept. */
+function nameOf({ id, kind, minted, last4, name }: KeyView): Child {
+  const what = minted ? `we_k1_${ELLIPSIS}${last4}` : kind.toLowerCase().replace("_", " ");
+  return el(
+    "div",
+    { class: "two-lines" },
+    name === null ? foreign(what, "mono") : foreign(name),
+    foreign(name === null ? id : `${what} ${id}`, "mono faint"),
+  );
+}
+
+const ELLIPSIS = "\u2026";
 
 export function auditTable(lines: readonly AuditLine[], dim: boolean, of = "this envelope"): Child {
   if (lines.length === 0)

@@ -4,7 +4,7 @@ import { type Child, el, type VNode } from "../dom.js";
 import { agoView, count, counted, moneyView } from "../format.js";
 import type { Watched } from "../live.js";
 import { type Frame, type Page, withQuery } from "../page.js";
-import { answered, badge, card, copyButton, exportLinks, foreign, link, shortId } from "../parts.js";
+import { answered, badge, card, copyButton, exportLinks, foreign, link, pager, shortId } from "../parts.js";
 import { type Acting, freezeButton, grantButton, rotateButton } from "./actions.js";
 import { auditTable, entriesTable, holdsTable, limitsView, paymentsTable } from "./envelope-tables.js";
 
@@ -77,7 +77,7 @@ function view(frame: Frame, id: string, tab: Tab, asked: Asked): Child {
       { title: TABS.find(([name]) => name === tab)?.[1] ?? "", key: `tab-${tab}`, wide: "flush", note: notes(tab) },
       content(tab, acting, asked),
     ),
-    pager(frame, id, tab, asked),
+    pages(frame, id, tab, asked),
     el(
       "div",
       { class: "foot" },
@@ -183,19 +183,8 @@ function tabs(frame: Frame, id: string, tab: Tab, envelope: EnvelopeAnswer | und
   );
 }
 
-function pager(frame: Frame, id: string, tab: Tab, { entries, payments, audit }: Asked): Child {
+function pages(frame: Frame, id: string, tab: Tab, { entries, payments, audit }: Asked): Child {
   const lists: Partial<Record<Tab, Watched<{ readonly next: string | null }>>> = { "": entries, payments, audit };
   const next = lists[tab]?.value?.next ?? null;
-  const query = frame.query();
-  const later = query.get("cursor") !== null;
-  if (next === null && !later) return null;
-  const path = `/envelopes/${encodeURIComponent(id)}`;
-  return el(
-    "nav",
-    { class: "pager", "aria-label": "Pages" },
-    later ? link(withQuery(path, query, { cursor: undefined }), { class: "button", key: "first" }, "Newest") : null,
-    next === null
-      ? null
-      : link(withQuery(path, query, { cursor: next }), { class: "button", key: "next", rel: "next" }, "Older"),
-  );
+  return pager(`/envelopes/${encodeURIComponent(id)}`, frame.query(), next, ["Newest", "Older"]);
 }

@@ -15,6 +15,7 @@ import {
   envelopeLink,
   exportLinks,
   link,
+  pager,
   table,
 } from "../parts.js";
 
@@ -70,7 +71,7 @@ function view(frame: Frame, asked: Watched<EnvelopesAnswer>, order: string): Chi
       { class: "card flush" },
       answered(asked, ({ envelopes }) => list(frame, envelopes, asked.outdated, search), 8),
     ),
-    asked.value === undefined ? null : pager(query, asked.value.next),
+    asked.value === undefined ? null : pager(PATH, query, asked.value.next, ["First page", "Next page"]),
     el("div", { class: "foot" }, el("span", { class: "note" }, "All envelopes"), exportLinks("/export/envelopes")),
   ];
 }
@@ -79,12 +80,13 @@ const COLUMNS: readonly Column<EnvelopeSummary>[] = [
   {
     head: "Envelope",
     kind: "grow",
-    cell: ({ envelope_id, frozen, applied_seq, head_seq }) =>
+    cell: ({ envelope_id, frozen, budget, applied_seq, head_seq }) =>
       el(
         "span",
         { class: "row" },
         envelopeLink(envelope_id),
         frozen ? badge("Frozen", "warn") : null,
+        budget ? badge("Budget", "calm") : null,
         head_seq > applied_seq
           ? badge("Catching up", "calm", `${head_seq - applied_seq} entries have not arrived yet`)
           : null,
@@ -116,19 +118,5 @@ function nothing(search: string | null): VNode {
     "search",
     "Nothing found",
     "Search for an envelope’s id or its beginning, a whole client_reference_id, or a payment’s id (pi_…).",
-  );
-}
-
-/** The browser's own way back is the way back. */
-function pager(query: URLSearchParams, next: string | null): Child {
-  const later = query.get("cursor") !== null;
-  if (next === null && !later) return null;
-  return el(
-    "nav",
-    { class: "pager", "aria-label": "Pages" },
-    later ? link(withQuery(PATH, query, { cursor: undefined }), { class: "button", key: "first" }, "First page") : null,
-    next === null
-      ? null
-      : link(withQuery(PATH, query, { cursor: next }), { class: "button", key: "next", rel: "next" }, "Next page"),
   );
 }

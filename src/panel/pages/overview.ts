@@ -49,7 +49,7 @@ export function overviewPage(frame: Frame): Page {
     series: live.watch(() => `/api/series?range=${range()}`, 8000),
     spend: live.watch(() => `/api/spend?range=${range()}`, 10_000),
     refusals: live.watch(() => `/api/refusals?range=${range()}`, 10_000),
-    events: live.watch(() => "/api/events?range=7d&limit=8", 5000),
+    events: live.watch(() => "/api/latest?range=7d&limit=8", 5000),
     cohorts: live.watch(() => "/api/cohorts", 60_000),
   };
   return { title: "Overview", view: () => view(frame, asked, range()) };
@@ -328,6 +328,8 @@ function sheet(overview: OverviewAnswer): VNode {
       line("Spent", overview.spent_micros, "−"),
       line("Given back", overview.refunded_micros, "+"),
       line("Refunds and disputes", overview.reversed_micros, "−"),
+      line("Grants that expired", overview.expired_micros, "−"),
+      overview.budgeted_micros > 0 ? line("Used on budgets, unpaid", overview.budgeted_micros, "+") : null,
       el(
         "div",
         { class: "sum", key: "sum" },
@@ -420,11 +422,10 @@ function refusalBars({ rows }: RefusalsAnswer, outdated: boolean): Child {
 function latest({ events }: EventsAnswer): Child {
   if (events.length === 0)
     return empty("envelopes", "Nothing happened yet", "The first top-up or charge will appear here by itself.");
-  const newest = [...events].sort((one, other) => other.at_ms - one.at_ms);
   return el(
     "ol",
     { class: "feed" },
-    newest.map((event) =>
+    events.map((event) =>
       el(
         "li",
         { key: `${event.envelope_id} ${event.seq}` },

@@ -5,7 +5,7 @@ import { microsOf, openAction } from "../dialog.js";
 import { type Child, el } from "../dom.js";
 import { minorMoney, money, timeView } from "../format.js";
 import type { Frame, Page } from "../page.js";
-import { answered, badge, empty, envelopeLink, exportLinks, foreign, table } from "../parts.js";
+import { answered, badge, empty, envelopeLink, exportLinks, foreign, pager, table } from "../parts.js";
 
 const REASONS: Readonly<Record<string, string>> = {
   malformed: "Stripe’s event was not understood",
@@ -18,8 +18,14 @@ const REASONS: Readonly<Record<string, string>> = {
   amount: "The amount cannot be used",
 };
 
-export function unclaimedPage({ live, session }: Frame): Page {
-  const asked = live.watch<UnclaimedAnswer>(() => "/api/unclaimed", 5000);
+const PATH = "/unclaimed";
+const PAGE = 50;
+
+export function unclaimedPage({ live, session, query }: Frame): Page {
+  const asked = live.watch<UnclaimedAnswer>(() => {
+    const cursor = query().get("cursor");
+    return `/api/unclaimed?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`;
+  }, 5000);
   return {
     title: "Unclaimed payments",
     view: () => [
@@ -39,6 +45,7 @@ export function unclaimedPage({ live, session }: Frame): Page {
         { class: "card flush" },
         answered(asked, ({ unclaimed }) => list(unclaimed, session.readOnly ? undefined : () => live.reload())),
       ),
+      pager(PATH, query(), asked.value?.next ?? null, ["Oldest", "Newer"]),
     ],
   };
 }

@@ -1,15 +1,13 @@
 /** T81: what an owner does to an envelope: signed in, with a reason, once per key, and written down in the same transaction. */
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { verifyAudit } from "../../../src/audit.js";
 import type { AuditLine } from "../../../src/contract.js";
 import { Envelope } from "../../../src/index.js";
-import { type Caller, expectMirrored, nextId, type Problem } from "../support.js";
+import { type Caller, nextId, type Problem } from "../support.js";
 import { FaultyStripe } from "../topup/faults.js";
 import { type Browser, signedIn, siteOf } from "./support.js";
-
-afterAll(expectMirrored);
 
 const site = siteOf();
 let owner: Browser;

@@ -1,12 +1,9 @@
 /** T72: what is exported opens as text in a spreadsheet, and whole or not at all. */
 import fc from "fast-check";
-import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { csvCell, csvLine } from "../../../src/admin/csv.js";
 import { Envelope } from "../../../src/index.js";
-import { expectMirrored } from "../support.js";
 import { type Browser, signedIn, siteOf } from "./support.js";
-
-afterAll(expectMirrored);
 
 const site = siteOf();
 afterEach(() => vi.restoreAllMocks());

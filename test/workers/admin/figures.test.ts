@@ -1,12 +1,16 @@
 /** The owner's figures, as the API answers them: from the aggregate's copies, over all shards. */
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import type {
   AuditAnswer,
+  EntriesAnswer,
+  EnvelopeAnswer,
   EnvelopesAnswer,
   EventsAnswer,
   HealthAnswer,
+  KeySpendAnswer,
+  MovementsAnswer,
   OverviewAnswer,
   Range,
   SeriesAnswer,
@@ -14,10 +18,8 @@ import type {
 } from "../../../src/admin/api.js";
 import { verifyAudit } from "../../../src/audit.js";
 import type { Caller } from "../support.js";
-import { completed, expectMirrored, nextId } from "../support.js";
+import { completed, nextId } from "../support.js";
 import { ADMIN, type Browser, bearer, newAddress, signedIn, siteOf } from "./support.js";
-
-afterAll(expectMirrored);
 
 const site = siteOf();
 let owner: Browser;
@@ -44,6 +46,7 @@ const FIGURES = {
   spent_micros: 600_000,
   refunded_micros: 200_000,
   reversed_micros: 0,
+  expired_micros: 0,
 };
 
 describe("figures", () => {
@@ -86,6 +89,18 @@ describe("figures", () => {
     expect(series.points.reduce((sum, { charges }) => sum + charges, 0)).toBe(3);
   });
 
+  it("movements by kind and reason, and the latest entries", async () => {
+    const { rows } = await owner.json<MovementsAnswer>("/db/api/movements?range=7d");
+    expect(rows).toEqual([
+      { kind: "topup", reason: "(none)", entries: 4, amount_micros: 6_500_000 },
+      { kind: "grant", reason: "=1+1", entries: 1, amount_micros: 50_000 },
+    ]);
+    const { events, next } = await owner.json<EventsAnswer>("/db/api/latest?range=24h&limit=4");
+    expect([events.length, next]).toEqual([4, null]);
+    const times = events.map(({ at_ms }) => at_ms);
+    expect(times).toEqual([...times].sort((one, other) => other - one));
+  });
+
   it("spend, refusals, cohorts, health", async () => {
     const { rows } = await owner.json<SpendAnswer>("/db/api/spend?range=7d");
     expect(rows).toEqual([{ reason: "GET /x", charges: 3, spent_micros: 400_000 }]);
@@ -104,6 +119,9 @@ describe("figures", () => {
       "series?range=1y",
       "series?range=constructor",
       "spend?range=",
+      "spend?range=7d&by=holder",
+      "movements?range=1y",
+      "latest?limit=0",
       "events?limit=0",
       "events?cursor=x",
       "events?cursor=9.1.1.1",
@@ -261,5 +279,33 @@ describe("T77 the aggregate's database", () => {
       before.slice(0, 200),
     );
     expect((await owner.post("/db/admin-readonly?shard=1", { type: "query", statement: "SELECT 1" })).status).toBe(404);
+  });
+});
+
+// Last: the figures above are of three envelopes.
+describe("figures by key", () => {
+  it("spend by key, and the keys of an envelope", async () => {
+    const payer = await site.payer(100);
+    const headers = { ...bearer(payer.token), "Content-Type": "application/json", "Idempotency-Key": "figures" };
+    const made = await site.fetch("/keys", { method: "POST", body: JSON.stringify({ name: "agent" }), headers });
+    const { key, id } = await made.json<{ key: string; id: string }>();
+    for (let spent = 0; spent < 3; spent++) await site.fetch("/x?price=7", { headers: bearer(key) });
+    await payer.envelope.refund({ seq: 3 }, { key: "r" });
+    await runDurableObjectAlarm(env.ENVELOPE.getByName(payer.id));
+    const row = { envelope_id: payer.id, spender: id, charges: 3, spent_micros: 140_000 };
+    expect(await owner.json<KeySpendAnswer>("/db/api/spend?range=24h&by=key")).toEqual({ range: "24h", rows: [row] });
+    const shown = await owner.json<EnvelopeAnswer>(`/db/api/envelopes/${payer.id}`);
+    expect(shown.keys).toMatchObject([{ id, name: "agent", spent_micros: 210_000, refunded_micros: 70_000 }]);
+    expect(JSON.stringify(shown)).not.toContain("hash");
+    const { entries } = await owner.json<EntriesAnswer>(`/db/api/envelopes/${payer.id}/entries`);
+    expect(entries.map(({ kind, spender }) => [kind, spender])).toEqual([
+      ["refund", id],
+      ["charge", id],
+      ["charge", id],
+      ["charge", id],
+      ["topup", null],
+    ]);
+    const { events } = await owner.json<EventsAnswer>("/db/api/events?range=24h&limit=1");
+    expect(events).toMatchObject([{ kind: "refund", spender: id }]);
   });
 });

@@ -2,13 +2,11 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { afterAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { Envelope } from "../../../src/index.js";
 import { admitStatement, readBindings, readQuery } from "../../../src/read-query.js";
 import type { Caller } from "../support.js";
-import { expectMirrored } from "../support.js";
 import { ADMIN, type Browser, basic, newAddress, signedIn, siteOf } from "./support.js";
-
-afterAll(expectMirrored);
 
 const site = siteOf();
 let owner: Browser;
@@ -264,6 +262,19 @@ describe("the protocol", () => {
     };
     expect(await (await ask(payer.id, transaction)).json()).toMatchObject({
       result: [{ rows: [{ one: 1 }] }, { rows: [{ two: 2 }] }],
+    });
+    // In one call, so that all see one state, also while the envelope is charged.
+    const asked = vi.spyOn(Envelope.prototype, "query");
+    const counts = Array.from({ length: 5 }, () => "SELECT count(*) AS n FROM entry");
+    const many = await (await ask(payer.id, { ...transaction, statements: counts })).json<{
+      readonly result: readonly { readonly rows: readonly { readonly n: number }[] }[];
+    }>();
+    expect(many.result.map(({ rows }) => rows[0]?.n)).toEqual([2, 2, 2, 2, 2]);
+    expect(asked).toHaveBeenCalledTimes(1);
+    asked.mockRestore();
+    const long = Array.from({ length: 3 }, () => `SELECT printf('%100000d', i) FROM (${numbers(2)})`);
+    expect(await (await ask(payer.id, { ...transaction, statements: long })).json()).toEqual({
+      error: "The answers are too long together",
     });
     const broken = { ...transaction, statements: ["SELECT 1", "DELETE FROM hold"] };
     expect(await (await ask(payer.id, broken)).json()).toEqual({

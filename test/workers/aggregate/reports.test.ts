@@ -1,7 +1,8 @@
 /** What a shard answers, against the same figures counted by hand; what it stores for it, and how fast it takes it. */
+import { runDurableObjectAlarm } from "cloudflare:test";
 import { beforeEach, describe, expect, it } from "vitest";
 import { normalReason } from "../../../src/aggregate/reasons.js";
-import { batchOf, inside, type Line, ledger, rowsWritten, shardOf } from "./support.js";
+import { batchOf, inside, type Line, ledger, rowsWritten, shardOf, stubOf } from "./support.js";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -99,6 +100,36 @@ describe("a shard's reports", () => {
       { reason: "(none)", charges: 1, spent_micros: 5 },
     ]);
     expect(await shard().spend({ from_ms: T, to_ms: T + HOUR, limit: 1 })).toEqual(rows.slice(0, 1));
+  });
+
+  it("what is no charge is by kind and reason, and disputes are told apart from refunds", async () => {
+    await send("a", [
+      { kind: "topup", size: 1_000, payment_id: "pi_1" },
+      { kind: "grant", size: 30, reason: "welcome", at_ms: T + 1 },
+      { kind: "grant", size: 20, reason: "ticket/4711", at_ms: T + 2 },
+      { kind: "grant", size: 5, reason: "ticket/4712", at_ms: T + 3 },
+      { kind: "clawback", size: 400, reason: "dispute", at_ms: T + 4 },
+      { kind: "clawback", size: 100, reason: "refund", at_ms: T + 5 },
+      charge(T + 6, 7),
+      { kind: "reinstatement", size: 150, reason: "dispute", at_ms: T + DAY },
+    ]);
+    expect(await shard().movements({ from_ms: T, to_ms: T + 2 * DAY, limit: 10 })).toEqual([
+      { kind: "topup", reason: "(none)", entries: 1, amount_micros: 1_000 },
+      { kind: "clawback", reason: "dispute", entries: 1, amount_micros: -400 },
+      { kind: "reinstatement", reason: "dispute", entries: 1, amount_micros: 150 },
+      { kind: "clawback", reason: "refund", entries: 1, amount_micros: -100 },
+      { kind: "grant", reason: "welcome", entries: 1, amount_micros: 30 },
+      { kind: "grant", reason: "ticket/:id", entries: 2, amount_micros: 25 },
+    ]);
+    expect(await shard().movements({ from_ms: T + DAY, to_ms: T + DAY + HOUR, limit: 10 })).toHaveLength(1);
+    expect(await shard().movements({ from_ms: T, to_ms: T + HOUR, limit: 2 })).toHaveLength(2);
+    expect(await shard().overview()).toMatchObject({ reversed_micros: 350, disputed_micros: 250 });
+    const days = await shard().series({ from_ms: T, to_ms: T + 2 * DAY, step: "day" });
+    expect(days.map(({ reversed_micros, disputed_micros }) => [reversed_micros, disputed_micros])).toEqual([
+      [500, 400],
+      [-150, -150],
+      [0, 0],
+    ]);
   });
 
   it("spend over days and parts of days counts each charge once", async () => {
@@ -253,10 +284,37 @@ describe("a shard's reports", () => {
     expect(found.sort()).toEqual(ids);
   });
 
+  it("spend by key is of whole days, net of refunds, of each envelope's own keys, highest first", async () => {
+    const of = (spender: string, line: Line): Line => ({ ...line, spender });
+    await send("a", [
+      { kind: "topup", size: 1_000, at_ms: T - DAY },
+      of("one", charge(T - DAY + 1, 100)),
+      of("one", charge(T, 10)),
+      of("two", charge(T + 1, 30)),
+      charge(T + 2, 500),
+      of("one", charge(T + 3, 5)),
+      of("two", { kind: "refund", size: 4, at_ms: T + 4, ref_seq: 4, charge_reason: "GET /x" }),
+    ]);
+    await send("b", [{ kind: "grant", size: 50 }, of("one", charge(T + 7, 26))]);
+    const rows = await shard().spendByKey({ from_ms: T, to_ms: T + HOUR, limit: 10 });
+    expect(rows).toEqual([
+      { envelope_id: "a", spender: "two", charges: 1, spent_micros: 26 },
+      { envelope_id: "b", spender: "one", charges: 1, spent_micros: 26 },
+      { envelope_id: "a", spender: "one", charges: 2, spent_micros: 15 },
+    ]);
+    expect(await shard().spendByKey({ from_ms: T, to_ms: T + HOUR, limit: 1 })).toEqual(rows.slice(0, 1));
+    const both = await shard().spendByKey({ from_ms: T - DAY, to_ms: T + HOUR, limit: 10 });
+    expect(both[0]).toEqual({ envelope_id: "a", spender: "one", charges: 3, spent_micros: 115 });
+    // Sent again from the beginning, it is the same.
+    await shard().rebuild({ cursor: null, limit: 0 });
+    expect(await shard().spendByKey({ from_ms: T - DAY, to_ms: T + HOUR, limit: 10 })).toEqual([]);
+  });
+
   it("raw events come newest first and page by page, with all that was sent of them; the view says the same", async () => {
     const lines: Line[] = [{ kind: "topup", size: 1_000, payment_id: "pi_1" }];
     for (let i = 1; i < 30; i++) lines.push(charge(T + i, 1, `r${i}`));
-    lines.push({ kind: "refund", size: 1, at_ms: T + 30, ref_seq: 5, hold_id: 7, reason: "x", charge_reason: "r4" });
+    lines.push({ ...charge(T + 30, 1, null), spender: "key-1" });
+    lines.push({ kind: "refund", size: 1, at_ms: T + 31, ref_seq: 5, hold_id: 7, reason: "x", charge_reason: "r4" });
     const entries = ledger(lines, T);
     await shard().mirror(batchOf("a", entries.slice(0, 10)));
     await shard().mirror(batchOf("a", entries.slice(10)));
@@ -267,12 +325,19 @@ describe("a shard's reports", () => {
       if (page.cursor === null) break;
       cursor = page.cursor;
     }
-    const nothing = { reason: null, payment_id: null, ref_seq: null, hold_id: null, charge_reason: null };
+    const nothing = {
+      reason: null,
+      payment_id: null,
+      ref_seq: null,
+      hold_id: null,
+      charge_reason: null,
+      spender: null,
+    };
     expect(told).toEqual(entries.toReversed().map((entry) => ({ envelope_id: "a", ...nothing, ...entry })));
     const view = await shard().query({
       statement: "SELECT count(*), sum(amount_micros) FROM event WHERE kind = 'charge'",
     });
-    expect(view).toMatchObject({ outcome: "rows", rows: [[29, -29]] });
+    expect(view).toMatchObject({ outcome: "rows", rows: [[30, -30]] });
     expect(
       (await shard().events({ from_ms: T + 3, to_ms: T + 6, limit: 100 })).events.map(({ at_ms }) => at_ms - T),
     ).toEqual([5, 4, 3]);
@@ -292,6 +357,38 @@ describe("a shard's reports", () => {
       { reason: "(none)", charges: 1, spent_micros: 25 },
     ]);
     expect(await shard().overview()).toMatchObject({ entries: 3, behind: 0, spent_micros: 30, outstanding_micros: 75 });
+  });
+});
+
+describe("I10 sums that pass what a number holds", () => {
+  it("are exact in the database, and the proof adds up", async () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    for (let i = 0; i < 5; i++) {
+      await send(`rich-${i}`, [{ kind: "topup", size: most }, charge(T + 1, 2 + i), charge(T + 2, most - 100)]);
+    }
+    const exact = (5n * (BigInt(most) - 100n) + 20n).toString();
+    const { rows } = (await shard().query({ statement: "SELECT CAST(spent_micros AS TEXT) FROM total" })) as {
+      readonly rows: readonly (readonly unknown[])[];
+    };
+    expect(rows).toEqual([[exact]]);
+    const sums = async (cursor: string | null) => {
+      const differences = [];
+      for (let next: string | null = cursor; next !== null; ) {
+        const page = await shard().prove({ cursor: next, limit: 10 });
+        differences.push(...page.differences);
+        next = page.cursor;
+      }
+      return differences;
+    };
+    const { cursor } = await shard().prove({ cursor: null, limit: 10 });
+    expect(await sums(cursor)).toEqual([]);
+    await inside(name, async (_, { storage: { sql } }) => {
+      sql.exec("UPDATE batch SET last_at_ms = 0 WHERE batch_id <= 3");
+    });
+    await runDurableObjectAlarm(stubOf(name));
+    expect((await shard().health()).raw_events).toBe(6);
+    const after = await shard().prove({ cursor: null, limit: 10 });
+    expect(await sums(after.cursor)).toEqual([]);
   });
 });
 
@@ -320,6 +417,17 @@ describe("what a batch costs", () => {
       const last = batchOf("a", entries.slice(101), told);
       expect(await rowsWritten(state, () => instance.mirror(last))).toBe(10 + 2 * reasons);
       expect(await rowsWritten(state, () => instance.mirror(last)), "sent again").toBe(1);
+    });
+  });
+
+  it("a key adds one row for each day that it spent in, however often", async () => {
+    await inside(name, async (instance, state) => {
+      const lines: Line[] = [{ kind: "topup", size: 1_000_000 }];
+      for (let i = 0; i < 200; i++) lines.push({ ...charge(T + i, 1), spender: "key-1" });
+      const entries = ledger(lines, T);
+      await instance.mirror(batchOf("a", entries.slice(0, 101), { frozen: false, head_seq: 101 }));
+      const last = batchOf("a", entries.slice(101), { frozen: false, head_seq: 201 });
+      expect(await rowsWritten(state, () => instance.mirror(last))).toBe(13);
     });
   });
 

@@ -19,11 +19,13 @@ export interface Line extends Partial<Omit<MirrorEntry, "seq" | "balance_micros"
   readonly size: number;
 }
 
+export const TAKES: readonly EntryKind[] = ["charge", "clawback", "expiry", "revocation"];
+
 /** Consecutive numbers, a running balance; a millisecond apart where a line does not say when. */
 export function ledger(lines: readonly Line[], from_ms = 0): MirrorEntry[] {
   let balance = 0;
   return lines.map(({ size, ...line }, index) => {
-    const amount = line.kind === "charge" || line.kind === "clawback" ? 0 - size : size;
+    const amount = TAKES.includes(line.kind) ? 0 - size : size;
     balance += amount;
     return {
       seq: index + 1,

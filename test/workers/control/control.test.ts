@@ -24,11 +24,21 @@ const usage = (identity: string, amount: string | number, metadata?: Record<stri
 describe("an envelope", () => {
   it("is a budget where it has a window, and prepaid where it has none", async () => {
     const team = await budget({ ownerAccountId: "acct-1", timeZone: "Europe/Berlin" });
-    expect(team).toMatchObject({ name: "Team", prepaid: false, state: "active", capacity: "10", capacity_micros: 10_000_000 });
-    expect(team.windows).toMatchObject([{ timeWindow: "MONTHLY", timeZone: "Europe/Berlin", spent: "0", remaining: "10" }]);
+    expect(team).toMatchObject({
+      name: "Team",
+      prepaid: false,
+      state: "active",
+      capacity: "10",
+      capacity_micros: 10_000_000,
+    });
+    expect(team.windows).toMatchObject([
+      { timeWindow: "MONTHLY", timeZone: "Europe/Berlin", spent: "0", remaining: "10" },
+    ]);
     const wallet = ok(await control.createEnvelope({ body: { name: "Wallet" } }));
     expect(wallet).toMatchObject({ prepaid: true, windows: [], capacity: null });
-    const both = ok(await control.createEnvelope({ body: { name: "Both", prepaid: true, timeWindow: "DAILY", capacity: "0.5" } }));
+    const both = ok(
+      await control.createEnvelope({ body: { name: "Both", prepaid: true, timeWindow: "DAILY", capacity: "0.5" } }),
+    );
     expect(both).toMatchObject({ prepaid: true, capacity: "0.5" });
     expect(ok(await control.showEnvelope({ id: team.id }))).toEqual(team);
   });
@@ -40,13 +50,19 @@ describe("an envelope", () => {
       Array.from({ length: 20 }, () => control.createEnvelope({ body, idempotencyKey })),
     );
     expect(new Set(answers.map((answer) => ok(answer).id)).size).toBe(1);
-    expect(await control.createEnvelope({ body: { ...body, capacity: 2 }, idempotencyKey })).toMatchObject({ ok: false, status: 422 });
+    expect(await control.createEnvelope({ body: { ...body, capacity: 2 }, idempotencyKey })).toMatchObject({
+      ok: false,
+      status: 422,
+    });
     const [first] = answers;
     expect(first && ok(first)).toMatchObject({ capacity: "1" });
   });
 
   it("has windows of every kind, and other ones later, with an audit line for each change", async () => {
-    const windows = (["HOURLY", "DAILY", "WEEKLY", "MONTHLY", "ANNUAL", "ONCE"] as const).map((timeWindow) => ({ timeWindow, capacity: 5 }));
+    const windows = (["HOURLY", "DAILY", "WEEKLY", "MONTHLY", "ANNUAL", "ONCE"] as const).map((timeWindow) => ({
+      timeWindow,
+      capacity: 5,
+    }));
     const { id } = ok(await control.createEnvelope({ body: { name: "All", windows } }));
     expect(ok(await control.showStatus({ id })).windows).toHaveLength(6);
     const rolling = [{ timeWindow: "HOURLY", capacity: 1, every: 2, rolling: true }] as const;
@@ -110,17 +126,30 @@ describe("usage", () => {
       amount: "4",
       remaining: "6",
     });
-    expect(ok(await usage(user, 4, { requestId: "r-1", endpoint: "/v1/chat" }))).toMatchObject({ replayed: true, remaining: "6" });
-    expect(await usage(user, 5, { requestId: "r-1" })).toMatchObject({ ok: false, status: 422, problem: { usage: { status: "ERROR" } } });
+    expect(ok(await usage(user, 4, { requestId: "r-1", endpoint: "/v1/chat" }))).toMatchObject({
+      replayed: true,
+      remaining: "6",
+    });
+    expect(await usage(user, 5, { requestId: "r-1" })).toMatchObject({
+      ok: false,
+      status: 422,
+      problem: { usage: { status: "ERROR" } },
+    });
     expect(await usage(user, 7, { requestId: "r-2" })).toMatchObject({
       ok: false,
       status: 402,
-      problem: { limit: "window", canTopUp: false, resetsAt: expect.any(String), usage: { status: "BLOCKED", remaining: "6", amount: "7" } },
+      problem: {
+        limit: "window",
+        canTopUp: false,
+        resetsAt: expect.any(String),
+        usage: { status: "BLOCKED", remaining: "6", amount: "7" },
+      },
     });
     // A refusal does not use the key up.
     expect(ok(await usage(user, 6, { requestId: "r-2" }))).toMatchObject({ remaining: "0" });
 
-    const records: { readonly status: string; readonly requestId: string | null; readonly detail: string | null }[] = [];
+    const records: { readonly status: string; readonly requestId: string | null; readonly detail: string | null }[] =
+      [];
     for (let cursor: string | null | undefined; cursor !== null; ) {
       const page = ok(await control.listUsage({ id, cursor, limit: 1 }));
       records.push(...page.usage);
@@ -146,7 +175,9 @@ describe("usage", () => {
     const answers = await Promise.all(Array.from({ length: 1_000 }, () => usage(capped, "0.001")));
     expect(answers.filter(({ ok: fine }) => fine)).toHaveLength(500);
     const refused = answers.filter((answer) => !answer.ok);
-    expect(new Set(refused.map((answer) => (answer.ok ? "" : `${answer.problem.limit} ${answer.problem.canTopUp}`)))).toEqual(new Set(["key false"]));
+    expect(
+      new Set(refused.map((answer) => (answer.ok ? "" : `${answer.problem.limit} ${answer.problem.canTopUp}`))),
+    ).toEqual(new Set(["key false"]));
     const free = await authorized(id);
     const more = await Promise.all(Array.from({ length: 200 }, () => usage(free, "0.001")));
     expect(more.filter(({ ok: fine }) => fine)).toHaveLength(100);
@@ -210,14 +241,20 @@ describe("money", () => {
     expect(ok(await control.refund(refund))).toMatchObject({ outcome: "refunded" });
     expect(ok(await control.refund(refund))).toMatchObject({ outcome: "replayed" });
     expect(ok(await control.showStatus({ id }))).toMatchObject({ spent: "3", remaining: "7" });
-    expect(await control.refund({ ...refund, idempotencyKey: "more", body: { ...refund.body, amount: 4 } })).toMatchObject({ status: 422 });
-    expect(await control.refund({ ...refund, idempotencyKey: "none", body: { reason: "x" } })).toMatchObject({ status: 400 });
+    expect(
+      await control.refund({ ...refund, idempotencyKey: "more", body: { ...refund.body, amount: 4 } }),
+    ).toMatchObject({ status: 422 });
+    expect(await control.refund({ ...refund, idempotencyKey: "none", body: { reason: "x" } })).toMatchObject({
+      status: 400,
+    });
     const wallet = ok(await control.createEnvelope({ body: { name: "Wallet" } }));
     const grant = { id: wallet.id, body: { amount: "12.5", reason: "welcome" }, idempotencyKey: "g" };
     expect(ok(await control.grant(grant))).toMatchObject({ outcome: "granted", balance: "12.5" });
     expect(ok(await control.grant(grant))).toMatchObject({ outcome: "replayed", balance: "12.5" });
     expect(await control.grant({ ...grant, body: { ...grant.body, amount: 1 } })).toMatchObject({ status: 422 });
-    expect(await control.grant({ ...grant, body: { ...grant.body, reason: "sk_live_0123456789" } })).toMatchObject({ status: 400 });
+    expect(await control.grant({ ...grant, body: { ...grant.body, reason: "sk_live_0123456789" } })).toMatchObject({
+      status: 400,
+    });
   });
 
   it("needs an Idempotency-Key, and a reason", async () => {
@@ -247,7 +284,9 @@ describe("keys", () => {
     const body = { envelopeId: id, name: "ci", capacity: 3 } as const;
     const minted = ok(await control.createKey({ body, idempotencyKey: nextId("key") }));
     expect(minted.key).toMatch(/^we_k1_/);
-    expect(ok(await control.listKeys({ envelopeId: id }))).toMatchObject({ keys: [{ id: minted.id, name: "ci", status: "active" }] });
+    expect(ok(await control.listKeys({ envelopeId: id }))).toMatchObject({
+      keys: [{ id: minted.id, name: "ci", status: "active" }],
+    });
     ok(await control.revokeKey({ keyId: minted.id, envelopeId: id, idempotencyKey: nextId("revoke") }));
     expect(ok(await control.listKeys({ envelopeId: id }))).toMatchObject({ keys: [{ status: "revoked" }] });
   });
@@ -261,7 +300,10 @@ describe("the door", () => {
     for (const path of paths) {
       expect((await closed.fetch(path)).status).toBe(404);
       expect((await site.fetch(path)).status).toBe(401);
-      const headers = { Authorization: `Basic ${btoa("admin:wrong-secret-0123456789-abcdefghijkl")}`, "CF-Connecting-IP": "203.0.113.77" };
+      const headers = {
+        Authorization: `Basic ${btoa("admin:wrong-secret-0123456789-abcdefghijkl")}`,
+        "CF-Connecting-IP": "203.0.113.77",
+      };
       expect((await site.fetch(path, { headers })).status).toBe(401);
     }
     expect((await closed.fetch("/usage", { method: "POST" })).status).toBe(404);
@@ -274,7 +316,11 @@ describe("the door", () => {
   });
 
   it("T67 takes no change from another site's page, nor from a form", async () => {
-    const headers = { Authorization: `Bearer ${SECRET}`, "Sec-Fetch-Site": "cross-site", "Content-Type": "application/json" };
+    const headers = {
+      Authorization: `Bearer ${SECRET}`,
+      "Sec-Fetch-Site": "cross-site",
+      "Content-Type": "application/json",
+    };
     const body = JSON.stringify({ name: "x" });
     expect((await site.fetch("/envelopes", { method: "POST", headers, body })).status).toBe(403);
     const form = { Authorization: `Bearer ${SECRET}`, "Content-Type": "text/plain" };
@@ -284,7 +330,9 @@ describe("the door", () => {
   it("answers a method that a path has not with a 405, and looks only for who may only look", async () => {
     const reader = { Authorization: `Basic ${btoa(`admin-readonly:${SECRET}`)}`, "Content-Type": "application/json" };
     expect((await site.fetch("/envelopes", { headers: reader })).status).toBe(200);
-    expect((await site.fetch("/envelopes", { method: "POST", headers: reader, body: '{"name":"x"}' })).status).toBe(403);
+    expect((await site.fetch("/envelopes", { method: "POST", headers: reader, body: '{"name":"x"}' })).status).toBe(
+      403,
+    );
     const headers = { Authorization: `Bearer ${SECRET}` };
     const { status, headers: told } = await site.fetch("/envelopes", { method: "PUT", headers });
     expect([status, told.get("Allow")]).toEqual([405, "POST, GET"]);
@@ -298,7 +346,9 @@ describe("the door", () => {
 });
 
 it("the client has a method for each operation, typed by its schemas", () => {
-  expect(Object.keys(controlPlane({ url: "https://api.example.com", secret: "s" })).sort()).toEqual(Object.keys(OPERATIONS).sort());
+  expect(Object.keys(controlPlane({ url: "https://api.example.com", secret: "s" })).sort()).toEqual(
+    Object.keys(OPERATIONS).sort(),
+  );
   expectTypeOf<Input<"grant">["idempotencyKey"]>().toEqualTypeOf<string>();
   expectTypeOf<Input<"grant">["id"]>().toEqualTypeOf<string>();
   expectTypeOf<Input<"use">["body"]["amount"]>().toEqualTypeOf<string | number>();

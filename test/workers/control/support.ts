@@ -9,7 +9,9 @@ import { ORIGIN, Site } from "../support.js";
 export const SECRET = "owners-secret-0123456789-abcdefghijkl";
 
 interface Described {
-  readonly responses: Readonly<Record<string, { readonly content: Readonly<Record<string, { readonly schema: object }>> }>>;
+  readonly responses: Readonly<
+    Record<string, { readonly content: Readonly<Record<string, { readonly schema: object }>> }>
+  >;
 }
 
 const document = openApi(DEFAULT_PATHS as never, ORIGIN) as {
@@ -27,14 +29,24 @@ export const answered = new Set<string>();
 /** @throws where an answer has a status that the document does not name, or a body that does not fit its schema. */
 export function holdAgainstDocument(id: OperationId, status: number, type: string, body: unknown): void {
   const content = operations.get(id)?.responses[String(status)]?.content[type];
-  if (content === undefined) throw new Error(`${id} answered ${status} as ${type}, which the document does not name: ${JSON.stringify(body)}`);
-  const { valid, errors } = new Validator({ ...content.schema, components: document.components } as object, "2020-12", false).validate(body);
-  if (!valid) throw new Error(`${id} answered ${status} with what does not fit: ${JSON.stringify(errors)} ${JSON.stringify(body)}`);
+  if (content === undefined)
+    throw new Error(`${id} answered ${status} as ${type}, which the document does not name: ${JSON.stringify(body)}`);
+  const { valid, errors } = new Validator(
+    { ...content.schema, components: document.components } as object,
+    "2020-12",
+    false,
+  ).validate(body);
+  if (!valid)
+    throw new Error(
+      `${id} answered ${status} with what does not fit: ${JSON.stringify(errors)} ${JSON.stringify(body)}`,
+    );
   answered.add(`${id} ${status}`);
 }
 
 /** A site with an owner, and its control plane. Each answer is held against the document. */
-export function ownersServer(options: ConstructorParameters<typeof Site>[0] = {}): Site & { readonly control: ControlPlane } {
+export function ownersServer(
+  options: ConstructorParameters<typeof Site>[0] = {},
+): Site & { readonly control: ControlPlane } {
   const site = new Site(options, { ENVELOPE_ADMIN_SECRET: SECRET });
   const control = controlPlane({
     url: ORIGIN,
@@ -60,7 +72,9 @@ function idOf(request: Request): OperationId {
 }
 
 /** What was answered, where it was no problem. */
-export function ok<Value>(answer: { readonly ok: true; readonly value: Value } | { readonly ok: false; readonly problem: object }): Value {
+export function ok<Value>(
+  answer: { readonly ok: true; readonly value: Value } | { readonly ok: false; readonly problem: object },
+): Value {
   if (!answer.ok) throw new Error(`Refused: ${JSON.stringify(answer.problem)}`);
   return answer.value;
 }

@@ -34,11 +34,14 @@ function readOutcome({
     case "refunded":
     case "granted":
     case "credited":
+    case "revoked":
       return `${outcome} ${seq} ${amount_micros}`;
     case "refused":
       return refusal === undefined
         ? `refused ${refundable_micros}`
-        : `refused ${refusal.reason} short ${refusal.shortfall_micros}`;
+        : refusal.reason === "window"
+          ? `refused window ${refusal.window_id} admits ${refusal.admits_micros} until ${refusal.resets_at_ms}`
+          : `refused ${refusal.reason} short ${refusal.shortfall_micros}`;
     case "conflict":
       return `conflict ${detail}`;
     case "reversed":

@@ -1,12 +1,7 @@
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, it, vi } from "vitest";
-import { micros } from "../rules/values.js";
-import { abort, COMMANDS, crash, wait } from "./commands.js";
-import { Model } from "./model.js";
-import { counted, Real } from "./real.js";
-
-/** In the future, so that the mirror's alarms do not ring in the middle of a run. */
-const START = Date.UTC(2100, 0, 1);
+import { abort, COMMANDS, configure, crash, leap, wait } from "./commands.js";
+import { compare, PAID, START } from "./compare.js";
+import { counted } from "./real.js";
 
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ["Date"], now: START });
@@ -14,32 +9,6 @@ beforeAll(() => {
 afterAll(() => {
   vi.useRealTimers();
 });
-
-let envelopes = 0;
-
-/** Random commands against the model and a new envelope, three times out of four one that somebody paid for. */
-async function compare(commands: typeof COMMANDS, numRuns: number): Promise<void> {
-  const paid = fc.constantFrom(100, 100, 40, 0);
-  const property = fc.asyncProperty(
-    paid,
-    fc.commands(commands, { maxCommands: 60, size: "max" }),
-    async (paid, drawn) => {
-      envelopes += 1;
-      const name = `model-${envelopes}`;
-      vi.setSystemTime(START);
-      const setup = async () => {
-        const [model, real] = [new Model(START), new Real(name)];
-        const input = { op: "first", key: "first", currency: "usd", amount_micros: micros(paid) };
-        model.grant(input);
-        await real.api.grant(input);
-        return { model, real };
-      };
-      await fc.asyncModelRun(setup, drawn);
-    },
-  );
-  // A failure names its seed, and the commands it was shrunk to.
-  await fc.assert(property, { numRuns });
-}
 
 describe("the real envelope does what the model does, in 3,000 random commands and more", () => {
   it("I1 I2 I3 I4 I5 I10 T8 T13 T14 T23 T30 T39 T62 T82, through eviction", { timeout: 120_000 }, async () => {
@@ -50,6 +19,14 @@ describe("the real envelope does what the model does, in 3,000 random commands a
     // To the end of all of them, because the next test sets the clock they share.
     const ended = await Promise.allSettled([lane(), lane(), lane(), lane()]);
     for (const one of ended) if (one.status === "rejected") throw one.reason;
+  });
+
+  it("I1 I2 I3 I4 I10 T82 T87 T88, with windows and budgets, through time, clocks set back and eviction", {
+    timeout: 120_000,
+  }, async () => {
+    const enough = counted.commands + 900;
+    const limited = [...COMMANDS, configure, configure, configure, wait, wait, leap, leap, leap];
+    while (counted.commands < enough) await compare(limited, 3, undefined, [...PAID, "budget", "budget", "budget"]);
   });
 
   it("I1 I2 I3 I4 I5 I10 T22 T58 T82 T85 T87, through time, clocks set back and crashes", {

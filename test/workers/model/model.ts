@@ -4,6 +4,7 @@
  */
 import type {
   ChargeInput,
+  ConfigureInput,
   Credential,
   EntryKind,
   GrantInput,
@@ -12,9 +13,11 @@ import type {
   PaymentReport,
   RefundInput,
   Reversal,
+  RevokeInput,
   RotateInput,
   SettleInput,
 } from "../../../src/contract.js";
+import { isSpent, type Limit, spentOf, untilOf } from "./limits.js";
 import { Payment } from "./payments.js";
 
 export interface Line {
@@ -28,12 +31,26 @@ export interface Line {
   readonly ref?: number | undefined;
   readonly hold?: number | undefined;
   readonly payment?: string | undefined;
+  /** What it moved, source by source: the number of a grant's line, or 0 for what was paid. */
+  readonly links: readonly Link[];
+}
+
+export type Link = readonly [source: number, amount: bigint];
+
+/** A grant and its terms; what is left of it is what all lines moved of it. */
+export interface Given {
+  readonly seq: number;
+  readonly priority: number;
+  readonly until: number | null;
+  readonly only: string | null;
+  revoked: boolean;
 }
 
 export interface Reserve {
   readonly input: HoldInput;
   readonly id: number;
   readonly until: number;
+  readonly parts: readonly Link[];
   end?: HoldEnd;
   endedBy?: { readonly op: string; readonly answer: string };
 }
@@ -48,15 +65,21 @@ const GRACE_MS = 15 * 60_000;
 
 export class Model {
   clock: number;
+  /** The latest that it ever showed. */
+  latest: number;
   currency: string | null = null;
   frozenByOwner = false;
   readonly lines: Line[] = [];
   readonly holds: Reserve[] = [];
+  readonly grants: Given[] = [];
   readonly payments = new Map<string, Payment>();
   issued: Issued[] = [];
+  limits: readonly Limit[] = [];
+  prepaid = true;
 
   constructor(clock: number) {
     this.clock = clock;
+    this.latest = clock;
   }
 
   get openDisputes(): readonly Reversal[] {
@@ -65,8 +88,15 @@ export class Model {
   get frozen(): boolean {
     return this.frozenByOwner || this.openDisputes.some(({ freezes }) => freezes);
   }
-  get balance(): bigint {
+  get recorded(): bigint {
     return this.lines.reduce((sum, line) => sum + line.amount, 0n);
+  }
+  /** What has expired is not shown, booked or not. */
+  get balance(): bigint {
+    return this.grants.reduce((sum, given) => sum - this.lapsed(given), this.recorded);
+  }
+  get given(): bigint {
+    return this.grants.reduce((sum, given) => sum + this.left(given.seq) - this.lapsed(given), 0n);
   }
   get open(): readonly Reserve[] {
     return this.holds.filter((hold) => hold.end === undefined && hold.until > this.clock);
@@ -74,18 +104,107 @@ export class Model {
   get held(): bigint {
     return this.open.reduce((sum, hold) => sum + BigInt(hold.input.amount_micros), 0n);
   }
-  get available(): bigint {
-    return this.balance - this.held;
+  /** What may be spent on a tag. */
+  available(tag?: string): bigint {
+    if (!this.prepaid) return this.#budget;
+    const apart = this.grants.filter((given) => !this.isOver(given) && !pays(given, tag));
+    return apart.reduce((sum, { seq }) => sum - this.#free(seq), this.balance - this.held);
   }
 
-  #say = (text: string): string => `${text}; ${this.balance}/${this.available}`;
+  left(source: number): bigint {
+    const links = this.lines.flatMap((line) => line.links.filter(([from]) => from === source));
+    return links.reduce((sum, [, amount]) => sum + amount, 0n);
+  }
+  reserved(source: number, but?: Reserve): bigint {
+    const parts = this.open.filter((hold) => hold !== but).flatMap((hold) => hold.parts);
+    return parts.filter(([from]) => from === source).reduce((sum, [, amount]) => sum + amount, 0n);
+  }
+  /** No clock opens again what was over when a line was written. */
+  isOver({ revoked, until }: Given): boolean {
+    return revoked || (until !== null && until <= Math.max(this.clock, this.lines.at(-1)?.at ?? 0));
+  }
+  /** Over, and not booked yet: all but what a hold reserves. */
+  lapsed(given: Given): bigint {
+    return this.isOver(given) ? this.#free(given.seq) : 0n;
+  }
+  /** A clock that is set back may open a hold again whose money is gone. */
+  #free(source: number): bigint {
+    const free = this.left(source) - this.reserved(source);
+    return free > 0n ? free : 0n;
+  }
+  /** The ledger's: of a clock that was set back, no later than the newest line. */
+  get time(): number {
+    return Math.max(this.clock, this.lines.at(-1)?.at ?? 0);
+  }
+  leftOf(limit: Limit): bigint {
+    return BigInt(limit.limit_micros) - spentOf(limit, this.lines, this.time) - this.held;
+  }
+  get #budget(): bigint {
+    const bound = this.balance < 0n ? MAX + this.balance : MAX;
+    return least((this.limits.length === 0 ? 0n : bound) - this.held, ...this.limits.map((one) => this.leftOf(one)));
+  }
+  /** As it is told: of a budget, what is left of it. */
+  get told(): bigint {
+    return this.prepaid ? this.balance : this.available() + this.held;
+  }
 
-  #write(kind: EntryKind, amount: bigint, more: Omit<Line, "seq" | "at" | "kind" | "amount">): number {
+  /** From where an amount is taken: what a hold reserved, then what is free. */
+  #take(amount: bigint, tag: string | undefined, own?: Reserve): Link[] {
+    const links = new Map<number, bigint>();
+    let rest = amount;
+    const draw = (source: number, most?: bigint) => {
+      const free = this.left(source) - this.reserved(source, own) - (links.get(source) ?? 0n);
+      const part = least(rest, free, most ?? rest);
+      if (part <= 0n) return;
+      links.set(source, (links.get(source) ?? 0n) + part);
+      rest -= part;
+    };
+    for (const [source, part] of own?.parts ?? []) draw(source, part);
+    const paid = { seq: 0, priority: 50, until: null, only: null, revoked: false };
+    const sources = [...this.grants.filter((given) => !this.isOver(given) && pays(given, tag)), paid];
+    const rank = ({ priority, until, seq }: Given) => [
+      priority,
+      until ?? Number.POSITIVE_INFINITY,
+      seq === 0 ? 1 : 0,
+      seq,
+    ];
+    for (const { seq } of sources.sort((one, other) => compare(rank(one), rank(other)))) draw(seq);
+    if (rest > 0n) throw new Error("The model would take more than there is");
+    return [...links];
+  }
+
+  /** What a charge takes it from. A budget has no money to tell apart. */
+  #from(amount: bigint, tag: string | undefined, own?: Reserve): readonly Link[] {
+    return this.prepaid ? negated(this.#take(amount, tag, own)) : [[0, -amount]];
+  }
+
+  #line(kind: EntryKind, amount: bigint, more: Omit<Line, "seq" | "at" | "kind" | "amount">): number {
     const seq = this.lines.length + 1;
-    const at = Math.max(this.clock, this.lines.at(-1)?.at ?? 0);
-    this.lines.push({ ...more, seq, at, kind, amount });
+    this.lines.push({ ...more, seq, at: this.time, kind, amount });
     return seq;
   }
+
+  #book(): void {
+    for (const given of [...this.grants].sort((one, other) => compare(order(one), order(other)))) {
+      const part = this.lapsed(given);
+      if (part > 0n) this.#line("expiry", -part, { ref: given.seq, links: [[given.seq, -part]] });
+    }
+  }
+
+  /** With what has expired before it; and after it, where money may come back to what is over. */
+  #write(
+    kind: EntryKind,
+    amount: bigint,
+    more: Omit<Line, "seq" | "at" | "kind" | "amount" | "links">,
+    links: (seq: number) => readonly Link[] = () => [[0, amount]],
+  ): number {
+    this.#book();
+    const seq = this.#line(kind, amount, { ...more, links: links(this.lines.length + 1) });
+    if (kind === "refund") this.#book();
+    return seq;
+  }
+
+  #say = (text: string, tag?: string): string => `${text}; ${this.told}/${this.available(tag)}`;
 
   standing({ generation, hash }: Credential): "first" | "successor" | "current" | "superseded" | "revoked" {
     if (this.issued.length === 0) return "first";
@@ -112,7 +231,7 @@ export class Model {
   }
 
   #isForeign(currency: string): boolean {
-    return this.lines.length > 0 && this.currency !== currency;
+    return (this.lines.length > 0 || !this.prepaid) && this.currency !== currency;
   }
 
   /** Only money decides for good. */
@@ -137,80 +256,111 @@ export class Model {
     return `replayed ${used.seq} ${-used.amount}`;
   }
 
-  /** Why money may not leave. */
-  #no(price: bigint, available: bigint, frozen: boolean): string | undefined {
+  /** Why money may not leave; `own` is what the hold that is settled reserves, and `some` what would do of the price. */
+  #no(price: bigint, some: bigint, frozen: boolean, tag: string | undefined, own = 0n): string | undefined {
     if (frozen) return "refused frozen short 0";
-    return price > available ? `refused insufficient_balance short ${price - available}` : undefined;
+    // What was held is not limited again.
+    const limits = own > 0n && price <= own ? [] : this.limits;
+    const [named] = limits
+      .map((limit) => ({ limit, left: this.leftOf(limit) + own }))
+      .filter(({ left }) => some > left)
+      .map((one) => ({ ...one, until: untilOf(one.limit, this.lines, this.time, this.held - own, some) }))
+      .sort((one, other) =>
+        one.left === other.left ? laterFirst(one.until, other.until) : one.left < other.left ? -1 : 1,
+      );
+    if (named !== undefined) {
+      return `refused window ${named.limit.window_id} admits ${named.left} until ${named.until}`;
+    }
+    if (!this.prepaid)
+      return this.limits.length > 0 || price <= own
+        ? undefined
+        : `refused window null admits ${own - this.held} until null`;
+    const available = this.available(tag) + own;
+    return some > available ? `refused insufficient_balance short ${price - available}` : undefined;
+  }
+
+  /** All that may be taken. */
+  #most(tag: string | undefined): bigint {
+    return least(this.available(tag), ...this.limits.map((limit) => this.leftOf(limit)));
   }
 
   charge(input: ChargeInput): string {
     if (this.present(input.credential as Credential | undefined) === "revoked")
       return "refused credential_revoked short 0; 0/0";
+    const tag = input.tag ?? input.reason;
     const price = BigInt(input.amount_micros);
     const earlier = input.retry ? this.#earlier(input.op) : undefined;
-    if (earlier) return this.#say(`charged ${earlier.seq} ${-earlier.amount}`);
+    if (earlier) return this.#say(`charged ${earlier.seq} ${-earlier.amount}`, tag);
     const used = this.#keyed(input.key);
-    if (used) return this.#say(this.#replay(used, input, price));
+    if (used) return this.#say(this.#replay(used, input, price), tag);
     if (this.open.some((hold) => input.key !== undefined && hold.input.key === input.key))
-      return this.#say("conflict in_progress");
-    if (this.#isForeign(input.currency)) return this.#say("invalid");
-    if (price === 0n && !(input.record_zero && this.lines.length > 0)) return this.#say("charged null 0");
-    const some = input.at_most && this.available > 0n && price > this.available;
-    const amount = some ? this.available : price;
-    const no = price === 0n ? undefined : this.#no(amount, this.available, this.frozen);
-    if (no) return this.#say(no);
+      return this.#say("conflict in_progress", tag);
+    if (this.#isForeign(input.currency)) return this.#say("invalid", tag);
+    if (price === 0n && !(input.record_zero && this.lines.length > 0)) return this.#say("charged null 0", tag);
+    const some = least(price, this.#most(tag));
+    const amount = input.at_most ? (some > 0n ? some : 0n) : price;
+    const nothing = amount === 0n;
+    const no = price === 0n ? undefined : this.#no(nothing ? price : amount, nothing ? 1n : amount, this.frozen, tag);
+    if (no) return this.#say(no, tag);
     const { key, scope, op } = input;
-    return this.#say(`charged ${this.#write("charge", -amount, { key, scope, op })} ${amount}`);
+    const seq = this.#write(this.#spends, -amount, { key, scope, op }, () => this.#from(amount, tag));
+    return this.#say(`charged ${seq} ${amount}`, tag);
   }
 
   hold(input: HoldInput): string {
     if (this.present(input.credential as Credential | undefined) === "revoked")
       return "refused credential_revoked short 0; 0/0";
+    const tag = input.tag ?? input.reason;
     const earlier = input.retry
       ? this.holds.find((hold) => hold.input.op === input.op && hold.end === undefined)
       : undefined;
-    if (earlier) return this.#say(`held ${earlier.id}`);
+    if (earlier) return this.#say(`held ${earlier.id}`, tag);
     const used = this.#keyed(input.key);
-    if (used) return this.#say(this.#replay(used, input, -used.amount));
+    if (used) return this.#say(this.#replay(used, input, -used.amount), tag);
     if (this.open.some((hold) => input.key !== undefined && hold.input.key === input.key))
-      return this.#say("conflict in_progress");
-    if (this.#isForeign(input.currency)) return this.#say("invalid");
-    const no = this.#no(BigInt(input.amount_micros), this.available, this.frozen);
-    if (no) return this.#say(no);
+      return this.#say("conflict in_progress", tag);
+    if (this.#isForeign(input.currency)) return this.#say("invalid", tag);
+    const amount = BigInt(input.amount_micros);
+    const no = this.#no(amount, amount, this.frozen, tag);
+    if (no) return this.#say(no, tag);
     for (const hold of this.holds) if (hold.until <= this.clock) hold.end ??= "expired";
-    this.holds.push({ input, id: this.holds.length + 1, until: this.clock + input.ttl_ms });
-    return this.#say(`held ${this.holds.length}`);
+    const parts = this.prepaid ? this.#take(amount, tag) : [];
+    this.holds.push({ input, parts, id: this.holds.length + 1, until: this.clock + input.ttl_ms });
+    return this.#say(`held ${this.holds.length}`, tag);
   }
 
   settle({ hold_id, amount_micros, op }: SettleInput): string {
     const hold = this.holds.find((one) => one.id === hold_id);
     if (hold === undefined) return this.#say("unknown");
-    if (hold.endedBy?.op === op) return this.#say(hold.endedBy.answer);
+    const tag = hold.input.tag ?? hold.input.reason;
+    if (hold.endedBy?.op === op) return this.#say(hold.endedBy.answer, tag);
     if (hold.until <= this.clock) hold.end ??= "expired";
-    if (hold.end !== undefined) return this.#say(`ended ${hold.end}`);
+    if (hold.end !== undefined) return this.#say(`ended ${hold.end}`, tag);
     const price = BigInt(amount_micros);
     const reserved = BigInt(hold.input.amount_micros);
-    const no = price === 0n ? undefined : this.#no(price, this.available + reserved, this.frozen && price > reserved);
-    hold.end = no === undefined ? "settled" : "released";
-    if (no) return this.#say(no);
+    const no = price === 0n ? undefined : this.#no(price, price, this.frozen && price > reserved, tag, reserved);
     const { key, scope } = hold.input;
-    const seq = price === 0n ? null : this.#write("charge", -price, { key, scope, op, hold: hold_id });
+    const links = () => this.#from(price, tag, hold);
+    const seq = no || price === 0n ? null : this.#write(this.#spends, -price, { key, scope, op, hold: hold_id }, links);
+    hold.end = no === undefined ? "settled" : "released";
+    if (no) return this.#say(no, tag);
     hold.endedBy = { op, answer: `charged ${seq} ${price}` };
-    return this.#say(hold.endedBy.answer);
+    return this.#say(hold.endedBy.answer, tag);
   }
 
   release(hold_id: number): string {
     const hold = this.holds.find((one) => one.id === hold_id);
     if (hold === undefined) return this.#say("unknown");
+    const tag = hold.input.tag ?? hold.input.reason;
     if (hold.until <= this.clock) hold.end ??= "expired";
-    if (hold.end !== undefined) return this.#say(`ended ${hold.end}`);
+    if (hold.end !== undefined) return this.#say(`ended ${hold.end}`, tag);
     hold.end = "released";
-    return this.#say("released");
+    return this.#say("released", tag);
   }
 
   refund(input: RefundInput): string {
     const named = "seq" in input.charge ? this.lines[input.charge.seq - 1] : this.#keyed(input.charge.key);
-    if (named?.kind !== "charge") return this.#say("unknown");
+    if (named === undefined || !isSpent(named)) return this.#say("unknown");
     const used = this.#keyed(input.key);
     const asked = input.amount_micros === undefined ? undefined : BigInt(input.amount_micros);
     if (used) {
@@ -220,20 +370,55 @@ export class Model {
     const back = this.lines.filter((line) => line.ref === named.seq);
     const left = back.reduce((sum, line) => sum - line.amount, -named.amount);
     const amount = asked ?? left;
-    if (amount <= 0n || amount > left || this.balance + amount > MAX) return this.#say(`refused ${left}`);
+    if (amount <= 0n || amount > left || this.balance + amount > MAX || this.given + amount > MAX)
+      return this.#say(`refused ${left}`);
     const { key, op } = input;
-    return this.#say(`refunded ${this.#write("refund", amount, { key, op, ref: named.seq })} ${amount}`);
+    // Micro by micro, as it were: the last that was taken, and not given back yet, comes first.
+    const links = () => {
+      let rest = amount;
+      return [...named.links].reverse().flatMap(([source, part]): Link[] => {
+        const given = back.flatMap((line) => line.links).filter(([to]) => to === source);
+        const open = given.reduce((sum, [, one]) => sum - one, -part);
+        const some = least(open, rest);
+        rest -= some;
+        return some > 0n ? [[source, some]] : [];
+      });
+    };
+    return this.#say(`refunded ${this.#write("refund", amount, { key, op, ref: named.seq }, links)} ${amount}`);
   }
 
   grant(input: GrantInput): string {
     const amount = BigInt(input.amount_micros);
-    const used = this.#keyed(input.key);
-    if (used) return this.#say(used.amount === amount ? `replayed ${used.seq} ${amount}` : "conflict price");
-    if (this.#isForeign(input.currency)) return this.#say("invalid");
-    if (amount <= 0n || this.balance + amount > MAX) return this.#say("invalid");
+    const used = this.#keyed(input.key) ?? this.#keyed(input.legacy_key);
+    if (used) {
+      const same = used.kind === "grant" && used.amount === amount;
+      return this.#say(same ? `replayed ${used.seq} ${amount}` : "conflict price");
+    }
+    if (this.#isForeign(input.currency) || !this.prepaid) return this.#say("invalid");
+    if (amount <= 0n || this.balance + amount > MAX || this.given + amount > MAX) return this.#say("invalid");
+    const until = input.expires_at_ms ?? null;
+    if (until !== null && until <= this.clock) return this.#say("invalid");
     this.#keepIn(input.currency);
     const { key, op } = input;
-    return this.#say(`granted ${this.#write("grant", amount, { key, op })} ${amount}`);
+    const seq = this.#write("grant", amount, { key, op }, (own) => [[own, amount]]);
+    this.grants.push({ seq, priority: input.priority ?? 50, until, only: input.only ?? null, revoked: false });
+    return this.#say(`granted ${seq} ${amount}`);
+  }
+
+  revoke(input: RevokeInput): string {
+    const named = "seq" in input.grant ? this.lines[input.grant.seq - 1] : this.#keyed(input.grant.key);
+    const given = this.grants.find(({ seq }) => seq === named?.seq);
+    if (given === undefined) return this.#say("unknown");
+    const used = this.#keyed(input.key);
+    if (used) {
+      const same = used.kind === "revocation" && used.ref === given.seq;
+      return this.#say(same ? `replayed ${used.seq} ${-used.amount}` : "conflict undefined");
+    }
+    const part = this.isOver(given) ? 0n : this.#free(given.seq);
+    const { key, op } = input;
+    const seq = this.#write("revocation", -part, { key, op, ref: given.seq }, () => [[given.seq, -part]]);
+    given.revoked = true;
+    return this.#say(`revoked ${seq} ${part}`);
   }
 
   /** What a payment has moved so far. */
@@ -275,6 +460,20 @@ export class Model {
     return `disowned ${known.reversals.length}`;
   }
 
+  get #spends(): EntryKind {
+    return this.prepaid ? "charge" : "usage";
+  }
+
+  configure({ currency, prepaid = this.prepaid }: ConfigureInput, limits: readonly Limit[] = this.limits): string {
+    const begun = this.lines.length > 0 || this.open.length > 0;
+    if (begun && this.currency !== currency) return "invalid";
+    if (begun && prepaid !== this.prepaid) return "conflict prepaid";
+    this.#keepIn(currency);
+    this.prepaid = prepaid;
+    this.limits = limits;
+    return "configured";
+  }
+
   freeze(frozen: boolean, currency: string): boolean {
     if (frozen !== this.frozenByOwner) this.#keepIn(currency);
     this.frozenByOwner = frozen;
@@ -291,4 +490,25 @@ export class Model {
     this.issued.push({ ...next, used: false });
     return "rotated";
   }
+}
+
+const order = ({ priority, until, seq }: Given) => [priority, until ?? Number.POSITIVE_INFINITY, seq];
+const compare = (one: readonly number[], other: readonly number[]): number =>
+  one.map((rank, index) => Math.sign(rank - (other[index] ?? 0)) || 0).find((sign) => sign !== 0) ?? 0;
+const negated = (links: readonly Link[]): Link[] => links.map(([source, part]) => [source, -part]);
+
+function least(...values: readonly bigint[]): bigint {
+  let found = values[0] ?? 0n;
+  for (const value of values) if (value < found) found = value;
+  return found;
+}
+
+/** `null` is never, and so the latest of all. */
+function laterFirst(one: number | null, other: number | null): number {
+  return (other ?? Number.MAX_VALUE) - (one ?? Number.MAX_VALUE);
+}
+
+function pays({ only }: Given, tag: string | undefined): boolean {
+  if (only === null) return true;
+  return tag !== undefined && (tag === only || (only.endsWith("*") && tag.startsWith(only.slice(0, -1))));
 }

@@ -1,7 +1,7 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ChargeInput, EnvelopeApi, HoldInput } from "../../../src/contract.js";
+import type { ChargeInput, EnvelopeApi, HoldInput, MintKeyInput } from "../../../src/contract.js";
 import type { Envelope } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
 import { dispute, facts, refund as reversed, told } from "../rules/payment-values.js";
@@ -20,6 +20,17 @@ beforeEach(() => {
   names += 1;
   name = `rows-${names}`;
 });
+
+const KEY = { api_key: "key00001", hash: "hash-key" };
+const mint =
+  (id: string, over: Partial<MintKeyInput> = {}) =>
+  (envelope: EnvelopeApi) =>
+    envelope.mintKey({
+      ...{ id, hash: "hash-key", last4: "last", key: id, currency: "usd", by: { actor: "x", reason: null } },
+      ...{ name: null, scopes: ["spend"], cap_micros: micros(1_000_000), windows: [], expires_at_ms: null },
+      ...over,
+    });
+const DAILY = { unit: "DAILY", limit_micros: micros(1_000_000) } as const;
 
 const inside = <T>(work: (envelope: EnvelopeApi, state: DurableObjectState) => Promise<T>): Promise<T> =>
   runInDurableObject(env.ENVELOPE.getByName(name), (instance: Envelope, state) => work(instance, state));
@@ -100,7 +111,7 @@ const WRITES: readonly (readonly [name: string, calls: Calls, outcome: string, r
   ["a refund", refund(2), "refunded", 3],
   ["a refund replayed", refund(2, 1, "refund:old"), "replayed", 0],
   ["a refund in conflict", refund(2, 2, "refund:old"), "conflict", 0],
-  ["a grant", grant(10, "new"), "granted", 2],
+  ["a grant", grant(10, "new"), "granted", 3],
   ["a payment", report(PAID, "pi_new"), "credited", 2],
   ["a payment that is pending", report(PENDING, "pi_new"), "pending", 1],
   ["a payment that failed", report(facts("failed", 7), "pi_new"), "failed", 0],
@@ -163,6 +174,49 @@ describe("rows written, which are what a charge costs", () => {
     expect(await rowsWritten(charge(1, { alerts, op: "op-3" }))).toBe(1);
   });
 
+  describe("by a key with a cap and two windows of its own", () => {
+    const begin = async (envelope: EnvelopeApi) => {
+      await fund(envelope);
+      await grant(1_000_000, "more")(envelope);
+      await mint(KEY.api_key, { windows: [DAILY, { ...DAILY, unit: "MONTHLY" }] })(envelope);
+    };
+    const BY_KEY: readonly (readonly [name: string, calls: Calls, outcome: string, rows: number])[] = [
+      ["a charge", charge(10, { credential: KEY }), "charged", 1],
+      ["a charge with a key", charge(10, { credential: KEY, key: "new" }), "charged", 2],
+      ["a charge above its cap", charge(1_000_001, { credential: KEY }), "refused", 0],
+      ["a charge by none", charge(1, { credential: { ...KEY, hash: "h" } }), "refused", 0],
+      ["a hold", hold(10, { credential: KEY }), "held", 2],
+      ["a look", (envelope) => envelope.spenders({ before: null, limit: 10 }), "ok", 0],
+      ["another key", mint("key00002"), "minted", 4],
+      ["a key made again", mint("key00003", { key: KEY.api_key }), "replayed", 0],
+    ];
+    for (const [name, calls, outcome, rows] of BY_KEY) {
+      it(`${name} → ${rows}`, async () => {
+        await inside(begin);
+        let answered = "";
+        const count = await rowsWritten(async (envelope) => {
+          answered = (await calls(envelope)).outcome;
+        });
+        expect([answered, count]).toEqual([outcome, rows]);
+      });
+    }
+
+    it("1,024 charges → 1,024, and 2 each 256 times for what they come to; by 64 keys, 65", async () => {
+      await inside(begin);
+      const many = (keys: number) => async (envelope: EnvelopeApi) => {
+        for (let i = 0; i < 1_024; i++) {
+          const credential = { ...KEY, api_key: `key${String(1 + (i % keys)).padStart(5, "0")}` };
+          expect((await charge(1, { op: `op-${i}`, credential })(envelope)).outcome).toBe("charged");
+        }
+      };
+      expect(await rowsWritten(many(1))).toBe(1_024 + 4 * 2);
+      await inside(async (envelope) => {
+        for (let i = 2; i <= 64; i++) await mint(`key${String(i).padStart(5, "0")}`)(envelope);
+      });
+      expect(await rowsWritten(many(64))).toBe(1_024 + 4 * 65);
+    });
+  });
+
   it("a hundred charges → 100, and one alarm", async () => {
     await inside(fund);
     const hundred = async (envelope: EnvelopeApi) => {
@@ -202,6 +256,12 @@ describe("T57 an envelope that nobody paid for stores nothing", () => {
     ["a payment that failed", report(facts("failed", 7), "pi"), { outcome: "failed" }],
     ["what is on file of a payment", (envelope) => envelope.paymentState({ payment_id: "pi" }), null],
     ["a grant of nothing", grant(0, "k"), { outcome: "invalid" }],
+    ["a charge with a key", charge(10, { credential: KEY }), { outcome: "refused" }],
+    ["a charge as an identity", charge(10, { credential: { identity_id: "i" } }), { outcome: "refused" }],
+    ["a look with a key", (envelope) => envelope.state({ credential: KEY }), { outcome: "unauthorized" }],
+    ["a key that is made", mint("key00001"), { outcome: "unfunded" }],
+    ["keys", (envelope) => envelope.spenders({ before: null, limit: 1 }), { outcome: "ok", spenders: [] }],
+    ["an identity that ends", (envelope) => envelope.endIdentity({ identity_id: "i" }), { ended: true }],
     ["a payment of nothing", report(facts("paid", 0), "pi"), { outcome: "uncreditable" }],
   ];
 

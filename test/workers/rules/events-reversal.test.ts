@@ -38,6 +38,7 @@ function read(meaning: Meaning): string {
   return [kind, rank, amount, ...flags].join(" ");
 }
 
+const listed = (...amounts: number[]) => ({ balance_transactions: amounts.map((amount) => ({ amount })) });
 const moves = (count: number) => ({ balance_transactions: Array.from({ length: count }, () => ({})) });
 
 const CASES: readonly (readonly [threat: string, type: string, object: Patch, outcome: string])[] = [
@@ -61,6 +62,10 @@ const CASES: readonly (readonly [threat: string, type: string, object: Patch, ou
   ["T40", "charge.dispute.funds_withdrawn", { status: "under_review" }, "dispute 1 300 open freezes"],
   ["T40", "charge.dispute.funds_reinstated", { status: "won" }, "dispute 2 300 freezes"],
   ["T40", "charge.dispute.funds_withdrawn", { status: "lost", ...moves(3) }, "dispute 3 300 freezes"],
+  ["T40", "charge.dispute.updated", { status: "under_review", ...listed(-300, -15) }, "dispute 1 300 open freezes"],
+  ["T40", "charge.dispute.updated", { status: "won", ...listed(-300, -15, 300, 15) }, "dispute 2 300 freezes"],
+  ["T40", "charge.dispute.updated", { status: "won", ...listed(0, -300, 0, 300, 0) }, "dispute 2 300 freezes"],
+  ["T40", "charge.dispute.closed", { status: "lost", ...listed(-300, 300, -300) }, "dispute 3 300 freezes"],
   ["T40", "charge.dispute.closed", { status: "lost", ...moves(1) }, "dispute 1 300 freezes"],
   ["T40", "charge.dispute.closed", { status: "won", ...moves(2) }, "dispute 2 300 freezes"],
   ["T40", "charge.dispute.updated", { status: "of tomorrow" }, "ignore"],

@@ -24,6 +24,10 @@ function hold(amount: number, over: Partial<Hold> = {}): Hold {
     key: null,
     scope: null,
     reason: null,
+    tag: null,
+    lots: null,
+    spender_id: null,
+    used_micros: null,
     ...over,
   };
 }

@@ -239,7 +239,7 @@ describe("decision tables", () => {
   for (const [threat, name, before, prior, amount, outcome] of GRANTS) {
     it(`${threat} grant: ${name} → ${outcome}`, () => {
       const input: GrantInput = { op: "op", key: "g", currency: "usd", amount_micros: micros(amount) };
-      expect(read(decideGrant(before, prior, input), before)).toBe(outcome);
+      expect(read(decideGrant(before, [], prior, input, NOW), before)).toBe(outcome);
     });
   }
 
@@ -264,16 +264,18 @@ describe("decision tables", () => {
   }
 
   it("a draft carries what its entry must show, and nothing is lost on the way", () => {
-    const shown = { key: "k", scope: "s", op: "o", reason: "r", metadata: "{}" };
+    const shown = { key: "k", scope: "s", op: "o", reason: "r", metadata: "{}", tag: "t" };
     expect(decideCharge(account(10), {}, charge(shown), NOW)).toEqual({
       write: { kind: "charge", amount_micros: -10, ...shown },
     });
     expect(decideRefund(account(0), line("charge", -10, 0), undefined, refund({ reason: "r" }))).toEqual({
-      write: { kind: "refund", amount_micros: 10, ref_seq: 3, key: "r", op: "op", reason: "r" },
+      write: { kind: "refund", amount_micros: 10, ref_seq: 3, ref_at_ms: 0, key: "r", op: "op", reason: "r" },
     });
     const grant = { key: "g", op: "o", reason: "r", amount_micros: micros(5) };
-    expect(decideGrant(account(0), undefined, { ...grant, currency: "usd" })).toEqual({
-      write: { kind: "grant", ...grant },
+    const terms = { priority: 7, expires_at_ms: NOW + 1, only: "t" };
+    const given = { ...grant, ...terms, metadata: "{}", currency: "usd" };
+    expect(decideGrant(account(0), [], undefined, given, NOW)).toEqual({
+      write: { kind: "grant", ...grant, metadata: "{}", terms },
     });
   });
 

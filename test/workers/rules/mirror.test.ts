@@ -2,15 +2,16 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { applyEntries as apply, NO_SUMMARY, type Summary } from "../../../src/aggregate/mirror.js";
 import type { EntryKind, MirrorEntry } from "../../../src/contract.js";
+import { TAKES } from "../aggregate/support.js";
 import { micros } from "./values.js";
 
-const KINDS = ["topup", "grant", "charge", "refund", "clawback", "reinstatement"] as const;
+const KINDS = ["topup", "grant", "charge", "refund", "clawback", "reinstatement", "expiry", "revocation"] as const;
 
 /** A ledger as an envelope would write it: consecutive numbers, running balance. */
 function ledger(lines: readonly (readonly [kind: EntryKind, size: number])[]): readonly MirrorEntry[] {
   let balance = 0;
   return lines.map(([kind, size], index) => {
-    const amount = kind === "charge" || kind === "clawback" ? 0 - size : size;
+    const amount = TAKES.includes(kind) ? 0 - size : size;
     balance += amount;
     return {
       seq: index + 1,
@@ -41,6 +42,7 @@ function directFold(entries: readonly MirrorEntry[]): Summary {
     spent_micros: sum("charge"),
     refunded_micros: sum("refund"),
     reversed_micros: micros(sum("clawback") - sum("reinstatement")),
+    expired_micros: micros(sum("expiry") + sum("revocation")),
     last_at_ms: last?.at_ms ?? 0,
   };
 }

@@ -6,7 +6,17 @@ import type { EntryKind, MirrorEntry, MirrorOpening } from "../../../src/contrac
 import { type Line, ledger } from "../aggregate/support.js";
 import { micros } from "./values.js";
 
-const KINDS = ["topup", "grant", "charge", "charge", "charge", "refund", "clawback", "reinstatement"] as const;
+const KINDS = [
+  "topup",
+  "grant",
+  "charge",
+  "charge",
+  "charge",
+  "refund",
+  "clawback",
+  "reinstatement",
+  "expiry",
+] as const;
 const line: fc.Arbitrary<Line> = fc.record({ kind: fc.constantFrom<EntryKind>(...KINDS), size: fc.nat(50) });
 
 const direct = (entries: readonly MirrorEntry[]): Summary => applyEntries(NO_SUMMARY, entries).summary;

@@ -192,6 +192,10 @@ describe("precedence of limits: the refusal names one of those that refuse", () 
       key: null,
       scope: null,
       reason: null,
+      tag: null,
+      lots: null,
+      spender_id: null,
+      used_micros: null,
     } as const;
     const settle = (amount: number, limits: readonly Headroom[]) => {
       const before = account(100, 10, { limits });

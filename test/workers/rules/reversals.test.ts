@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Reversal } from "../../../src/contract.js";
+import type { PaymentFacts, Reversal } from "../../../src/contract.js";
 import type { Account } from "../../../src/envelope/ledger.js";
 import { decidePayment, joinReversal, type PaymentFile, reversedDue } from "../../../src/envelope/payments.js";
 import { account, readDraft, readOutcome } from "./ledger-values.js";
@@ -213,6 +213,34 @@ describe("T39 what a word about a refund or a dispute does", () => {
     expect(decidePayment(account(Number.MAX_SAFE_INTEGER), filed, told(failed))).toMatchObject({
       outcome: { outcome: "duplicate" },
     });
+  });
+
+  it.each<[string, readonly Reversal[], PaymentFacts | Reversal, string]>([
+    ["a refund", [], refund(30), "clawback refund"],
+    ["a charge's own total", [], check(30), "clawback refund"],
+    ["a refund that failed", [refund(30)], refund(30, "re_1", 3), "reinstatement refund"],
+    ["a dispute", [], dispute(1, { amount: 100 }), "clawback dispute"],
+    ["a dispute that was won", [dispute(1, { amount: 100 })], dispute(2, { amount: 100 }), "reinstatement dispute"],
+    ["a refund beside a dispute", [dispute(1, { amount: 50 })], refund(30), "clawback refund"],
+    ["a payment whose refund came before", [refund(30)], paid, "clawback refund"],
+    ["a payment whose dispute came before", [refund(30), dispute(1, { amount: 50 })], paid, "clawback dispute"],
+    [
+      "a warning, when what waited fits",
+      [dispute(1, { amount: 50 })],
+      reversal({ kind: "warning" }),
+      "clawback dispute",
+    ],
+  ])("%s is booked under its cause", (name, reversals, word, expected) => {
+    const known = "state" in word ? {} : { payment: paid };
+    const waits = name.startsWith("a warning") ? [] : reversals;
+    const reversed = "state" in word ? 0 : reversedDue(paid, waits);
+    const decision = decidePayment(
+      account(500),
+      file({ ...known, reversals, reversed_micros: micros(reversed) }),
+      told(word),
+    );
+    const { kind, reason } = ("writes" in decision ? decision.writes.at(-1) : undefined) ?? {};
+    expect(`${kind} ${reason}`).toBe(expected);
   });
 
   it("T33 a payment that is credited after its refund came is credited and taken back, in two entries", () => {

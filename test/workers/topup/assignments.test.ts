@@ -1,12 +1,10 @@
 /** T31 T37 T39: an owner's assignment against everything that can come between its steps: deliveries, refunds, other assignments. */
 import { env } from "cloudflare:workers";
-import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { assignPayment, Envelope, type Incident, unclaimedPayments } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
 import { directoryStub } from "../../../src/shards.js";
-import { type Caller, completed, expectMirrored, nextId, refund, reversalEvent, Site } from "../support.js";
-
-afterAll(expectMirrored);
+import { type Caller, completed, nextId, refund, reversalEvent, Site } from "../support.js";
 
 const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const site = new Site();

@@ -1,9 +1,7 @@
 /** The pages a payer sees, and the test checkout: it puts money in through the real webhook, and only on this machine. */
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Incident } from "../../../src/index.js";
-import { expectMirrored, type Me, Site, WEBHOOK_SECRETS } from "../support.js";
-
-afterAll(expectMirrored);
+import { type Me, Site, WEBHOOK_SECRETS } from "../support.js";
 
 const LOCAL = "http://localhost:8787";
 const TESTING = { ENVELOPE_TEST_CHECKOUT: "true", STRIPE_PAYMENT_LINK: "" };

@@ -1,12 +1,10 @@
 /** `POST /stripe/topup`: the owner's server asks for a PaymentIntent, once per key, whatever is lost on the way. */
 import { evictAllDurableObjects, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Envelope, EnvelopeDirectory } from "../../../src/index.js";
-import { type Caller, expectMirrored, type Problem, Site } from "../support.js";
+import { type Caller, type Problem, Site } from "../support.js";
 import { FaultyStripe } from "./faults.js";
-
-afterAll(expectMirrored);
 
 const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const OWNER = { Authorization: `Bearer ${ADMIN}` };

@@ -1,10 +1,11 @@
 /** Unclaimed payments: kept with their reason, assigned once, whatever is interrupted and whoever is faster. */
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { UnclaimedAnswer } from "../../../src/admin/api.js";
 import { assignPayment, Envelope, EnvelopeDirectory, unclaimedPayments } from "../../../src/index.js";
+import { ADMIN, signedIn } from "../admin/support.js";
 import { type Caller, completed, nextId, type Problem, refund, Site } from "../support.js";
 
-const ADMIN = "an-owners-secret-0123456789-abcdefghij";
 const site = new Site({}, { ENVELOPE_ADMIN_SECRET: ADMIN });
 const euros = new Site({ currency: "eur" });
 afterEach(() => vi.restoreAllMocks());
@@ -277,6 +278,28 @@ describe("the owner's API", () => {
     ).toBe(400);
   });
 
+  it("lists in pages, each payment once and the oldest first, and counts without reading them", async () => {
+    for (let made = 0; made < 7; made++) await stray();
+    const all = (await unclaimedPayments(env)).map(({ payment_id }) => payment_id);
+    expect(all.length).toBeGreaterThanOrEqual(7);
+    const listed: string[] = [];
+    let next: string | null = "";
+    while (next !== null) {
+      const cursor = next === "" ? "" : `&cursor=${next}`;
+      const page = await site.fetch(`/db/api/unclaimed?limit=3${cursor}`, { headers: as(ADMIN) });
+      const answer = await page.json<{ unclaimed: { payment_id: string; at_ms: number }[]; next: string | null }>();
+      expect(answer.unclaimed.length).toBeLessThanOrEqual(3);
+      listed.push(...answer.unclaimed.map(({ payment_id }) => payment_id));
+      next = answer.next;
+    }
+    expect(listed).toEqual(all);
+    const overview = await site.fetch("/db/api/overview", { headers: as(ADMIN) });
+    expect((await overview.json<{ unclaimed: number }>()).unclaimed).toBe(all.length);
+    for (const query of ["limit=0", "limit=501", "cursor=x", "cursor=1"]) {
+      expect((await site.fetch(`/db/api/unclaimed?${query}`, { headers: as(ADMIN) })).status).toBe(400);
+    }
+  });
+
   it("T76 T79 is closed to everybody else, and to another site's page", async () => {
     const payer = await site.payer(5);
     const wrong: HeadersInit[] = [
@@ -312,4 +335,31 @@ describe("the owner's API", () => {
       ]);
     },
   );
+});
+
+describe("the owner's list", () => {
+  it("comes in pages, oldest first, each payment once; the overview counts without fetching them", async () => {
+    const owner = await signedIn(site);
+    for (let i = 0; i < 7; i++) await stray();
+    const whole = (await unclaimedPayments(env)).map(({ payment_id }) => payment_id);
+    const paged: string[] = [];
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page: UnclaimedAnswer = await owner.json<UnclaimedAnswer>(
+        `/db/api/unclaimed?limit=2${cursor === undefined ? "" : `&cursor=${cursor}`}`,
+      );
+      expect(page.unclaimed.length).toBeLessThanOrEqual(2);
+      paged.push(...page.unclaimed.map(({ payment_id }) => payment_id));
+      cursor = page.next;
+    }
+    expect(paged).toEqual(whole);
+    expect(new Set(paged).size).toBe(paged.length);
+    const listed = vi.spyOn(EnvelopeDirectory.prototype, "unclaimed");
+    expect(await owner.json("/db/api/overview")).toMatchObject({ unclaimed: whole.length });
+    expect(listed).not.toHaveBeenCalled();
+    for (const wrong of ["limit=0", "cursor=x", "cursor=1.", "cursor=.pi_1"]) {
+      expect((await owner.fetch(`/db/api/unclaimed?${wrong}`)).status).toBe(400);
+    }
+    const lines = await (await owner.fetch("/db/api/export/unclaimed.jsonl")).text();
+    expect(lines.trimEnd().split("\n")).toHaveLength(whole.length);
+  });
 });

@@ -1,7 +1,7 @@
 /** T27 to T47: what Stripe's webhook does with money, with duplicates and with junk. */
 import { abortAllDurableObjects } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   Envelope,
   EnvelopeDirectory,
@@ -12,19 +12,7 @@ import {
 } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
 import { envelopeStub } from "../../../src/stubs.js";
-import {
-  completed,
-  expectMirrored,
-  nextId,
-  type Problem,
-  refund,
-  Site,
-  sessionEvent,
-  sign,
-  WEBHOOK_SECRETS,
-} from "../support.js";
-
-afterAll(expectMirrored);
+import { completed, nextId, type Problem, refund, Site, sessionEvent, sign, WEBHOOK_SECRETS } from "../support.js";
 
 const site = new Site();
 afterEach(() => vi.restoreAllMocks());

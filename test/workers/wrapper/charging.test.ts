@@ -1,12 +1,10 @@
 /** The wrapper as a black box: what a priced response costs, what leaves, and what a free one does not do. */
 import { abortAllDurableObjects } from "cloudflare:test";
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Envelope, type EnvelopeFetchHandler, type Incident } from "../../../src/index.js";
 import { ConfigurationError } from "../../../src/settings.js";
 import * as stubs from "../../../src/stubs.js";
-import { expectMirrored, type Problem, Site } from "../support.js";
-
-afterAll(expectMirrored);
+import { type Problem, Site } from "../support.js";
 
 const site = new Site();
 const incidents: Incident[] = [];

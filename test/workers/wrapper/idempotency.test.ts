@@ -1,8 +1,6 @@
 /** T13 T14 T15: a key makes a charge happen once. */
-import { afterAll, describe, expect, it, vi } from "vitest";
-import { expectMirrored, Site } from "../support.js";
-
-afterAll(expectMirrored);
+import { describe, expect, it, vi } from "vitest";
+import { Site } from "../support.js";
 
 const site = new Site();
 const keyed = (key: string, init: RequestInit = {}): RequestInit => ({ ...init, headers: { "Idempotency-Key": key } });

@@ -1,9 +1,7 @@
 /** T8 T11 T12: requests priced beforehand: money is held before the handler runs, and settled, or given back, after it. */
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Envelope, type EnvelopeOptions, type Incident } from "../../../src/index.js";
-import { expectMirrored, type Problem, Site } from "../support.js";
-
-afterAll(expectMirrored);
+import { type Problem, Site } from "../support.js";
 
 const quoteOf = (request: Request) => new URL(request.url).searchParams.get("quote") ?? undefined;
 const ran = vi.fn();

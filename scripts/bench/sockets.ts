@@ -1,0 +1,48 @@
+/**
+ * Round trips over one WebSocket at a thousand messages a second: the client sends on time, whether or not the last one is back, so
+ * that what waits is seen.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { openWebSocket } from "../lib/websocket.ts";
+import type { Measured } from "./load.ts";
+
+const PER_SECOND = 1_000;
+/** A short chat message. The first characters are its number. */
+const PADDING = "x".repeat(56);
+const DRAIN_MS = 200;
+
+export interface SocketLoad {
+  readonly origin: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly seconds: number;
+}
+
+export async function measureSocket({ origin, path, headers, seconds }: SocketLoad): Promise<Measured> {
+  const client = await openWebSocket(origin, path, headers);
+  const sent_ms: number[] = [];
+  const took_ms: number[] = [];
+  client.onMessage = (text) => {
+    const at_ms = sent_ms[Number(text.slice(0, 8))];
+    if (at_ms !== undefined) took_ms.push(performance.now() - at_ms);
+  };
+  const began_ms = performance.now();
+  while (sent_ms.length < seconds * PER_SECOND) {
+    const due = Math.floor(((performance.now() - began_ms) * PER_SECOND) / 1000);
+    while (sent_ms.length < Math.min(due, seconds * PER_SECOND)) {
+      sent_ms.push(performance.now());
+      client.send(String(sent_ms.length - 1).padStart(8, "0") + PADDING);
+    }
+    await sleep(1);
+  }
+  const ended_ms = performance.now();
+  await sleep(DRAIN_MS);
+  client.close(1000);
+  await client.over;
+  if (took_ms.length < sent_ms.length) {
+    throw new Error(`${path}: ${took_ms.length} of ${sent_ms.length} messages came back; closed with ${client.code}`);
+  }
+  took_ms.sort((one, other) => one - other);
+  const at = (share: number): number => took_ms[Math.floor((took_ms.length - 1) * share)] ?? Number.NaN;
+  return { rps: (took_ms.length / (ended_ms - began_ms)) * 1000, p50_ms: at(0.5), p99_ms: at(0.99) };
+}

@@ -1,0 +1,31 @@
+/** Metered sessions that end at random, short; and the negative control, without which a pass would mean little. */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+const SCRIPT = fileURLToPath(new URL("../../scripts/meter-chaos.ts", import.meta.url));
+
+function chaos(...args: readonly string[]): {
+  readonly status: number | null;
+  readonly report: Record<string, unknown>;
+} {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [SCRIPT, ...args], { encoding: "utf8" });
+  if (!stdout.startsWith("{")) throw new Error(`The harness gave no report:\n${stderr}`);
+  return { status, report: JSON.parse(stdout) as Record<string, unknown> };
+}
+
+test("T98 T100 T101 all that was held for a metered socket is settled or released, however it ends", () => {
+  const { status, report } = chaos("--sessions", "600");
+  expect(report).toMatchObject({ verdict: "pass", findings: {}, examples: [] });
+  expect(status).toBe(0);
+  expect(Number(report["settled_micros"]) + Number(report["released_micros"])).toBe(report["held_micros"]);
+  expect(report["kills"]).toBeGreaterThan(0);
+  expect(report["lapsed"]).toBeGreaterThan(0);
+});
+
+test("negative control: envelopes that keep what a meter left, and the harness sees it", () => {
+  const { status, report } = chaos("--sessions", "300", "--control", "keep");
+  expect(report).toMatchObject({ verdict: "pass", control: "keep" });
+  expect(status).toBe(0);
+  expect((report["findings"] as Record<string, number>)["kept"]).toBeGreaterThan(0);
+});
