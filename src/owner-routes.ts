@@ -1,9 +1,9 @@
 /** The owner's paths. Loaded only when one is asked for; behind one door, that is not there at all without a secret. */
 import { IttyRouter } from "itty-router/IttyRouter";
 import { notFound, readJson, useMethods } from "./admin/answers.js";
-import type { NewToken } from "./admin/asked.js";
 import { doorOf } from "./admin/door.js";
 import { answerOutside, answerPage, enter } from "./admin/gate.js";
+import type { NewToken } from "./admin/owners-request.js";
 import { addOwnersRoutes } from "./admin/routes.js";
 import { credentialOf, newToken, writeToken } from "./identity/token.js";
 import { createTopUp, setAutoTopUp, showAutoTopUp } from "./topup-routes.js";

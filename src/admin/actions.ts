@@ -10,8 +10,8 @@ import { randomBase62 } from "../secrets.js";
 import { envelopeStub } from "../stubs.js";
 import { type Change, invalid, json, keyUsed, notFound, readChange } from "./answers.js";
 import type { ActionAnswer, RotateAnswer } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
 import { existing, foundEnvelope, stateOf } from "./envelopes.js";
+import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
 
 export const authorOf = ({ owner }: OwnersRequest, { reason }: Change): Author => ({ actor: owner.actor, reason });

@@ -9,7 +9,7 @@ import { digest, equalConstantTime, keyedCheck } from "../secrets.js";
 import { ownerStub } from "../shards.js";
 import { accessActor } from "./access.js";
 import { networkOf } from "./address.js";
-import type { Asked, Owner } from "./asked.js";
+import type { Asked, Owner } from "./owners-request.js";
 import { presentedSession } from "./session.js";
 
 export interface Door {

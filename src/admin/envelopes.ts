@@ -5,8 +5,8 @@ import { writeReference } from "../reference.js";
 import { envelopeStub } from "../stubs.js";
 import { invalid, json, notFound, pageOf, readLimit, readNumberedPage, readPlace, writePlace } from "./answers.js";
 import type { AuditAnswer, EntriesAnswer, EnvelopeAnswer, KeyView, PaymentsAnswer } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
 import { envelopeSummary } from "./figures.js";
+import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
 import { targetOf } from "./target.js";
 

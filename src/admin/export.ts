@@ -7,10 +7,10 @@ import { envelopesPage, eventsPage } from "../reports.js";
 import { envelopeStub } from "../stubs.js";
 import { notFound } from "./answers.js";
 import type { ExportName } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
 import { type Cell, csvLine } from "./csv.js";
 import { existing } from "./envelopes.js";
 import { noRange, readStretch } from "./figures.js";
+import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
 
 const PAGE = 500;

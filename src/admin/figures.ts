@@ -39,7 +39,7 @@ import type {
   SeriesAnswer,
   SpendAnswer,
 } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
+import type { OwnersRequest } from "./owners-request.js";
 import { type Stretch, stretchOf } from "./range.js";
 import { targetOf } from "./target.js";
 

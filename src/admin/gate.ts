@@ -5,8 +5,8 @@ import { plainProblem } from "../refusal.js";
 import { withHeaders } from "../reply.js";
 import { ownerStub } from "../shards.js";
 import { crossSite, invalid, json, notFound, readJson, readText, useMethods } from "./answers.js";
-import type { Asked, Owner } from "./asked.js";
 import { type Door, type Knock, knock, trySecret } from "./door.js";
+import type { Asked, Owner } from "./owners-request.js";
 import { assetResponse, panelPage, safeNext, signInPage } from "./pages.js";
 import { forgetSession, newSession, presentedSession } from "./session.js";
 

@@ -1,7 +1,7 @@
 /** Figures for Prometheus, in its text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/). */
 import type { Overview } from "../contract.js";
-import type { OwnersRequest } from "./asked.js";
 import { figuresOf } from "./figures.js";
+import type { OwnersRequest } from "./owners-request.js";
 
 interface Metric {
   readonly name: string;

@@ -11,8 +11,8 @@ import { aggregateShard } from "../shards.js";
 import { envelopeStub } from "../stubs.js";
 import { type Body, invalid, json, notFound, readJson } from "./answers.js";
 import type { QueryResult } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
 import { existing } from "./envelopes.js";
+import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
 
 const STATEMENTS_MAX = 20;

@@ -4,7 +4,6 @@ import { hasStripeKey, stripeMode } from "../stripe-settings.js";
 import { freeze, grant, refund, rotate, unfreeze } from "./actions.js";
 import { json, useMethods } from "./answers.js";
 import type { SessionAnswer } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
 import { listAudit, listEntries, listPayments, showEnvelope } from "./envelopes.js";
 import { exportEnvelope, exportList } from "./export.js";
 import {
@@ -24,6 +23,7 @@ import {
   showSpend,
 } from "./figures.js";
 import { showMetrics } from "./metrics.js";
+import type { OwnersRequest } from "./owners-request.js";
 import { query, queryRaw } from "./query.js";
 import { refundThroughStripe } from "./stripe-refunds.js";
 import { assign, listUnclaimed } from "./unclaimed.js";

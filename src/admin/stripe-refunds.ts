@@ -13,8 +13,8 @@ import { envelopeStub } from "../stubs.js";
 import { authorOf } from "./actions.js";
 import { invalid, json, keyUsed, notFound, readChange } from "./answers.js";
 import type { StripeRefundAnswer } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
 import { existing } from "./envelopes.js";
+import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
 
 export async function refundThroughStripe(asked: OwnersRequest, { id: name }: Params): Promise<Response> {

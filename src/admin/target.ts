@@ -1,6 +1,6 @@
 /** Which envelope an owner means. */
 import { readReference } from "../reference.js";
-import type { Asked } from "./asked.js";
+import type { Asked } from "./owners-request.js";
 
 export interface Target {
   readonly id: string;

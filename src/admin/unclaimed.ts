@@ -5,8 +5,8 @@ import type { Price } from "../money.js";
 import { problem, TYPE } from "../refusal.js";
 import { invalid, json, notFound, readJson, readLimit, readPlace, readReason, writePlace } from "./answers.js";
 import type { UnclaimedAnswer } from "./api.js";
-import type { OwnersRequest } from "./asked.js";
 import { foundEnvelope } from "./envelopes.js";
+import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
 import { targetOf } from "./target.js";
 

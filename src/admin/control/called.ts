@@ -2,7 +2,7 @@
 import { withHeaders } from "../../reply.js";
 import { randomBase62 } from "../../secrets.js";
 import { json } from "../answers.js";
-import type { OwnersRequest } from "../asked.js";
+import type { OwnersRequest } from "../owners-request.js";
 import type { OPERATIONS, OperationId } from "./operations.js";
 import type { Of } from "./typed.js";
 

@@ -8,7 +8,7 @@ import type { IttyRouterType } from "itty-router";
 import { isKey } from "../../keys.js";
 import { HEADER, type Paths } from "../../wire.js";
 import { invalid, json, readJson, useMethods } from "../answers.js";
-import type { OwnersRequest } from "../asked.js";
+import type { OwnersRequest } from "../owners-request.js";
 import type { Called, Handler } from "./called.js";
 import { createEnvelope, listEnvelopes, setWindows, showEnvelope, showStatus } from "./envelopes.js";
 import { authorize, listIdentities, revokeIdentity } from "./identities.js";
