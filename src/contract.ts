@@ -1542,6 +1542,8 @@ export interface LedgerSums extends Sums {
   readonly head_seq: number;
   /** Absent as long as the aggregate is still to be told. */
   readonly frozen?: boolean;
+  /** Its balance limits nothing. Absent where an earlier version of this code still runs. */
+  readonly budget?: boolean;
 }
 
 /** The remote face of an `EnvelopeAggregate` shard. */

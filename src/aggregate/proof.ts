@@ -52,6 +52,7 @@ export function compareCopy(copy: Copy, ledger: LedgerSums | undefined): Differe
   const pairs: (readonly [what: string, expected: number, found: number])[] = [
     ["applied_seq", ledger.seq, copy.applied_seq],
     ["balance_micros", ledger.balance_micros, copy.balance_micros],
+    ["budget", ledger.budget ? 1 : 0, copy.budget],
     // An earlier version of an envelope knows fewer of them: of what it does not know, it has none.
     ...SUM_NAMES.map((sum) => [sum, ledger[sum] ?? 0, copy[sum]] as const),
   ];

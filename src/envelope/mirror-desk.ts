@@ -120,7 +120,7 @@ export class MirrorDesk {
 
   async sums(input: { readonly up_to: number }): Promise<LedgerSums> {
     const { seq, mirrored_seq } = this.#store.head;
-    const sums = this.#ledger.sums(input.up_to);
+    const sums = { ...this.#ledger.sums(input.up_to), budget: !this.#store.named.prepaid };
     return mirrored_seq < seq ? sums : { ...sums, frozen: this.#store.account(Date.now()).frozen };
   }
 

@@ -210,8 +210,9 @@ export async function expectMirrored(): Promise<void> {
     spent_micros: sum(({ spent_micros }) => spent_micros),
     refunded_micros: sum(({ refunded_micros }) => refunded_micros),
     reversed_micros: sum(({ reversed_micros }) => reversed_micros),
-    outstanding_micros: sum(({ balance_micros }) => balance_micros),
-    owed_micros: sum(({ balance_micros }) => Math.max(0, 0 - balance_micros)),
+    outstanding_micros: sum(({ budget, balance_micros }) => (budget ? Math.max(0, balance_micros) : balance_micros)),
+    owed_micros: sum(({ budget, balance_micros }) => (budget ? 0 : Math.max(0, 0 - balance_micros))),
+    budgeted_micros: sum(({ budget, balance_micros }) => (budget ? Math.max(0, 0 - balance_micros) : 0)),
     frozen: ledgers.filter(({ head_seq, frozen }) => head_seq > 0 && frozen).length,
     behind: 0,
   });

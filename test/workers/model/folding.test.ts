@@ -54,7 +54,7 @@ const all = async (name: string) => {
 };
 
 /** Charges of one micro without a key: by SQL, because thousands of calls would take the time of the test. */
-async function addCharges(name: string, charges: number, at_ms = Date.now()): Promise<void> {
+async function addCharges(name: string, charges: number, at_ms = Date.now(), kind = "charge"): Promise<void> {
   await inside(name, (sql) => {
     const { seq, balance } = sql
       .exec<{ seq: number; balance: number }>(
@@ -64,11 +64,12 @@ async function addCharges(name: string, charges: number, at_ms = Date.now()): Pr
     sql.exec(
       `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros)
        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-       SELECT ?2 + i, ?4, 'charge', -1, ?3 - i FROM n`,
+       SELECT ?2 + i, ?4, ?5, -1, ?3 - i FROM n`,
       charges,
       seq,
       balance,
       at_ms,
+      kind,
     );
   });
   // What it remembers is behind its rows now.
@@ -664,6 +665,34 @@ describe("T90 a folded ledger", () => {
   });
 });
 
+describe("T90 what a rolling window counts", () => {
+  it("is not folded as long as it does, whatever the setting is", async () => {
+    await old("rolling");
+    await apiOf("rolling").configure({
+      currency: "usd",
+      windows: [{ window_id: "w", unit: "DAILY", every: 10, limit_micros: micros(1_000_000), alignment: "rolling" }],
+    });
+    const spent = async () => {
+      const state = await apiOf("rolling").state({});
+      return state.outcome === "ok" ? state.windows[0]?.spent_micros : undefined;
+    };
+    expect(await spent()).toBe(5 + 4 + MANY + 1);
+    await fold("rolling");
+    expect(await foldedSeq("rolling")).toBe(0);
+    // A little later they leave it; a day after that they go.
+    pass(7 * DAY);
+    expect(await spent()).toBe(0);
+    await fold("rolling");
+    expect(await foldedSeq("rolling")).toBe(0);
+    pass(DAY);
+    await charge("rolling", 3);
+    await fold("rolling");
+    expect(await foldedSeq("rolling")).toBe(1_000);
+    await evictDurableObject(stubOf("rolling"));
+    expect(await spent()).toBe(3);
+  });
+});
+
 describe("T94 a mirror that lost what is folded", () => {
   const spent = async (name: string) => (await all(name)).spent_micros;
 
@@ -718,6 +747,49 @@ describe("T94 a mirror that lost what is folded", () => {
     expect([applied_seq, spent_micros]).toEqual([head_seq, await spent("partly")]);
     const spends = await aggregate().spend({ from_ms: 0, to_ms: START + DAY, limit: 10 });
     expect(spends.find(({ reason }) => reason === "(folded)")?.charges).toBe(500);
+  });
+
+  it("of a budget, whose usage is folded as charges are, gets all of it as one sum; what it used is no debt", async () => {
+    await aggregate().drop();
+    const windows = [{ window_id: "all", unit: "ONCE", limit_micros: micros(20_000) }] as const;
+    await apiOf("budget").configure({ currency: "usd", prepaid: false, windows });
+    expect(await charge("budget", 5)).toMatchObject({ outcome: "charged", seq: 1, balance_micros: 19_995 });
+    await charge("budget", 7, { key: "k" });
+    await addCharges("budget", MANY, START, "usage");
+    expect(await charge("budget")).toMatchObject({ outcome: "charged", balance_micros: 20_000 - 13 - MANY });
+    await shipped("budget");
+    pass(3 * DAY);
+    await fold("budget");
+    expect(await foldedSeq("budget")).toBe(1_000);
+    expect((await rows("budget")).slice(0, 3).map(({ seq, kind }) => [seq, kind])).toEqual([
+      [1, "usage"],
+      [2, "usage"],
+      [1_001, "usage"],
+    ]);
+    await evictDurableObject(stubOf("budget"));
+    // A lifetime's window that is made now knows of what is folded, too.
+    const later = [...windows, { window_id: "later", unit: "ONCE", limit_micros: micros(20_000) }] as const;
+    await apiOf("budget").configure({ currency: "usd", windows: later });
+    const state = await apiOf("budget").state({});
+    expect(state.outcome === "ok" && state.windows.map(({ spent_micros }) => spent_micros)).toEqual([
+      MANY + 13,
+      MANY + 13,
+    ]);
+    for (const lost of [false, true]) {
+      if (lost) {
+        await aggregate().drop();
+        await apiOf("budget").ship({ after: 0 });
+        await shipped("budget");
+      }
+      expect((await proofOf(env)).differences).toEqual([]);
+      expect(await aggregate().overview()).toMatchObject({
+        spent_micros: MANY + 13,
+        outstanding_micros: 0,
+        owed_micros: 0,
+        budgeted_micros: MANY + 13,
+      });
+      expect(await aggregate().envelope({ envelope_id: "budget" })).toMatchObject({ budget: true, first_at_ms: START });
+    }
   });
 
   it("and loses the answer to what it is sent takes it once", async () => {

@@ -217,6 +217,51 @@ describe("rows written, which are what a charge costs", () => {
     });
   });
 
+  const twoWindows = (envelope: EnvelopeApi) =>
+    envelope.configure({
+      currency: "usd",
+      windows: [
+        { window_id: "hour", unit: "HOURLY", limit_micros: micros(300), alignment: "rolling" },
+        { window_id: "month", unit: "MONTHLY", limit_micros: micros(900), time_zone: "Europe/Berlin" },
+      ],
+    });
+  const aBudget = async (envelope: EnvelopeApi) => {
+    const window = { window_id: "month", unit: "MONTHLY", limit_micros: micros(900) } as const;
+    await envelope.configure({ currency: "usd", prepaid: false, windows: [window] });
+    await charge(1)(envelope);
+  };
+  const limited: typeof WRITES = [
+    ["a charge", charge(10), "charged", 1],
+    ["a charge with a key", charge(10, { key: "new" }), "charged", 2],
+    ["a charge that a window refuses", charge(301), "refused", 0],
+    ["a hold", hold(10), "held", 2],
+    ["a settlement", settle(10), "charged", 3],
+    ["a refund", refund(2), "refunded", 3],
+    ["a grant", grant(10, "new"), "granted", 2],
+    ["a look", (envelope) => envelope.state({ credential }), "ok", 0],
+    ["the end of both windows", (envelope) => envelope.configure({ currency: "usd", windows: [] }), "configured", 3],
+  ];
+  for (const [name, calls, outcome, rows] of limited) {
+    it(`with two windows, ${name} → ${rows}`, async () => {
+      await inside(fund);
+      await inside(twoWindows);
+      let answered = "";
+      const counted = async (envelope: EnvelopeApi) => {
+        answered = (await calls(envelope)).outcome;
+      };
+      expect(await rowsWritten(counted)).toBe(rows);
+      expect(answered).toBe(outcome);
+      // The period is another one by now.
+      vi.setSystemTime(Date.now() + 40 * 24 * 3_600_000);
+      expect(await rowsWritten(charge(1, { op: "later" })), "when a period begins").toBe(1);
+    });
+  }
+
+  it("on a budget, a charge → 1", async () => {
+    await inside(aBudget);
+    expect(await rowsWritten(charge(10))).toBe(1);
+  });
+
   it("a hundred charges → 100, and one alarm", async () => {
     await inside(fund);
     const hundred = async (envelope: EnvelopeApi) => {
@@ -247,6 +292,11 @@ describe("T57 an envelope that nobody paid for stores nothing", () => {
     ["settle", settle(10), { outcome: "unknown" }],
     ["release", (envelope) => envelope.release({ hold_id: 1 }), { outcome: "unknown" }],
     ["refund", refund(1), { outcome: "unknown" }],
+    [
+      "a setting that is refused",
+      (envelope) => envelope.configure({ currency: "usd", time_zone: "?" }),
+      { outcome: "invalid" },
+    ],
     [
       "rotate",
       (envelope) => envelope.rotate({ credential, next: { generation: 2, hash: "n" } }),

@@ -1,5 +1,6 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import { addMonths, firstAt, wallOf } from "../../../src/calendar.js";
 import {
   type EntryKind,
   isSpending,
@@ -8,21 +9,8 @@ import {
   type WindowUnit,
 } from "../../../src/contract.js";
 import { type Account, type Headroom, refuseSpending } from "../../../src/envelope/ledger.js";
-import {
-  advance,
-  begin,
-  book,
-  type Counted,
-  headroomOf,
-  type Ledger,
-  type LedgerRow,
-  resolveWindow,
-  spentOf,
-  type Tally,
-  tallyOf,
-  viewOf,
-  type Window,
-} from "../../../src/envelope/windows.js";
+import type { Counted, Ledger, LedgerRow, Tally, Window } from "../../../src/envelope/windows.js";
+import * as rules from "../../../src/envelope/windows.js";
 import { account } from "./ledger-values.js";
 import { micros } from "./values.js";
 import * as oracle from "./windows-oracle.js";
@@ -77,15 +65,20 @@ class Entries implements Ledger {
   }
 }
 
+/** The rules, or some that are wrong on purpose. */
+type Rules = Pick<typeof rules, "advance" | "begin" | "book">;
+
 /** One window on one ledger, as an envelope has it: what is counted is in memory, and in what travels with the entries. */
 class Limited {
   readonly entries = new Entries();
+  readonly rule: WindowRule;
+  readonly #rules: Rules;
   #window: Window | undefined;
   #counted: Counted | undefined;
-  readonly rule: WindowRule;
 
-  constructor(rule: WindowRule) {
+  constructor(rule: WindowRule, rules: Rules) {
     this.rule = rule;
+    this.#rules = rules;
   }
 
   /** The window is made: what was spent before counts. */
@@ -98,7 +91,7 @@ class Limited {
       since_ms: 0,
       seen: { seq: -1, tally: [7, 0, 0] },
     };
-    const tally = tallyOf(begin(unseen, [], this.entries, at_ms));
+    const tally = rules.tallyOf(this.#rules.begin(unseen, [], this.entries, at_ms));
     this.#window = { ...unseen, seen: { seq, tally } };
     this.wake(at_ms);
   }
@@ -106,12 +99,12 @@ class Limited {
   /** All that was in memory is gone. */
   wake(at_ms: number): void {
     const newest = this.entries.rows.at(-1)?.tallies ?? [];
-    this.#counted = this.#window && begin(this.#window, newest, this.entries, at_ms);
+    this.#counted = this.#window && this.#rules.begin(this.#window, newest, this.entries, at_ms);
   }
 
   at(at_ms: number): Counted {
     if (this.#counted === undefined) throw new Error("No window was made");
-    this.#counted = advance(this.#counted, this.entries, at_ms);
+    this.#counted = this.#rules.advance(this.#counted, this.entries, at_ms);
     return this.#counted;
   }
 
@@ -124,16 +117,16 @@ class Limited {
     const entry = { seq, at_ms, kind, amount_micros: micros(amount) };
     if (this.#counted !== undefined) {
       const charge = of === undefined ? undefined : this.entries.row(of);
-      this.#counted = book(this.at(at_ms), entry, charge);
+      this.#counted = this.#rules.book(this.at(at_ms), entry, charge);
     }
-    const tallies: Tally[] = this.#counted === undefined ? [] : [tallyOf(this.#counted)];
+    const tallies: Tally[] = this.#counted === undefined ? [] : [rules.tallyOf(this.#counted)];
     // As it is stored.
     this.entries.rows.push({ ...entry, tallies: JSON.parse(JSON.stringify(tallies)) as Tally[] });
     this.entries.ofCharge.push(of);
   }
 
   limits(at_ms: number, held: number): readonly Headroom[] {
-    return [headroomOf(this.at(at_ms), micros(held), this.entries)];
+    return [rules.headroomOf(this.at(at_ms), micros(held), this.entries)];
   }
 }
 
@@ -171,7 +164,7 @@ function drawRule(random: Random): WindowRule {
     limit_micros: micros(random.one([0, 10, 50, 200])),
     ...(alignment === "anchored" && { anchor_ms: drawTime(random, time_zone) }),
   };
-  const rule = resolveWindow(wanted, "UTC");
+  const rule = rules.resolveWindow(wanted, "UTC");
   if ("invalid" in rule) throw new Error(rule.invalid);
   return rule;
 }
@@ -214,9 +207,9 @@ function compare(limited: Limited, at: number, price: number, held: number): boo
   const { rule, entries } = limited;
   const all = entries.spendings();
   const spent = oracle.spent(rule, all, at);
-  const view = viewOf(limited.at(at), micros(held), entries, at);
+  const view = rules.viewOf(limited.at(at), micros(held), entries, at);
   same("spent", BigInt(view.spent_micros), spent, limited, at);
-  same("spent, without a view", spentOf(limited.at(at)), view.spent_micros, limited, at);
+  same("spent, without a view", rules.spentOf(limited.at(at)), view.spent_micros, limited, at);
   if (rule.alignment === "rolling") {
     same("resets", view.resets_at_ms, spent === 0n ? null : oracle.fallsTo(rule, all, at, spent - 1n), limited, at);
   } else {
@@ -241,8 +234,8 @@ function compare(limited: Limited, at: number, price: number, held: number): boo
 }
 
 /** One history: a rule, and some steps of time, charges, refunds and waking. Answers how many moments were compared. */
-function history(random: Random): number {
-  const limited = new Limited(drawRule(random));
+function history(random: Random, ruled: Rules): number {
+  const limited = new Limited(drawRule(random), ruled);
   const { entries, rule } = limited;
   const [steps, madeAt] = [4 + random.below(12), random.below(4)];
   let at = drawTime(random, rule.time_zone);
@@ -273,23 +266,115 @@ function history(random: Random): number {
 /** `CASES=1000000` compares a million. */
 const CASES = Number((env as unknown as Record<string, string>)["CASES"] || 20_000);
 
+/** Compares so many moments, and answers in how many histories; throws where the rules and the oracle differ. */
+function compareAll(
+  cases: number,
+  seed: number,
+  ruled: Rules,
+): { readonly compared: number; readonly histories: number } {
+  const random = randomOf(seed);
+  let [compared, histories] = [0, 0];
+  try {
+    while (compared < cases) {
+      compared += history(random, ruled);
+      histories += 1;
+    }
+  } catch (error) {
+    throw new Error(`seed ${seed}, after ${compared} cases: ${(error as Error).message}`);
+  }
+  return { compared, histories };
+}
+
+const newSeed = () => Math.trunc(Math.random() * 2 ** 31);
+
 describe("T87 T88 the rules of windows against an oracle", () => {
   it(`in ${CASES} random cases of zone, anchor, unit, time, spending and refund`, { timeout: 3_600_000 }, () => {
-    const seed = Math.trunc(Math.random() * 2 ** 31);
-    const random = randomOf(seed);
-    const began = performance.now();
-    let [compared, histories] = [0, 0];
-    try {
-      while (compared < CASES) {
-        compared += history(random);
-        histories += 1;
-      }
-    } catch (error) {
-      throw new Error(`seed ${seed}, after ${compared} cases: ${(error as Error).message}`);
-    }
-    console.info(
-      `${compared} cases in ${histories} histories, ${Math.round(performance.now() - began)} ms, seed ${seed}`,
-    );
+    const [seed, began] = [newSeed(), performance.now()];
+    const { compared, histories } = compareAll(CASES, seed, rules);
+    const took_ms = Math.round(performance.now() - began);
+    console.info(`windows: ${compared} cases in ${histories} histories, ${took_ms} ms, seed ${seed}`);
     expect(compared).toBeGreaterThanOrEqual(CASES);
+  });
+
+  /** The period after the one that is known, as if a month were counted on from the one before it. */
+  const chained: Rules["advance"] = (counted, ledger, at_ms) => {
+    const { rule } = counted.window;
+    const { count } = rules.advance(counted, ledger, at_ms);
+    if (!("end_ms" in count) || !("end_ms" in counted.count) || count === counted.count) return { ...counted, count };
+    if (rule.unit !== "MONTHLY" || rule.anchor_ms === null) return { ...counted, count };
+    let { start_ms, end_ms } = counted.count;
+    while (end_ms <= at_ms) {
+      const next = addMonths(wallOf(end_ms, rule.time_zone), rule.every);
+      [start_ms, end_ms] = [end_ms, firstAt(next, rule.time_zone)];
+    }
+    return { ...counted, count: { ...count, start_ms, end_ms } };
+  };
+  const FAULTS: readonly (readonly [name: string, fault: Partial<Rules>])[] = [
+    ["has its end in a period", { advance: (counted, ledger, at_ms) => rules.advance(counted, ledger, at_ms - 1) }],
+    ["hands on the end of a short month", { advance: chained }],
+    [
+      "makes room today for a refund of yesterday's charge",
+      { book: (counted, entry, of) => rules.book(counted, entry, of && { seq: entry.seq, at_ms: entry.at_ms }) },
+    ],
+    ["makes no room for a refund", { book: (counted, entry) => rules.book(counted, entry, undefined) }],
+    [
+      "takes what was spent last for what is spent now",
+      {
+        advance: (counted, ledger, at_ms) => {
+          const next = rules.advance(counted, ledger, at_ms);
+          const { count } = counted;
+          return "spent_micros" in next.count && "spent_micros" in count
+            ? { ...next, count: { ...next.count, spent_micros: count.spent_micros } }
+            : next;
+        },
+      },
+    ],
+    [
+      "forgets on waking what it had counted",
+      { begin: (window, newest, ledger, at_ms) => emptied(rules.begin(window, newest, ledger, at_ms)) },
+    ],
+    ["lets nothing leave", { advance: (counted) => counted }],
+  ];
+
+  const emptied = ({ window, count }: Counted): Counted => ({
+    window,
+    count: "spent_micros" in count ? { ...count, spent_micros: micros(0) } : { ...count, before: count.total },
+  });
+
+  it.each(FAULTS)("the comparison finds a window that %s", (_name, fault) => {
+    expect(() => compareAll(50_000, newSeed(), { ...rules, ...fault })).toThrow(/^seed \d+, after \d+ cases: /);
+  });
+});
+
+describe("T87 clocks, minute by minute", () => {
+  /** What the zone's clock reads, in words of `Intl`'s own. */
+  function clock(zone: string): (at_ms: number) => string {
+    const format = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
+    return (at_ms) => format.format(at_ms);
+  }
+  /** The first so many letters of a reading are the same within one period. */
+  const LETTERS = { ANNUAL: 4, MONTHLY: 7, DAILY: 10, HOURLY: 13 } as const;
+
+  it.each(oracle.ZONES)("periods in %s begin at the first minute at which the clock reads it or later", (zone) => {
+    const readAt = clock(zone);
+    const turns = oracle.clockOf(zone).flatMap(({ to }) => (to > Date.UTC(2003, 0, 1) && to < TO ? [to] : []));
+    for (const turn of [Date.UTC(2024, 1, 29), Date.UTC(2027, 0, 1), ...turns.slice(0, 3), ...turns.slice(-2)]) {
+      for (const unit of ["ANNUAL", "MONTHLY", "DAILY", "HOURLY"] as const) {
+        const rule = rules.resolveWindow({ unit, limit_micros: micros(1), time_zone: zone }, "UTC");
+        if ("invalid" in rule) throw new Error(rule.invalid);
+        let highest = "";
+        let period: ReturnType<typeof rules.periodOf> | undefined;
+        for (let at_ms = turn - 27 * HOUR; at_ms < turn + 27 * HOUR; at_ms += MINUTE) {
+          const reading = readAt(at_ms);
+          const begins = reading.slice(0, LETTERS[unit]) > highest.slice(0, LETTERS[unit]);
+          if (reading > highest) highest = reading;
+          const isIn = period !== undefined && at_ms >= period.start_ms && at_ms < period.end_ms;
+          // The very first minute is in a period that began before.
+          if (begins && period !== undefined) expect([reading, period.end_ms]).toEqual([reading, at_ms]);
+          else if (period !== undefined && !isIn) throw new Error(`${unit} ${zone} ${reading}: in no period`);
+          if (!isIn) period = rules.periodOf(rule, at_ms);
+        }
+      }
+    }
   });
 });
