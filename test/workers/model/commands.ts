@@ -69,6 +69,17 @@ const charge = command(
   },
 );
 
+/** All that is left for something. */
+export const drain = command("drain", tagged, async (tagged, model, real) => {
+  const input = { op: real.op(), currency: "usd", ...tagged, amount_micros: micros(2 ** 50), at_most: true };
+  await send(
+    real,
+    input,
+    (sent) => model.charge(sent),
+    (api, sent) => api.charge(sent),
+  );
+});
+
 export const hold = command(
   "hold",
   fc.record({ spending, tagged, ttl_ms: fc.integer({ min: 1, max: 100_000 }) }),

@@ -4,6 +4,7 @@ import { env } from "cloudflare:workers";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { AggregateApi, ArchivePage, Entry, EnvelopeApi, WindowInput } from "../../../src/contract.js";
+import { leftIn } from "../../../src/envelope/lots.js";
 import { Envelope, EnvelopeAggregate } from "../../../src/index.js";
 import { batchOf, rowsWritten } from "../aggregate/support.js";
 import { dispute, facts, refund as reversed, told } from "../rules/payment-values.js";
@@ -38,7 +39,7 @@ const rows = (name: string) =>
     (sql) =>
       sql
         .exec(
-          "SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, spender_id AS spender FROM entry",
+          "SELECT seq, at_ms, kind, amount_micros, balance_micros, key, ref_seq, hold_id, payment_id, reason, metadata, lots, spender_id AS spender FROM entry",
         )
         .toArray() as unknown as Entry[],
   );
@@ -53,22 +54,30 @@ const all = async (name: string) => {
   return sums;
 };
 
-/** Charges of one micro without a key: by SQL, because thousands of calls would take the time of the test. */
+/**
+ * Charges of one micro without a key, of the largest grant where there is one: by SQL, because thousands of calls would take the
+ * time of the test.
+ */
 async function addCharges(name: string, charges: number, at_ms = Date.now(), kind = "charge"): Promise<void> {
   await inside(name, (sql) => {
-    const { seq, balance } = sql
-      .exec<{ seq: number; balance: number }>(
-        "SELECT seq, balance_micros AS balance FROM entry ORDER BY seq DESC LIMIT 1",
+    const { seq, balance, lots } = sql
+      .exec<{ seq: number; balance: number; lots: string | null }>(
+        "SELECT seq, balance_micros AS balance, lots FROM entry ORDER BY seq DESC LIMIT 1",
       )
       .one();
+    const left = leftIn(lots).toSorted(([, one], [, other]) => other - one);
+    const [largest, ...others] = left;
     sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros)
+      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, lots)
        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-       SELECT ?2 + i, ?4, ?5, -1, ?3 - i FROM n`,
+       SELECT ?2 + i, ?4, ?8, -1, ?3 - i, '[[' || ?5 || ',' || (?6 - i) || ',-1]' || ?7 || ']' FROM n`,
       charges,
       seq,
       balance,
       at_ms,
+      largest?.[0] ?? null,
+      largest?.[1] ?? null,
+      others.map((one) => `,${JSON.stringify(one)}`).join(""),
       kind,
     );
   });
@@ -141,14 +150,25 @@ async function refund(twins: Twins, input: Refund): Promise<void> {
 
 const key = fc.option(fc.constantFrom<string>("k1", "k2", "k3", "k4", "k5"), { nil: undefined, freq: 2 });
 const amount = fc.constantFrom(1, 2, 5, 30).map(micros);
+const tag = fc.constantFrom(undefined, undefined, "a", "b");
 /** Mostly the Worker's own word: a token that was replaced spends nothing. */
 const generation = fc.oneof({ weight: 5, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: fc.nat(2) });
 const step = fc.oneof(
   {
     weight: 6,
-    arbitrary: fc.record({ do: fc.constant("charge" as const), amount, key, generation, at_most: fc.boolean() }),
+    arbitrary: fc.record({ do: fc.constant("charge" as const), amount, key, generation, at_most: fc.boolean(), tag }),
   },
-  { weight: 4, arbitrary: fc.record({ do: fc.constant("hold" as const), amount, key, ttl_ms: fc.nat(200_000) }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("hold" as const), amount, key, ttl_ms: fc.nat(200_000), tag }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("grant" as const),
+      amount,
+      priority: fc.constantFrom(1, 50, 99),
+      only: fc.constantFrom(undefined, "a", "b"),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("revoke" as const), seq: fc.integer({ min: 2, max: 60 }) }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant("settle" as const), back: fc.nat(5), amount }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("release" as const), back: fc.nat(3) }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant("again" as const), which: fc.nat(), retry: fc.boolean() }) },
@@ -224,12 +244,12 @@ class Run {
     const grant = { op: "g", key: "g", currency: "usd", amount_micros: micros(200_000) };
     await this.#ask("grant", (api, retry) => api.grant({ ...grant, retry }));
     // One of each that must be answered the same when it is folded.
-    const charge = { do: "charge", amount: micros(5), generation: undefined, at_most: false } as const;
+    const charge = { do: "charge", amount: micros(5), generation: undefined, at_most: false, tag: undefined } as const;
     await this.do({ ...charge, key: undefined });
     await this.do({ ...charge, key: "k0" });
     await this.do({ ...charge, key: undefined });
     await this.do({ do: "refund", seq: 4, back: undefined, by: undefined, part: micros(2), key: "r0" });
-    await this.do({ do: "hold", amount: micros(5), key: undefined, ttl_ms: DAY });
+    await this.do({ do: "hold", amount: micros(5), key: undefined, ttl_ms: DAY, tag: undefined });
     await this.do({ do: "settle", back: 0, amount: micros(5) });
     await this.do({ do: "report", payment: 9, rank: -1 });
   }
@@ -245,7 +265,8 @@ class Run {
       await addCharges(name, MANY, Math.max(now, last?.["at_ms"] as number));
     }
     await this.do({ do: "freeze", frozen: false });
-    await this.do({ do: "charge", amount: micros(1), key: undefined, generation: undefined, at_most: false });
+    const charge = { do: "charge", amount: micros(1), generation: undefined, at_most: false, tag: undefined } as const;
+    await this.do({ ...charge, key: undefined });
     pass(3 * DAY);
   }
 
@@ -262,15 +283,25 @@ class Run {
     const currency = "usd";
     switch (step.do) {
       case "charge": {
-        const { amount: amount_micros, generation, key, at_most } = step;
+        const { amount: amount_micros, generation, key, at_most, tag } = step;
         const credential = generation === undefined ? undefined : { generation, hash: `h${generation}` };
-        const input = { op, currency, amount_micros, key, at_most, credential };
+        const input = { op, currency, amount_micros, key, at_most, credential, tag };
         return this.#ask(name, (api, retry) => api.charge({ ...input, retry }));
       }
       case "hold": {
-        const input = { op, currency, amount_micros: step.amount, key: step.key, ttl_ms: step.ttl_ms + 1 };
+        const { amount: amount_micros, key, tag } = step;
+        const input = { op, currency, amount_micros, key, tag, ttl_ms: step.ttl_ms + 1 };
         this.#holds += 1;
         return this.#ask(name, (api, retry) => api.hold({ ...input, retry }));
+      }
+      case "grant": {
+        const { amount: amount_micros, priority, only } = step;
+        const input = { op, currency, amount_micros, key: op, priority, only };
+        return this.#ask(name, (api, retry) => api.grant({ ...input, retry }));
+      }
+      case "revoke": {
+        const input = { op, key: op, grant: { seq: step.seq } };
+        return this.#ask(name, (api, retry) => api.revoke({ ...input, retry }));
       }
       case "settle": {
         const input = { op, hold_id: Math.max(1, this.#holds - step.back), amount_micros: step.amount };
@@ -351,7 +382,7 @@ class Run {
     for (const { name, act } of this.#asked) await both(this.#twins, (api) => act(api, false), `at the end: ${name}`);
     for (const input of this.#refunds) await refund(this.#twins, input);
     // And what is answered with a no.
-    const charge = { do: "charge", amount: micros(6), generation: undefined, at_most: false } as const;
+    const charge = { do: "charge", amount: micros(6), generation: undefined, at_most: false, tag: undefined } as const;
     await this.do({ ...charge, key: "k0" });
     await this.do({ ...charge, amount: micros(2 ** 50), key: undefined });
     await both(this.#twins, (api) => api.settle({ op: "late", hold_id: 1, amount_micros: micros(5) }), "late");
@@ -412,6 +443,40 @@ describe("T90 an envelope that folds answers like one that never does", () => {
       "configured",
     ];
     expect(outcomes.filter((outcome) => seen[outcome] === undefined)).toEqual([]);
+  });
+
+  it("I7 what is left of grants, what expires of them and where refunds go: the same over a checkpoint", async () => {
+    vi.setSystemTime(START);
+    const twins: Twins = { folds: "lots-folds", keeps: "lots-keeps" };
+    const usd = (op: string, amount: number) => ({ op, currency: "usd", amount_micros: micros(amount) });
+    const days = (count: number) => ({ expires_at_ms: START + count * DAY });
+    await both(twins, (api) => api.report(told(facts("paid", 50), "pi_lots")), "a top-up");
+    await both(twins, (api) => api.grant({ ...usd("g1", 20_000), key: "g1", ...days(20) }), "a grant that ends");
+    await both(twins, (api) => api.grant({ ...usd("g2", 30), key: "g2", only: "a" }), "a grant for something");
+    for (const name of Object.values(twins)) await addCharges(name, MANY);
+    pass(3 * DAY);
+    await fold(twins.folds);
+    expect(await foldedSeq(twins.folds)).toBeGreaterThan(0);
+    const same = () => both(twins, (api) => api.state({}), "state");
+    await same();
+    await both(
+      twins,
+      (api) => api.charge({ ...usd("c", 12_000), at_most: true, tag: "a" }),
+      "a charge of three sources",
+    );
+    const { head_seq: seq } = await all(twins.keeps);
+    await refund(twins, { op: "r1", charge: { seq }, key: "r1", amount_micros: micros(200) });
+    await same();
+    pass(20 * DAY);
+    await same();
+    await both(twins, (api) => api.charge({ ...usd("d", 1), tag: "a" }), "a charge that books what expired");
+    await same();
+    const { folded_seq: _, ...sums } = await all(twins.folds);
+    const { folded_seq: __, ...kept } = await all(twins.keeps);
+    expect(sums).toEqual(kept);
+    expect(sums.expired_micros).toBeGreaterThan(0);
+    const { credited_micros, granted_micros, refunded_micros, spent_micros, expired_micros, balance_micros } = sums;
+    expect(credited_micros + granted_micros + refunded_micros - spent_micros - expired_micros).toBe(balance_micros);
   });
 
   /** As a fold would be that is wrong, with a checkpoint that adds up. */

@@ -86,7 +86,7 @@ export class Model {
     return [...this.payments.values()].flatMap((payment) => payment.open);
   }
   get frozen(): boolean {
-    return this.frozenByOwner || this.openDisputes.some(({ freezes }) => freezes);
+    return this.frozenByOwner || [...this.payments.values()].some((payment) => payment.freezes);
   }
   get recorded(): bigint {
     return this.lines.reduce((sum, line) => sum + line.amount, 0n);
@@ -442,7 +442,7 @@ export class Model {
     this.#keepIn(currency);
     this.payments.set(payment_id, known);
     if (climbs) known.facts.push(payment);
-    if (isNews) known.words.push(reversal);
+    if (isNews) known.hear(reversal);
     const seq = credit && this.#write("topup", credit, { payment: payment_id });
     const change = -known.due - this.#moved(payment_id, ["clawback", "reinstatement"]);
     if (change !== 0n) this.#write(change < 0n ? "clawback" : "reinstatement", change, { payment: payment_id });
@@ -477,6 +477,7 @@ export class Model {
   freeze(frozen: boolean, currency: string): boolean {
     if (frozen !== this.frozenByOwner) this.#keepIn(currency);
     this.frozenByOwner = frozen;
+    if (!frozen) for (const payment of this.payments.values()) payment.lift();
     return frozen;
   }
 

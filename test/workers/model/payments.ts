@@ -17,6 +17,8 @@ export class Payment {
   readonly facts: PaymentFacts[] = [];
   readonly words: Reversal[] = [];
   disowned = false;
+  /** Disputes that freeze no longer, because the owner opened the envelope meanwhile. */
+  readonly lifted = new Set<string>();
 
   get known(): PaymentFacts | undefined {
     return this.facts.at(-1);
@@ -41,6 +43,20 @@ export class Payment {
 
   get open(): readonly Reversal[] {
     return this.paid ? this.reversals.filter(({ open }) => open) : [];
+  }
+
+  get freezes(): boolean {
+    return this.open.some(({ freezes, reversal_id }) => freezes && !this.lifted.has(reversal_id));
+  }
+
+  hear(word: Reversal): void {
+    this.words.push(word);
+    const { reversal_id } = word;
+    if (!this.reversals.find((one) => one.reversal_id === reversal_id)?.open) this.lifted.delete(reversal_id);
+  }
+
+  lift(): void {
+    for (const { freezes, reversal_id } of this.open) if (freezes) this.lifted.add(reversal_id);
   }
 
   /** What of the credit is away now. */
