@@ -45,6 +45,8 @@ export interface MirrorReport extends Input {
   /** What was sent, and what became of it. */
   readonly deliveries: Figures;
   readonly health: Figures;
+  /** That the owner is told of, of `deliveries.refused` that there were. */
+  readonly refusals: number;
   readonly differences: number;
   readonly examples: readonly Difference[];
   readonly seconds: number;
@@ -76,9 +78,13 @@ async function main(input: Input): Promise<MirrorReport> {
   try {
     const disturbed = await disturb(input, ask);
     const before = performance.now();
-    const { overview, health, counted } = await ask("/catch-up", { envelopes: input.envelopes });
+    const { overview, health, refusals, counted } = await ask("/catch-up", { envelopes: input.envelopes });
     const caughtUp = performance.now();
-    const differences = [...(await prove(ask)), ...(await compare(input, ask, overview as Figures))];
+    const differences = [
+      ...(await prove(ask)),
+      ...(await compare(input, ask, overview as Figures)),
+      ...compareRefusals(Number(refusals), counted as Figures),
+    ];
     const proved = performance.now();
     return {
       ...input,
@@ -86,6 +92,7 @@ async function main(input: Input): Promise<MirrorReport> {
       ...disturbed,
       deliveries: counted as Figures,
       health: health as Figures,
+      refusals: Number(refusals),
       differences: differences.length,
       examples: differences.slice(0, EXAMPLES_MAX),
       seconds: seconds(proved - started),
@@ -144,12 +151,20 @@ async function prove(ask: Ask): Promise<readonly Difference[]> {
 async function compare({ envelopes }: Input, ask: Ask, overview: Figures): Promise<readonly Difference[]> {
   const ledgers = (await ask("/ledgers", { envelopes }))["ledgers"] as readonly Figures[];
   const same = ["granted_micros", "spent_micros", "refunded_micros"].map((name) => [name, name] as const);
+  const frozen = ledgers.filter((ledger) => ledger["frozen"]).length;
+  if (overview["frozen"] !== frozen)
+    return [{ envelope_id: null, what: "owner.frozen", expected: frozen, found: overview["frozen"] ?? 0 }];
   const pairs = [["entries", "head_seq"] as const, ["outstanding_micros", "balance_micros"] as const, ...same];
   return pairs.flatMap(([figure, column]) => {
     const expected = ledgers.reduce((sum, ledger) => sum + (ledger[column] ?? 0), 0);
     const found = overview[figure] ?? 0;
     return expected === found ? [] : [{ envelope_id: null, what: `owner.${figure}`, expected, found }];
   });
+}
+
+/** Some are lost with their batch, where the line said that it had arrived. None counts twice. */
+function compareRefusals(found: number, { refused = 0 }: Figures): readonly Difference[] {
+  return found > 0 && found <= refused ? [] : [{ envelope_id: null, what: "owner.refusals", expected: refused, found }];
 }
 
 function verdictOf(
@@ -175,12 +190,13 @@ function verdictOf(
 
 function printable(report: MirrorReport): string {
   const { machine, deliveries, health } = report;
-  const faults = Object.entries(deliveries).filter(([name]) => name !== "deliveries");
+  const faults = Object.entries(deliveries).filter(([name]) => name !== "deliveries" && name !== "refused");
   return [
     `seed ${report.seed}, ${report.envelopes} envelopes, ${report.written} entries in ${report.seconds} s`,
     `machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory_gb} GB, ${machine.system}, node ${machine.node}, workerd ${machine.workerd}`,
     `deliveries: ${deliveries["deliveries"]} (${faults.map(([name, count]) => `${count} ${name}`).join(", ")}); down in ${report.rounds_down} of ${report.rounds} rounds`,
     `aggregate: ${health["entries"]} entries, ${health["gaps"]} gaps asked for, ${health["duplicates"]} duplicates left out, ${health["behind"]} behind`,
+    `refusals: ${report.refusals} told of ${deliveries["refused"]}, none twice`,
     `caught up in ${report.catch_up_seconds} s, proved in ${report.proof_seconds} s`,
     ...report.examples.map(
       ({ envelope_id, what, expected, found }) =>

@@ -18,7 +18,16 @@ const CHARGES_AT_ONCE = 100;
 
 /** The state of the line. One isolate runs all objects, so all of them see it. */
 const line = { down: false, faults: true, random: sequence(0), kept: [] as Batch[] };
-const counted = { deliveries: 0, down: 0, lost: 0, "answer lost": 0, doubled: 0, "kept for later": 0, overtaken: 0 };
+const counted = {
+  refused: 0,
+  deliveries: 0,
+  down: 0,
+  lost: 0,
+  "answer lost": 0,
+  doubled: 0,
+  "kept for later": 0,
+  overtaken: 0,
+};
 
 // A failed shipment is told each time; here there are tens of thousands of them.
 console.error = () => undefined;
@@ -95,6 +104,7 @@ export class Envelope extends RealEnvelope {
     const random = sequence(input.seed);
     const { head_seq: before } = await this.sums({ up_to: 0 });
     const [currency, name] = ["usd", (seq: number) => `${input.seed}.${seq}`];
+    await this.freeze({ frozen: false, currency });
     if (before === 0) await this.grant({ op: "first", key: "first", currency, amount_micros: micros(1e12) });
     for (let done = before === 0 ? 1 : 0; done < input.entries; done += CHARGES_AT_ONCE) {
       const number = Math.min(CHARGES_AT_ONCE, input.entries - done);
@@ -109,6 +119,12 @@ export class Envelope extends RealEnvelope {
         await this.refund({ op, key: op, charge: { seq: answer.seq } });
       }
     }
+    // Said no, now and then, and left frozen until the next round: neither is in the ledger.
+    for (let no = Math.floor(random() * 4); no > 0; no--) {
+      const { outcome } = await this.charge({ op: name(-no), currency, amount_micros: micros(1e15) });
+      if (outcome === "refused") counted.refused += 1;
+    }
+    if (random() < 0.2) await this.freeze({ frozen: true, currency });
     return (await this.sums({ up_to: 0 })).head_seq;
   }
 }
@@ -160,7 +176,9 @@ async function catchUp(asked: URLSearchParams): Promise<unknown> {
     const also = Array.from({ length: envelopes }, (_, at) => nameOf(at));
     await aggregate().rebuild({ cursor: "", limit: 0, also });
   }
-  return { overview: await aggregate().overview(), health: await aggregate().health(), counted };
+  const period = { from_ms: 0, to_ms: 2 * Date.now() };
+  const refusals = (await aggregate().refusals(period)).reduce((sum, row) => sum + row.refusals, 0);
+  return { overview: await aggregate().overview(), health: await aggregate().health(), refusals, counted };
 }
 
 async function ledgers(asked: URLSearchParams): Promise<unknown> {
