@@ -1,5 +1,5 @@
 /** The mirror's receiving rule: each entry is applied once and in order, whatever is lost, doubled or reordered on the way. */
-import type { EntryKind, MirrorEntry, MirrorOpening, Sums } from "../contract.js";
+import { type EntryKind, isSpending, type MirrorEntry, type MirrorOpening, type Sums } from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 
 export interface Summary {
@@ -46,7 +46,7 @@ export const SUMS = {
 
 /** Charges and what is given back of them are counted by their reasons; all else is a movement, by kind and reason. */
 export function isMovement(kind: EntryKind): boolean {
-  return kind !== "charge" && kind !== "refund";
+  return !isSpending(kind) && kind !== "refund";
 }
 
 /** The kind under which a sum is counted of which no more is known. */
@@ -54,6 +54,7 @@ export const KIND_OF = {
   credited_micros: "topup",
   granted_micros: "grant",
   reversed_micros: "clawback",
+  expired_micros: "expiry",
 } as const satisfies Partial<Record<SumName, EntryKind>>;
 
 export interface Applied {

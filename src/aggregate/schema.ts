@@ -169,6 +169,7 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
   INSERT INTO moved_${table} SELECT at_ms, 'topup', '(none)', 0, credited_micros FROM ${table} WHERE credited_micros <> 0;
   INSERT INTO moved_${table} SELECT at_ms, 'grant', '(none)', 0, granted_micros FROM ${table} WHERE granted_micros <> 0;
   INSERT INTO moved_${table} SELECT at_ms, 'clawback', '(none)', 0, -reversed_micros FROM ${table} WHERE reversed_micros <> 0;
+  INSERT INTO moved_${table} SELECT at_ms, 'expiry', '(none)', 0, -expired_micros FROM ${table} WHERE expired_micros <> 0;
   CREATE INDEX moved_${table}_disputed ON moved_${table} (at_ms, amount_micros) WHERE kind IN ('clawback', 'reinstatement') AND reason = 'dispute';`,
     )
     .join(""),
