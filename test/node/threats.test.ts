@@ -23,6 +23,8 @@ const WHAT: Readonly<Record<number, string>> = {
   15: "a malformed key",
   16: "a storm of parallel charges",
   18: "the client leaves before the answer",
+  19: "the client leaves in the middle of a body",
+  20: "an upstream that fails half-way",
   21: "the charge fails after the work",
   22: "the answer of a charge is lost",
   23: "a hold ended twice",
@@ -65,6 +67,7 @@ const WHAT: Readonly<Record<number, string>> = {
   60: "secrets in storage, names, logs, pages",
   61: "timing",
   62: "rotation: crash, race, double click",
+  63: "a key beyond its scopes, limit or time",
   64: "cookies shared with siblings",
   65: "several or odd cookies",
   66: "odd Authorization headers",
@@ -102,6 +105,7 @@ const WHAT: Readonly<Record<number, string>> = {
   101: "an end during an end",
   102: "long, many or odd frames",
   103: "money that ends in the middle",
+  104: "a client's clock",
 };
 
 /** Which test files carry which row in a test's name or heading. */
