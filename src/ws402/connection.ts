@@ -175,8 +175,10 @@ class Connection {
     }
     const per_second_micros = resource.price_micros as Micros;
     const rate = rateOf(per_second_micros, Math.min(budget, visit.options.maxPrice) as Micros);
-    const envelope_id = visit.caller.kind === "rejected" ? "" : visit.known.envelopeId;
-    if (resource.price_micros === 0) return { meter: new PrepaidMeter(0), from: { envelope_id, budget_micros: 0 } };
+    if (resource.price_micros === 0) {
+      const envelope_id = (await visit.resolve().catch(() => undefined))?.envelopeId ?? "";
+      return { meter: new PrepaidMeter(0), from: { envelope_id, budget_micros: 0 } };
+    }
     const metadata = JSON.stringify({ ws402: this.#session_id });
     const terms = { ...meterOfHeaders(rate), reason: `ws402 ${resourceId}`.slice(0, 256), metadata };
     const begun = await begin(visit, terms, {}, visit.options.sockets.open_max);

@@ -158,17 +158,13 @@ export class WS402Sessions extends DurableObject implements SessionsApi {
     return { outcome: "paid", paid_micros: this.#session(session_id)?.paid_micros ?? 0 };
   }
 
-  async beat({ session_id, progress, lease_ms, price_micros }: BeatInput): Promise<boolean> {
+  async beat(input: BeatInput): Promise<boolean> {
+    const { session_id, progress, lease_ms } = input;
     const now = Date.now();
     const session = this.#session(session_id);
     if (session === undefined || isOver(session, now)) return false;
-    this.#note(session, progress);
-    this.#sql.exec(
-      "UPDATE session SET lease_until_ms = ?, price_micros = ? WHERE session_id = ?",
-      now + lease_ms,
-      price_micros ?? session.price_micros,
-      session_id,
-    );
+    const { price_micros = session.price_micros } = input;
+    this.#note({ ...session, price_micros, lease_until_ms: now + lease_ms }, progress);
     return true;
   }
 
@@ -265,8 +261,10 @@ export class WS402Sessions extends DurableObject implements SessionsApi {
       Date.now(),
     );
     this.#arm();
-    const claimed = await this.#claim(names, payment_ref);
-    if (!claimed) return this.#reject(payment_ref, "already_used", "Payment was used already");
+    if (!(await this.#claim(names, payment_ref))) {
+      await this.#free(names, payment_ref);
+      return this.#reject(payment_ref, "already_used", "Payment was used already");
+    }
     let verified: PaymentVerification;
     try {
       verified = await within(PROVIDER_MS_MAX, Promise.resolve(this.provider().verifyPayment(proof)));
@@ -287,13 +285,14 @@ export class WS402Sessions extends DurableObject implements SessionsApi {
     const unit = providerUnit(currency);
     const amount_micros = unit.parse(verified.amount);
     if (verified.valid !== true || amount_micros === undefined || amount_micros === 0) {
-      await Promise.all(names.map((name) => this.#shard(name).freeName({ name, payment_ref })));
+      await this.#free(names, payment_ref);
       const reason =
         typeof verified.reason === "string" ? verified.reason.slice(0, ERROR_CHARS_MAX) : "Invalid payment";
       return this.#reject(payment_ref, "invalid_payment", reason);
     }
     const own = verified.paymentId === undefined ? [] : [digest(nameOf(verified.paymentId))];
     if (!(await this.#claim(own, payment_ref))) {
+      await this.#free(names, payment_ref);
       return this.#reject(payment_ref, "already_used", "Payment was used already");
     }
     const price = verified.pricePerSecond === undefined ? undefined : unit.parse(verified.pricePerSecond);
@@ -317,6 +316,11 @@ export class WS402Sessions extends DurableObject implements SessionsApi {
       if (!(await this.#shard(name).claimName({ name, payment_ref }))) return false;
     }
     return true;
+  }
+
+  /** Those that are its own; whoever else has one keeps it. */
+  async #free(names: readonly string[], payment_ref: string): Promise<void> {
+    await Promise.all(names.map((name) => this.#shard(name).freeName({ name, payment_ref })));
   }
 
   #shard(name: string): SessionsApi {
@@ -374,12 +378,15 @@ export class WS402Sessions extends DurableObject implements SessionsApi {
   #note(session: StoredSession, told: Progress): void {
     const { paid_micros, consumed_micros, open_ms, bytes, messages } = progressed(session, told);
     this.#sql.exec(
-      "UPDATE session SET paid_micros = ?, consumed_micros = ?, open_ms = ?, bytes = ?, messages = ? WHERE session_id = ?",
+      `UPDATE session SET paid_micros = ?, consumed_micros = ?, open_ms = ?, bytes = ?, messages = ?, price_micros = ?, lease_until_ms = ?
+       WHERE session_id = ?`,
       paid_micros,
       consumed_micros,
       open_ms,
       bytes,
       messages,
+      session.price_micros,
+      session.lease_until_ms,
       session.session_id,
     );
   }

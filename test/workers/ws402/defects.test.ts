@@ -205,6 +205,20 @@ describe("D28, D29 a payment opened any number of sessions", () => {
     second.socket.close(1000);
   });
 
+  test("what is turned down leaves no name behind that could be used up", async () => {
+    const used = payment(9);
+    const first = await connect(paidSite);
+    prove(first, used);
+    await first.hear("session_started");
+    const second = await connect(paidSite);
+    prove(second, { amount: 9, txHash: "mine-alone", signature: used.txId });
+    expect(await second.hear("payment_rejected")).toMatchObject({ code: "already_used" });
+    const third = await connect(paidSite);
+    prove(third, { amount: 9, txHash: "mine-alone" });
+    await third.hear("session_started");
+    for (const client of [first, third]) client.socket.close(1000);
+  });
+
   test("a refund goes to who paid: nothing else of the proof is looked at", async () => {
     const proof = { ...payment(9), senderAddress: "payer" };
     const client = await connect(paidSite);
