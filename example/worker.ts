@@ -31,6 +31,10 @@ export default {
           return new Response(FORTUNES[roll(FORTUNES.length) - 1], { headers: { "X-Price": "1" } });
         case "/postcard":
           return new Response(postcard(), { headers: { "Content-Type": "image/svg+xml" } });
+        case "/story":
+          return story();
+        case "/almanac":
+          return almanac();
         case "/feed":
           return feed(request);
         default:
@@ -43,6 +47,40 @@ export default {
     },
   ),
 } satisfies ExportedHandler;
+
+const STORY =
+  `Once there was an envelope that paid for every word it was told, and for none that it was not. When it was empty the
+story stopped, in the middle of a sentence, and waited. Somebody put a coin in.`.split(/\s+/);
+
+/** As a language model answers: word by word, as server-sent events. A tenth of a cent for each that arrives. */
+function story(): Response {
+  const encoder = new TextEncoder();
+  let next = 0;
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const word = STORY[next++];
+      if (word === undefined) return controller.close();
+      await scheduler.wait(80);
+      controller.enqueue(encoder.encode(`data: ${JSON.stringify({ word })}\n\n`));
+    },
+  });
+  return new Response(body, { headers: { "Content-Type": "text/event-stream", "X-Price-Per-Message": "0.1" } });
+}
+
+const ALMANAC_KILOBYTES = 100;
+
+/** A download that is paid for as it flows: a hundredth of a cent for each thousand bytes. */
+function almanac(): Response {
+  let left = ALMANAC_KILOBYTES;
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (left === 0) return controller.close();
+      left -= 1;
+      controller.enqueue(new Uint8Array(1_000).fill(0x2e));
+    },
+  });
+  return new Response(body, { headers: { "Content-Type": "text/plain", "X-Price-Per-Kilobyte": "0.01" } });
+}
 
 /** A live feed over a WebSocket: a quarter of a cent for each second that it is watched, whatever comes. */
 function feed(request: Request): Response {

@@ -1,6 +1,6 @@
 /** What an envelope holds, as tables. */
 import type { EnvelopeAnswer, KeyView, PaymentView } from "../../admin/api.js";
-import { type AuditLine, type Entry, type HoldView, isSpending } from "../../contract.js";
+import { type AuditLine, type Entry, type HoldView, isSpending, type WindowView } from "../../contract.js";
 import { type Child, el } from "../dom.js";
 import { ago, count, minorMoney, timeView } from "../format.js";
 import { amount, badge, empty, foreign, table } from "../parts.js";
@@ -116,19 +116,38 @@ export function holdsTable(holds: readonly HoldView[]): Child {
   });
 }
 
+function windowsTable(windows: readonly WindowView[]): Child {
+  return table<WindowView>({
+    label: "Windows",
+    rows: windows,
+    key: ({ window_id }) => window_id,
+    columns: [
+      { head: "Window", kind: "grow", cell: periodText },
+      { head: "Limit", kind: "num", cell: ({ limit_micros }) => amount(limit_micros) },
+      { head: "Spent", kind: "num", cell: ({ spent_micros }) => amount(spent_micros) },
+      { head: "Held", kind: "num wide", cell: ({ held_micros }) => amount(held_micros) },
+      { head: "Left", kind: "num", cell: ({ remaining_micros }) => amount(remaining_micros) },
+      {
+        head: "Resets",
+        kind: "wide",
+        cell: ({ resets_at_ms }) => (resets_at_ms === null ? "–" : timeView(resets_at_ms)),
+      },
+    ],
+  });
+}
+
+function periodText({ unit, every, alignment, time_zone }: WindowView): Child {
+  const period = every === 1 ? unit.toLowerCase() : `${every} × ${unit.toLowerCase()}`;
+  return el("span", { title: time_zone }, `${period}, ${alignment}`);
+}
+
 export function limitsView({ windows, keys }: EnvelopeAnswer): Child {
   const noWindows = empty("overview", "No windows", "No spending limits over time are set on this envelope.");
-  if (keys.length > 0)
-    return el(
-      "div",
-      null,
-      windows.length > 0 ? el("p", { class: "note" }, `${windows.length} windows`) : null,
-      keysTable(keys),
-    );
+  if (keys.length > 0) return el("div", null, windows.length > 0 ? windowsTable(windows) : null, keysTable(keys));
   return el(
     "div",
     { class: "halves" },
-    windows.length > 0 ? el("p", { class: "note" }, `${windows.length} windows`) : noWindows,
+    windows.length > 0 ? windowsTable(windows) : noWindows,
     empty(
       "keyboard",
       "No keys",
