@@ -2,7 +2,7 @@
 import { attempt, EnvelopeUnreachableError } from "./attempt.js";
 import { readCapped } from "./body.js";
 import type { ChargeOutcome, OpenMeterOutcome } from "./contract.js";
-import type { Known } from "./identity/caller.js";
+import { isKnown, type Known } from "./identity/caller.js";
 import { deliver, type Ended } from "./meter/deliver.js";
 import { BLANK_LINES, balanceEvent, problemEvent } from "./meter/finale.js";
 import { type Meter, type OpenCall, type Opened, openMeter, type Payer } from "./meter/meter.js";
@@ -263,7 +263,8 @@ async function open<Env>(
   const terms = { ...notes, ...slices, base_micros: rate.base_micros, max_micros: rate.max_micros, open_max };
   const payer = payerOf(visit);
   // By now the caller may be somebody else, when a limited session ended on the way.
-  const hold_id = quoted.envelopeId === visit.known.envelopeId ? quoted.hold_id : undefined;
+  const same = isKnown(visit.caller) && quoted.envelopeId === visit.caller.envelopeId;
+  const hold_id = same ? quoted.hold_id : undefined;
   if (hold_id !== undefined) {
     const opened = await openMeter(payer, { ...terms, hold_id });
     // Its time was over before the handler was done.

@@ -52,7 +52,7 @@ export async function refundForApp(
   { key, reason }: RefundOptions,
 ): Promise<RefundResult> {
   visit.personal = true;
-  const { currency, known } = visit;
+  const { currency } = visit;
   const told = (balance_micros = ZERO) => ({ balance: formatMinor(balance_micros, currency), currency: currency.code });
   const amount_micros = price === undefined ? undefined : parsePrice(price, currency);
   const detail =
@@ -64,7 +64,8 @@ export async function refundForApp(
           ? undefined
           : `The reason must be a text of at most ${REASON_MAX} characters`;
   if (detail !== undefined) return { outcome: "invalid", detail, ...NO_BALANCES, ...told() };
-  if (known.kind === "fresh") return { outcome: "unknown", ...NO_BALANCES, ...told() };
+  const known = await visit.resolve();
+  if (known === undefined || known.kind === "fresh") return { outcome: "unknown", ...NO_BALANCES, ...told() };
   const op = newOperation();
   const input: RefundInput = {
     op,

@@ -722,9 +722,11 @@ describe("PUT /envelopes/:id/auto-topup", () => {
     expect([stripe.intents.length, (await auto(caller))?.stopped]).toEqual([3, "declined"]);
   });
 
-  it("leaves every other path below it to the app, and goes where options.paths says", async () => {
-    expect(await (await site.fetch("/envelopes/x/mine")).text()).toBe("paid content");
-    expect(await (await site.fetch("/envelopes")).text()).toBe("paid content");
+  it("has the whole prefix, and goes where options.paths says: the app has it then, or where it is false", async () => {
+    expect((await site.fetch("/envelopes/x/mine", { headers: OWNER })).status).toBe(404);
+    const without = new Site({ paths: { envelopes: false } }, { ENVELOPE_ADMIN_SECRET: ADMIN });
+    expect(await (await without.fetch("/envelopes/x/mine")).text()).toBe("paid content");
+    expect(await (await without.fetch("/envelopes")).text()).toBe("paid content");
     const moved = new Site({ paths: { envelopes: "/wallets" } }, { ENVELOPE_ADMIN_SECRET: ADMIN });
     expect((await moved.fetch(`/wallets/${"A".repeat(22)}/auto-topup`, { headers: OWNER })).status).toBe(200);
     expect((await site.fetch("/envelopes/short/auto-topup", { headers: OWNER })).status).toBe(404);
