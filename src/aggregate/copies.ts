@@ -44,7 +44,7 @@ import {
 import * as reports from "./reports.js";
 import { AGGREGATE_MIGRATIONS } from "./schema.js";
 import { AggregateStore, type Copy, type Told } from "./store.js";
-import { forgetCopies, type Missing, nextPullMs, prune, takeMissing } from "./upkeep.js";
+import { forgetCopies, type Missing, nextPullMs, prune, sumUpKeys, takeMissing } from "./upkeep.js";
 
 /** An envelope that is known to be behind for this long is asked; and again after as long. */
 const PULL_AFTER_MS = 2 * 60_000;
@@ -255,7 +255,8 @@ export class Copies implements AggregateApi {
       if (!this.#exists) return;
       const now = Date.now();
       await this.#ask(takeMissing(this.#sql, now, now + PULL_AFTER_MS, PULLS_PER_RUN));
-      if (prune(this.#storage, now - rawEventDays(this.#env) * DAY_MS)) next = Date.now() + PRUNE_STEP_MS;
+      const more = [prune(this.#storage, now - rawEventDays(this.#env) * DAY_MS), sumUpKeys(this.#storage, now)];
+      if (more.includes(true)) next = Date.now() + PRUNE_STEP_MS;
     } catch (error) {
       // Caught, because the platform gives an alarm up after six failures.
       console.error("with-envelope: the aggregate's upkeep will be retried", error);

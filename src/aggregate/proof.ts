@@ -17,9 +17,10 @@ export type ProofCursor =
   | { readonly at: "raw"; readonly after: number; readonly pruned: number; readonly sums: RawSums };
 
 /** Over all envelopes, they may pass what a number holds. */
-export type RawSums = Record<SumName | "entries", bigint>;
+export type RawSums = Record<SumName | "entries" | "keyed_micros", bigint>;
 
-export const RAW_NAMES = ["entries", ...SUM_NAMES] as const;
+/** `keyed_micros`: what keys and identities spent, net of what was given back of it. */
+export const RAW_NAMES = ["entries", "keyed_micros", ...SUM_NAMES] as const;
 export const NO_RAW = Object.fromEntries(RAW_NAMES.map((name) => [name, 0n])) as RawSums;
 
 export function writeCursor(cursor: ProofCursor): string {
@@ -84,15 +85,18 @@ export function rawSums(sql: SqlStorage, where: string, ...bindings: number[]): 
   const sums = { ...NO_RAW };
   const rows = sql.exec(
     // As text, which is exact however large.
-    `SELECT kind, count(*) AS entries, CAST(sum(amount_micros) AS TEXT) AS amount FROM event WHERE ${where} GROUP BY kind`,
+    `SELECT kind, count(*) AS entries, CAST(sum(amount_micros) AS TEXT) AS amount,
+       CAST(coalesce(sum(iif(spender IS NULL, 0, amount_micros)), 0) AS TEXT) AS keyed FROM event WHERE ${where} GROUP BY kind`,
     ...bindings,
   );
-  for (const { kind, entries, amount } of rows as Iterable<{
+  for (const { kind, entries, amount, keyed } of rows as Iterable<{
     kind: keyof typeof SUMS;
     entries: number;
     amount: string;
+    keyed: string;
   }>) {
     sums.entries += BigInt(entries);
+    sums.keyed_micros -= BigInt(keyed);
     // A kind that is none was written by nobody but who tampered: it is missing in the sums, and so found.
     const [sum, sign] = SUMS[kind] ?? [];
     if (sum !== undefined) sums[sum] += BigInt(sign) * BigInt(amount);
@@ -157,7 +161,10 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
   for (const period of ["day", "week", "month"]) compareActive(sql, period, found);
   if (raw !== undefined) {
     const added = RAW_NAMES.map((name) => `${name} + CAST('${raw[name]}' AS INTEGER) AS ${name}`);
-    compare("raw", copies, read(`SELECT ${added.join(", ")} FROM pruned`));
+    const { keyed_micros = 0, ...all } = read(`SELECT ${added.join(", ")} FROM pruned`);
+    compare("raw", copies, all);
+    const byKey = read("SELECT coalesce(sum(spent_micros - refunded_micros), 0) AS spent_micros FROM spend_key");
+    compare("spend_key", { spent_micros: keyed_micros }, byKey);
   }
   return found;
 }

@@ -173,4 +173,7 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
   CREATE INDEX moved_${table}_disputed ON moved_${table} (at_ms, amount_micros) WHERE kind IN ('clawback', 'reinstatement') AND reason = 'dispute';`,
     )
     .join(""),
+  `
+  ALTER TABLE pruned ADD COLUMN keyed_micros INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

@@ -1,4 +1,6 @@
 /** What a shard does by itself: forgets all copies when it is rebuilt, drops raw events that are too old, knows whom to ask. */
+
+import { DAY_MS } from "./calendar.js";
 import type { SumName } from "./mirror.js";
 import { RAW_NAMES, rawSums } from "./proof.js";
 import { NO_SUMS } from "./rollup.js";
@@ -37,7 +39,7 @@ export function forgetCopies(sql: SqlStorage, now_ms: number, pull_at_ms: number
     now_ms,
     pull_at_ms,
   );
-  sql.exec(`UPDATE pruned SET entries = 0, ${nothing}`);
+  sql.exec(`UPDATE pruned SET entries = 0, keyed_micros = 0, ${nothing}`);
   sql.exec(
     `UPDATE total SET envelopes = 0, entries = 0, ${nothing}, outstanding_micros = 0, owed_micros = 0, budgeted_micros = 0, frozen = 0,
        behind = (SELECT count(*) FROM envelope_summary)`,
@@ -62,6 +64,38 @@ export function prune(storage: DurableObjectStorage, before_ms: number): boolean
     }
   });
   return old.length === PRUNED_PER_STEP;
+}
+
+/** Of what a key spent, the days of this time are kept; what is older is one row for each key, of no day. */
+const KEY_DAYS_MS = 400 * DAY_MS;
+const KEYS_PER_STEP = 500;
+
+/** True when more is left to do. */
+export function sumUpKeys(storage: DurableObjectStorage, now_ms: number): boolean {
+  const { sql } = storage;
+  const old = sql
+    .exec(
+      `SELECT * FROM spend_key WHERE at_ms = (SELECT min(at_ms) FROM spend_key WHERE at_ms > 0) AND at_ms < ? LIMIT ?`,
+      now_ms - KEY_DAYS_MS,
+      KEYS_PER_STEP,
+    )
+    .toArray();
+  storage.transactionSync(() => {
+    for (const { at_ms, envelope_id, spender, charges, spent_micros, refunded_micros } of old) {
+      sql.exec("DELETE FROM spend_key WHERE (at_ms, envelope_id, spender) = (?, ?, ?)", at_ms, envelope_id, spender);
+      sql.exec(
+        `INSERT INTO spend_key (at_ms, envelope_id, spender, charges, spent_micros, refunded_micros) VALUES (0, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
+           refunded_micros = refunded_micros + excluded.refunded_micros`,
+        envelope_id,
+        spender,
+        charges,
+        spent_micros,
+        refunded_micros,
+      );
+    }
+  });
+  return old.length > 0;
 }
 
 /** Takes those whose turn it is to be asked, and notes when it will be their turn again. */

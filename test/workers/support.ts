@@ -8,7 +8,7 @@ import {
 import { env } from "cloudflare:workers";
 import Stripe from "stripe";
 import { expect } from "vitest";
-import type { Difference, LedgerSums } from "../../src/contract.js";
+import type { Difference, EnvelopeApi, LedgerSums } from "../../src/contract.js";
 import { type EnvelopeFetchHandler, type EnvelopeOptions, envelopeOf, withEnvelope } from "../../src/index.js";
 import { overviewOf, provePage } from "../../src/reports.js";
 import { app } from "../app.js";
@@ -199,8 +199,15 @@ export async function expectMirrored(): Promise<void> {
   if (ids.length + (await listDurableObjectIds(env.ENVELOPE_AGGREGATE)).length === 0) return;
   await shipAll();
   expect(await proofOf(env)).toEqual({ behind: 0, differences: [] });
-  const ledgers = await Promise.all(ids.map((id) => env.ENVELOPE.get(id).sums({ up_to: Number.MAX_SAFE_INTEGER })));
-  const sum = (of: (ledger: LedgerSums) => number) =>
+  const ledgers = await Promise.all(
+    ids.map(async (id) => {
+      const envelope = env.ENVELOPE.get(id) as unknown as EnvelopeApi;
+      const [sums, state] = await Promise.all([envelope.sums({ up_to: Number.MAX_SAFE_INTEGER }), envelope.state({})]);
+      return { ...sums, isBudget: state.outcome === "ok" && state.prepaid === false };
+    }),
+  );
+  const below = (ledger: LedgerSums) => Math.max(0, 0 - ledger.balance_micros);
+  const sum = (of: (ledger: (typeof ledgers)[number]) => number) =>
     Number(ledgers.reduce((total, ledger) => total + BigInt(of(ledger)), 0n));
   expect(await overviewOf(env)).toMatchObject({
     envelopes: ledgers.filter(({ head_seq }) => head_seq > 0).length,
@@ -210,9 +217,11 @@ export async function expectMirrored(): Promise<void> {
     spent_micros: sum(({ spent_micros }) => spent_micros),
     refunded_micros: sum(({ refunded_micros }) => refunded_micros),
     reversed_micros: sum(({ reversed_micros }) => reversed_micros),
-    outstanding_micros: sum(({ budget, balance_micros }) => (budget ? Math.max(0, balance_micros) : balance_micros)),
-    owed_micros: sum(({ budget, balance_micros }) => (budget ? 0 : Math.max(0, 0 - balance_micros))),
-    budgeted_micros: sum(({ budget, balance_micros }) => (budget ? Math.max(0, 0 - balance_micros) : 0)),
+    expired_micros: sum(({ expired_micros }) => expired_micros),
+    // What a budget used and nobody paid for is no debt.
+    outstanding_micros: sum((ledger) => ledger.balance_micros + (ledger.isBudget ? below(ledger) : 0)),
+    owed_micros: sum((ledger) => (ledger.isBudget ? 0 : below(ledger))),
+    budgeted_micros: sum((ledger) => (ledger.isBudget ? below(ledger) : 0)),
     frozen: ledgers.filter(({ head_seq, frozen }) => head_seq > 0 && frozen).length,
     behind: 0,
   });

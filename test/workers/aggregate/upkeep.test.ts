@@ -522,6 +522,7 @@ describe("T90 raw events", () => {
         pruned: 140,
         sums: {
           entries: "0",
+          keyed_micros: "0",
           credited_micros: "0",
           granted_micros: "0",
           spent_micros: "0",
@@ -533,6 +534,47 @@ describe("T90 raw events", () => {
       limit: 1,
     });
     expect(sums).toMatchObject({ differences: [], cursor: null });
+  });
+
+  it("what keys spent is kept by day for 400 days, and then as one row for each key; the proof still adds up", async () => {
+    const now = Date.now();
+    const by = (spender: string, days: number, size: number) =>
+      ({ kind: "charge", size, spender, at_ms: now - days * DAY }) as const;
+    const entries = ledger([
+      { kind: "topup", size: 1_000, at_ms: now - 500 * DAY },
+      by("key_a", 450, 5),
+      by("key_a", 420, 7),
+      by("key_b", 420, 11),
+      by("key_a", 30, 13),
+      { kind: "refund", size: 3, spender: "key_a", ref_seq: 5, at_ms: now - 29 * DAY },
+    ]);
+    await shardOf("keyed").mirror(batchOf("k", entries));
+    const rows = () =>
+      inside("keyed", async (_, { storage: { sql } }) =>
+        sql.exec("SELECT at_ms = 0 AS old, spender, charges, spent_micros, refunded_micros FROM spend_key").toArray(),
+      );
+    expect(await rows()).toHaveLength(5);
+    while (await runDurableObjectAlarm(stubOf("keyed"))) if ((await rows()).length === 4) break;
+    expect(await rows()).toEqual([
+      { old: 1, spender: "key_a", charges: 2, spent_micros: 12, refunded_micros: 0 },
+      { old: 1, spender: "key_b", charges: 1, spent_micros: 11, refunded_micros: 0 },
+      { old: 0, spender: "key_a", charges: 1, spent_micros: 13, refunded_micros: 0 },
+      { old: 0, spender: "key_a", charges: 0, spent_micros: 0, refunded_micros: 3 },
+    ]);
+    const differences = async () => {
+      const found = [];
+      for (let cursor: string | null | undefined; cursor !== null; ) {
+        const page = await shardOf("keyed").prove({ cursor: cursor ?? null, limit: 9 });
+        found.push(...page.differences.filter(({ envelope_id }) => envelope_id === null));
+        cursor = page.cursor;
+      }
+      return found;
+    };
+    expect(await differences()).toEqual([]);
+    await inside("keyed", async (_, { storage: { sql } }) => {
+      sql.exec("UPDATE spend_key SET spent_micros = spent_micros + 1 WHERE spender = 'key_b'");
+    });
+    expect((await differences()).map(({ what }) => what)).toEqual(["spend_key.spent_micros"]);
   });
 
   it("ENVELOPE_RAW_EVENT_DAYS that is none drops nothing, and says so", async () => {
