@@ -2,7 +2,7 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { AggregateApi, EntryKind, EnvelopeApi } from "../../../src/contract.js";
+import type { AggregateApi, Entry, EntryKind, EnvelopeApi } from "../../../src/contract.js";
 import { EnvelopeAggregate } from "../../../src/index.js";
 import { facts, reversal, told } from "../rules/payment-values.js";
 import { micros } from "../rules/values.js";
@@ -75,8 +75,16 @@ async function stateOf(name: string) {
 }
 
 /** What the aggregate must say, from every entry of every envelope. */
+async function wholeLedger(name: string): Promise<readonly Entry[]> {
+  const entries: Entry[] = [];
+  for (let page: readonly Entry[] | undefined; page === undefined || page.length > 0; entries.push(...page)) {
+    page = await apiOf(name).entries({ after: entries.at(-1)?.seq ?? 0, limit: 1_000 });
+  }
+  return entries;
+}
+
 async function directOverview() {
-  const ledgers = await Promise.all(NAMES.map((name) => apiOf(name).entries({ after: 0, limit: 1_000 })));
+  const ledgers = await Promise.all(NAMES.map(wholeLedger));
   const entries = ledgers.flat();
   const sum = (kind: EntryKind) =>
     entries
