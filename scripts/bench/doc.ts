@@ -31,7 +31,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   free_vs_bare: "≥ 0.95",
   charge_at_1e6_entries_vs_1e3: "≤ 1.05",
   wake_at_1e6_entries_vs_1e3: "≤ 1.5",
-  socket_vs_pumped: "≤ 1.10",
+  socket_vs_unwrapped: "≤ 1.10",
   rows_written_per_charge: "1.00",
   rows_written_per_keyed_charge: "2.00",
   mirror_and_alarm_rows_per_charge_at_10_per_second: "≤ 0.25",

@@ -45,9 +45,9 @@ const PAIRS = {
   spread_vs_floor: { kind: "rps", of: "charge_128_spread", by: "floor_row_128_spread" },
   free_vs_bare: { kind: "rps", of: "free", by: "bare" },
   charge_at_1e6_entries_vs_1e3: { kind: "latency", of: "charge_1_long", by: "charge_1_short" },
-  /** Of round trips at 1,000 messages a second: metered ÷ the least that a Worker can put between a client and an app's socket. */
+  /** Of round trips at 1,000 messages a second. For comparison: metered ÷ the least that a Worker can put between a client and an app's socket. */
   socket_vs_pumped: { kind: "latency", of: "socket_metered", by: "socket_pumped" },
-  /** Not a promise: ÷ no Worker in between at all, over localhost, of an app that does nothing but echo. */
+  /** What is to be kept: ÷ no Worker in between at all, over localhost, of an app that does nothing but echo. */
   socket_vs_unwrapped: { kind: "latency", of: "socket_metered", by: "socket_unwrapped" },
   /** … and of an app whose own object writes a row for each message. */
   socket_row_vs_unwrapped: { kind: "latency", of: "socket_row_metered", by: "socket_row_unwrapped" },
