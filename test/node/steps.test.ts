@@ -12,7 +12,7 @@ function steps(...args: readonly string[]): { readonly status: number | null; re
   return { status, report: JSON.parse(stdout) as StepsReport };
 }
 
-test("T43 killed between any two steps, every job is finished once by asking again", { timeout: 600_000 }, () => {
+test("T43 killed between any two steps, every job is finished once by asking again", { timeout: 1_200_000 }, () => {
   const { status, report } = steps();
   expect(report.findings).toEqual([]);
   expect([status, report.verdict]).toEqual([0, "exact"]);
