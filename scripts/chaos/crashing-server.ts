@@ -47,7 +47,7 @@ async function answering(origin: string): Promise<void> {
       await send(origin, "/health", { timeout_ms: 5_000 });
       return;
     } catch (error) {
-      if (tried === 50) throw error;
+      if (tried === 500) throw error;
       await sleep(10);
     }
   }
