@@ -53,8 +53,8 @@ export class AlertsDesk {
 
   #watched(now: number): Watched {
     const { store } = this.#office;
-    const { balance_micros, held_micros, funded } = store.account(now);
-    const windows = store.windows?.views(held_micros, store.timeOf(now)) ?? [];
+    const { balance_micros, funded } = store.account(now);
+    const windows = store.windows?.watched(store.timeOf(now)) ?? [];
     return { balance_micros, funded, prepaid: store.named.prepaid, windows };
   }
 

@@ -6,6 +6,7 @@
 import type { Credential, EnvelopeSettings, HoldInput, WindowView } from "../contract.js";
 import { hasSchema } from "../migrate.js";
 import { type Micros, ZERO } from "../money.js";
+import type { WatchedWindow } from "./alerts.js";
 import { ENTRIES_KEPT, ENVELOPE_VERSION } from "./constants.js";
 import type { StoredCredential } from "./credentials.js";
 import type { Hold } from "./holds.js";
@@ -72,6 +73,8 @@ export interface WindowKeeper {
   /** It was written. */
   counted(): void;
   views(held_micros: Micros, at_ms: number): readonly WindowView[];
+  /** The same, as far as somebody is told when much of one is spent. */
+  watched(at_ms: number): readonly WatchedWindow[];
   /** The rows are others than they were. */
   reload(): void;
   /** Entries younger than this are still counted one by one. */

@@ -7,6 +7,7 @@ import type { ConfigureInput, ConfigureOutcome, EnvelopeSettings, WindowView } f
 import { ledgerDays } from "../copy-settings.js";
 import type { Micros } from "../money.js";
 import { randomBase62 } from "../secrets.js";
+import type { WatchedWindow } from "./alerts.js";
 import { decideConfiguration, wasSettled } from "./configuration.js";
 import { retentionMs } from "./folding.js";
 import { found } from "./founding.js";
@@ -26,6 +27,7 @@ import {
   tallyOf,
   viewOf,
   type Window,
+  watchedOf,
 } from "./windows.js";
 import { WindowsBook } from "./windows-book.js";
 
@@ -100,6 +102,10 @@ export class WindowsDesk implements WindowKeeper {
 
   views(held_micros: Micros, at_ms: number): readonly WindowView[] {
     return this.#at(at_ms).map((one) => viewOf(one, held_micros, this.#book, at_ms));
+  }
+
+  watched(at_ms: number): readonly WatchedWindow[] {
+    return this.#at(at_ms).map(watchedOf);
   }
 
   async configure(input: ConfigureInput): Promise<ConfigureOutcome> {

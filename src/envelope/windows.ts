@@ -392,26 +392,34 @@ function fallsTo(counted: Counted, most: number, ledger: Ledger): number | null 
   return last === undefined ? null : last.at_ms + span;
 }
 
+/** Where the period begins and ends; `null` where it has no such edge, as a rolling one, which is another at every moment. */
+function edgesOf({ window, count }: Counted): Pick<WindowView, "start_ms" | "end_ms"> {
+  if ("leaves_ms" in count) return { start_ms: null, end_ms: null };
+  const isEndless = count.end_ms === Number.POSITIVE_INFINITY;
+  return isEndless
+    ? { start_ms: window.rule.anchor_ms, end_ms: null }
+    : { start_ms: count.start_ms, end_ms: count.end_ms };
+}
+
+/** As far as somebody is told when much of it is spent (alerts.ts). Reads nothing of the ledger: it is asked after every charge. */
+export function watchedOf(counted: Counted) {
+  const { window_id, rule } = counted.window;
+  return { window_id, limit_micros: rule.limit_micros, spent_micros: spentOf(counted), ...edgesOf(counted) };
+}
+
 export function viewOf(counted: Counted, held_micros: Micros, ledger: Ledger, at_ms: number): WindowView {
-  const { window, count } = counted;
+  const { window } = counted;
   const spent_micros = spentOf(counted);
   const span = spanMs(window.rule);
-  const isEndless = "end_ms" in count && count.end_ms === Number.POSITIVE_INFINITY;
-  // Whole milliseconds: what was booked a span ago, to the millisecond, is not in it any more, and what is booked now is.
-  const [start_ms, end_ms] =
-    span !== undefined
-      ? [at_ms - span + 1, at_ms + 1]
-      : "end_ms" in count
-        ? [isEndless ? window.rule.anchor_ms : count.start_ms, isEndless ? null : count.end_ms]
-        : [null, null];
   return {
     window_id: window.window_id,
     ...window.rule,
     spent_micros,
     held_micros,
     remaining_micros: Math.max(0, leftOf(counted, held_micros)) as Micros,
-    start_ms,
-    end_ms,
+    ...edgesOf(counted),
+    // Whole milliseconds: what was booked a span ago, to the millisecond, is not in it any more, and what is booked now is.
+    ...(span === undefined ? {} : { start_ms: at_ms - span + 1, end_ms: at_ms + 1 }),
     resets_at_ms: fallsTo(counted, Math.max(0, spent_micros - 1), ledger),
   };
 }

@@ -237,7 +237,7 @@ describe("rows written, which are what a charge costs", () => {
     ["a hold", hold(10), "held", 2],
     ["a settlement", settle(10), "charged", 3],
     ["a refund", refund(2), "refunded", 3],
-    ["a grant", grant(10, "new"), "granted", 2],
+    ["a grant", grant(10, "new"), "granted", 3],
     ["a look", (envelope) => envelope.state({ credential }), "ok", 0],
     ["the end of both windows", (envelope) => envelope.configure({ currency: "usd", windows: [] }), "configured", 3],
   ];
@@ -256,6 +256,14 @@ describe("rows written, which are what a charge costs", () => {
       expect(await rowsWritten(charge(1, { op: "later" })), "when a period begins").toBe(1);
     });
   }
+
+  it("with two windows, a charge by a key with a cap → 1", async () => {
+    await inside(fund);
+    await inside(twoWindows);
+    await inside(mint(KEY.api_key));
+    expect(await rowsWritten(charge(10, { credential: KEY }))).toBe(1);
+    expect(await rowsWritten(charge(10, { credential: KEY, key: "new", op: "keyed" }))).toBe(2);
+  });
 
   it("on a budget, a charge → 1", async () => {
     await inside(aBudget);

@@ -136,6 +136,34 @@ describe("two windows, a balance and 1,000 parallel charges", () => {
     expect((await holder.state()).balance_micros).toBe(balance - admitted);
   });
 
+  it("T63 beside a key's cap, which is a limit as any other", async () => {
+    for (const [cap, balance, hour, refused] of [
+      [300, 900, 400, "key -, resets never, wait"],
+      [500, 900, 400, `window hourly, resets ${NEXT_HOUR}, wait`],
+      [500, 200, 400, "balance -, resets never, pay"],
+    ] as const) {
+      const holder = await payer(balance, window("HOURLY", hour), window("DAILY", 700));
+      const minted = await holder.api.mintKey({
+        ...{
+          id: "key00001",
+          hash: "h",
+          last4: "last",
+          key: "k",
+          currency: "usd",
+          by: { actor: "owner", reason: null },
+        },
+        ...{ name: null, scopes: ["spend"], cap_micros: micros(cap), windows: [], expires_at_ms: null },
+      });
+      expect(minted.outcome).toBe("minted");
+      const credential = { api_key: "key00001", hash: "h" };
+      const answers = await Promise.all(Array.from({ length: 1_000 }, () => holder.charge(1, { credential })));
+      const counted: Record<string, number> = {};
+      for (const answer of answers) counted[read(answer)] = (counted[read(answer)] ?? 0) + 1;
+      const admitted = Math.min(cap, balance, hour);
+      expect(counted).toEqual({ charged: admitted, [refused]: 1_000 - admitted });
+    }
+  });
+
   it("T16 a budget of two windows, too", async () => {
     const holder = await budget(window("HOURLY", 250), window("MONTHLY", 600));
     for (const hour of [0, 1, 2]) {
@@ -145,6 +173,30 @@ describe("two windows, a balance and 1,000 parallel charges", () => {
       expect(admitted).toBe([250, 250, 100][hour]);
     }
     expect(read(await holder.charge(1))).toBe("window monthly, resets 2100-02-01T00:00:00.000Z, wait");
+  });
+});
+
+describe("alerts of windows", () => {
+  const alerts = { low_micros: null, window_bps: [8_000, 10_000] };
+  const told = ({ alerts }: ChargeOutcome) =>
+    (alerts ?? []).map((one) => ("threshold" in one ? `${one.kind} ${one.window_id} ${one.threshold}` : one.kind));
+
+  it("are told once a crossing, of a rolling window too, and that it is over", async () => {
+    const rolling = window("DAILY", 100, { window_id: "rolling", alignment: "rolling" });
+    const holder = await payer(1_000, window("MONTHLY", 200), rolling);
+    const charge = async (amount: number) => told(await holder.charge(amount, { alerts }));
+    expect(await charge(79)).toEqual([]);
+    vi.setSystemTime(START + 1_000);
+    expect(await charge(1)).toEqual(["window_threshold rolling 0.8"]);
+    for (let second = 2; second < 12; second++) {
+      vi.setSystemTime(START + second * 1_000);
+      expect(await charge(1)).toEqual([]);
+    }
+    expect(await charge(10)).toEqual(["window_threshold rolling 1"]);
+    vi.setSystemTime(START + DAY);
+    expect(await charge(1)).toEqual(["window_recovered rolling 0.8", "window_recovered rolling 1"]);
+    vi.setSystemTime(START + 2 * DAY);
+    expect(await charge(75)).toEqual(["window_threshold monthly 0.8"]);
   });
 });
 
