@@ -956,7 +956,7 @@ export interface EnvelopeApi {
 /** What an identity is. `API_KEY`: one of ours, or one of the app's own. */
 export type IdentityType = "USERNAME" | "EMAIL" | "PHONE" | "API_KEY" | "WALLET" | "CUSTOM";
 
-/** `spend`: charges and holds. `read`: balance, holds, windows, and what it may spend itself. `keys`: makes, lists and ends keys. */
+/** `spend`: charges and holds. `read`: balance, windows, and what it may spend itself. `keys`: makes, lists and ends keys. */
 export type Scope = "spend" | "read" | "keys";
 
 /** What one who may spend beside the holder may do. */

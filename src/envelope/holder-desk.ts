@@ -27,7 +27,7 @@ export class HolderDesk {
       return { outcome: "forbidden", detail: "This key has expired, or not the scope read" };
     }
     const account = this.#office.account(undefined, now);
-    // Who is not the holder reads the balance, and nothing about the holder's other business.
+    // Who is not the holder reads the balance, a key or an identity also what else limits it, and nothing about the holder's other business.
     const holder = standing !== "limited" && standing !== "spender";
     return {
       outcome: "ok",
@@ -52,7 +52,8 @@ export class HolderDesk {
       ...this.#lots(account.balance_micros, holder, now),
       ...(holder ? this.#store.named : UNNAMED),
       prepaid: this.#store.named.prepaid,
-      windows: holder ? (this.#store.windows?.views(account.held_micros, this.#store.timeOf(now)) ?? []) : [],
+      windows:
+        standing === "limited" ? [] : (this.#store.windows?.views(account.held_micros, this.#store.timeOf(now)) ?? []),
       limited_sessions: holder ? (desks.open.logins?.sessions(now) ?? []) : [],
       autoTopUp: holder ? (desks.open.topups?.state() ?? null) : null,
       ...(caller && { spender: desks.open.spenders?.view(caller, now) }),

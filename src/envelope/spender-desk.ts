@@ -84,16 +84,11 @@ export class SpenderDesk {
   limits(chain: Chain, now: number): readonly Headroom[] {
     const standing = standingOf(chain, now);
     if (standing !== "active") return [endedHeadroom(standing)];
-    return headrooms(this.#book.drawings(chain, now), this.#ledgerTime(now));
+    return headrooms(this.#book.drawings(chain, now), this.#store.timeOf(now));
   }
 
   view(chain: Chain, now: number): SpenderView {
-    return viewOf(chain, this.#book.drawings(chain, now), this.#ledgerTime(now), now);
-  }
-
-  /** Entries are never booked earlier than the one before: a clock that is set back reopens no period. */
-  #ledgerTime(now: number): number {
-    return Math.max(now, this.#store.head.at_ms);
+    return viewOf(chain, this.#book.drawings(chain, now), this.#store.timeOf(now), now);
   }
 
   async mintKey(input: MintKeyInput): Promise<MintKeyOutcome> {
@@ -108,7 +103,7 @@ export class SpenderDesk {
       const same = this.#book.byId(id);
       return same?.hash === hash ? { outcome: "minted", spender: this.#viewOf(same, now) } : { outcome: "replayed" };
     }
-    const decision = decideMint(manager.maker, this.#book.livingKeys(now), input, now);
+    const decision = decideMint(manager.maker, this.#standing(this.#book.livingKeys(now)), input, now);
     if ("outcome" in decision) return decision.outcome;
     const spender = this.#store.transaction(() => {
       const filed = this.#book.file({
@@ -171,7 +166,7 @@ export class SpenderDesk {
     const done = this.#owners.done(authorizeKey(input.key)) as { readonly id: string } | undefined;
     if (done !== undefined && done.id !== known?.public_id) return { outcome: "key_used" };
     // The rules for a key that the owner makes are an identity's too.
-    const decision = decideMint(undefined, 0, input, now);
+    const decision = decideMint(undefined, this.#standing(0), input, now);
     if ("outcome" in decision) return { outcome: "invalid", detail: decision.outcome.detail };
     if (known !== undefined && known.activated_at_ms !== null) {
       const outcome = sameSettings(known, decision.file) ? "found" : "differs";
@@ -244,6 +239,10 @@ export class SpenderDesk {
   async endIdentity({ identity_id }: { readonly identity_id: string }): Promise<{ readonly ended: boolean }> {
     const found = this.#store.exists ? this.#book.byId(identity_id) : undefined;
     return { ended: found === undefined || found.minted || hasEnded(found) || this.#over(found, Date.now()) };
+  }
+
+  #standing(living: number) {
+    return { living, time_zone: this.#store.named.time_zone };
   }
 
   /** Who manages keys: a key only those it made, and itself. */

@@ -194,11 +194,12 @@ export type MintDecision =
 
 /**
  * Whether a key may be made. `maker` is the chain of the key that makes it; absent for the holder and the owner. A key gives no
- * more than it has: a limit that is not named is its maker's, which it shares.
+ * more than it has: a limit that is not named is its maker's, which it shares. `living` keys are there; windows are of the envelope's
+ * time zone where they name none.
  */
 export function decideMint(
   maker: Chain | undefined,
-  living: number,
+  { living, time_zone }: { readonly living: number; readonly time_zone: string },
   { name, scopes, cap_micros, windows, expires_at_ms }: SpenderSettings,
   now_ms: number,
 ): MintDecision {
@@ -207,7 +208,7 @@ export function decideMint(
   if (scopes.length === 0) return invalid("A key has at least one scope");
   if (cap_micros !== null && cap_micros < 0) return invalid("A key's capacity is 0 or more");
   if (expires_at_ms !== null && expires_at_ms <= now_ms) return invalid("A key expires in the future");
-  const rules = resolveWindows(windows);
+  const rules = resolveWindows(windows, time_zone);
   if (typeof rules === "string") return invalid(rules);
   if (windows.length > WINDOWS_MAX) return invalid(`A key has at most ${WINDOWS_MAX} windows`);
   if (living >= KEYS_MAX) return invalid(`An envelope has at most ${KEYS_MAX} keys: revoke those that are not used`);
@@ -226,10 +227,10 @@ export function decideMint(
 }
 
 /** Numbered from the first, so that the same rules are called the same. A text is what is wrong with them. */
-function resolveWindows(windows: readonly WindowInput[]): readonly SpenderWindow[] | string {
+function resolveWindows(windows: readonly WindowInput[], time_zone: string): readonly SpenderWindow[] | string {
   const rules: SpenderWindow[] = [];
   for (const input of windows) {
-    const rule = resolveWindow(input, "UTC");
+    const rule = resolveWindow(input, time_zone);
     if ("invalid" in rule) return rule.invalid;
     // It would have to be added up anew with every charge, from entries that may be folded.
     if (rule.alignment === "rolling") return "A key's windows are of the calendar or anchored; an envelope's may roll";

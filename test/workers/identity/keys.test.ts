@@ -244,7 +244,85 @@ describe("an API key", () => {
       { id, spent_micros: 3_210_000, remaining_micros: 0 },
     ]);
   });
+
+  const midnight = () => new Date((Math.floor(Date.now() / DAY) + 1) * DAY).toISOString();
+  const own = { limit: "key", canTopUp: false };
+  const TIGHTEST: readonly (readonly [name: string, limits: Partial<Limits>, status: number, told: () => object])[] = [
+    ["its cap", { cap: "0.7" }, 403, () => ({ ...own, resetsAt: null })],
+    ["its own day", { own: 0.7 }, 403, () => ({ ...own, windowId: "daily-1", resetsAt: midnight() })],
+    ["a day of the envelope's", { day: "70" }, 402, () => ({ limit: "window", windowId: "day", resetsAt: midnight() })],
+    [
+      "a lifetime of the envelope's",
+      { ever: "70" },
+      402,
+      () => ({ limit: "window", windowId: "ever", resetsAt: null }),
+    ],
+    ["the balance", { balance: 70 }, 402, () => ({ limit: "balance", canTopUp: true, resetsAt: null })],
+  ];
+  it.each(TIGHTEST)(
+    "T16 1,000 parallel charges with two windows, a key's cap and window, and a balance: %s is met exactly",
+    async (_name, limits, status, told) => {
+      const { balance, cap, own, day, ever } = { ...AMPLE, ...limits };
+      const payer = await site.payer(balance);
+      await payer.envelope.configure({
+        windows: [
+          { window_id: "day", unit: "DAILY", limit: day },
+          { window_id: "ever", unit: "ONCE", limit: ever },
+        ],
+      });
+      const { key } = await mint(payer, { capacity: cap, windows: [{ timeWindow: "DAILY", capacity: own }] });
+      const expected = told();
+      const answers = await Promise.all(Array.from({ length: 1_000 }, () => spend(key)));
+      const refused = answers.filter((response) => response.status === status);
+      expect(answers.filter((response) => response.status === 200)).toHaveLength(70);
+      expect(refused).toHaveLength(930);
+      expect(await refused.at(-1)?.json()).toMatchObject(expected);
+      const [shown] = (await list(bearer(payer.token))).keys;
+      expect(shown).toMatchObject({ spent_micros: 700_000, charges: 70 });
+      const state = await payer.envelope.state();
+      expect([state.balance_micros, ...state.windows.map(({ spent_micros }) => spent_micros)]).toEqual([
+        balance * 10_000 - 700_000,
+        700_000,
+        700_000,
+      ]);
+    },
+  );
+
+  it("on a budget is limited by both, and a refund of its usage makes room in both", async () => {
+    const payer = await site.newcomer();
+    await payer.envelope.configure({ prepaid: false, windows: [{ window_id: "ever", unit: "ONCE", limit: "5" }] });
+    const { key, id } = await mint(payer, { capacity: "0.04" });
+    const statuses = async (...prices: string[]) => {
+      const seen: number[] = [];
+      for (const price of prices) seen.push((await spend(key, price)).status);
+      return seen;
+    };
+    expect(await statuses("3", "2", "1", "1")).toEqual([200, 403, 200, 403]);
+    const entries = await payer.envelope.entries();
+    expect(entries.map(({ kind, spender }) => [kind, spender])).toEqual([
+      ["usage", id],
+      ["usage", id],
+    ]);
+    await payer.envelope.refund({ seq: 1 }, { key: "back" });
+    expect(await statuses("4", "3")).toEqual([403, 200]);
+    expect((await list(bearer(payer.token))).keys).toMatchObject([
+      { spent_micros: 70_000, refunded_micros: 30_000, charges: 3, remaining_micros: 0 },
+    ]);
+  });
 });
+
+const DAY = 24 * 3_600_000;
+
+interface Limits {
+  /** In cents; the key's own in main units. */
+  readonly balance: number;
+  readonly cap: string;
+  readonly own: number;
+  readonly day: string;
+  readonly ever: string;
+}
+
+const AMPLE: Limits = { balance: 900, cap: "9", own: 9, day: "900", ever: "900" };
 
 describe("what @suluk/credits' keySpend says", () => {
   it("5. a charge of 40 with a key is what that key spent, and another spent nothing", async () => {

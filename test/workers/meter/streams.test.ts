@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { EnvelopeFetchHandler } from "../../../src/index.js";
-import { type Caller, expectMirrored, type Problem } from "../support.js";
+import { Caller, expectMirrored, type Problem } from "../support.js";
 import { encoder, expectPaid, holdsOf, inside, MeteredSite, readAll, streamOf, Tap } from "./support.js";
 
 const CENT = 10_000;
@@ -445,6 +445,30 @@ describe("while it flows", () => {
     expect(text.match(/^data: event/gm)).toHaveLength(20);
     expect(told(text, "error")).toMatchObject({ status: 401, limit: "key" });
     await expectPaid(caller, { paid_micros: 20 * CENT });
+  });
+
+  it.each([
+    ["T63 of a key that reaches its cap: what it is paid for, and who spent it", { capacity: "0.35" }, false, 35, 403],
+    ["T58 of a key that is revoked: what is held is used up", {}, true, 20, 401],
+  ])("%s", async (_name, settings, revoked, delivered, status) => {
+    const tap = new Tap();
+    const site = new MeteredSite(answering(() => tap.stream, headers));
+    const holder = await site.payer(100);
+    const asking = { "Content-Type": "application/json", "Idempotency-Key": "key" };
+    const made = await holder.fetch("/keys", { method: "POST", body: JSON.stringify(settings), headers: asking });
+    const { key, id } = await made.json<{ readonly key: string; readonly id: string }>();
+    const { response, over } = await site.fetch(new Caller(site.site, key, holder.reference));
+    const reading = readAll(response);
+    if (revoked) await holder.fetch(`/keys/${id}`, { method: "DELETE", headers: asking });
+    tap.write(events(100).join(""));
+    const { bytes } = await reading;
+    await over();
+    const text = new TextDecoder().decode(bytes);
+    expect(text.match(/^data: event/gm)).toHaveLength(delivered);
+    expect(told(text, "error")).toMatchObject({ status, limit: "key", canTopUp: false });
+    const { keys } = await (await holder.fetch("/keys")).json<{ readonly keys: readonly object[] }>();
+    expect(keys).toMatchObject([{ id, spent_micros: delivered * CENT, charges: 1 }]);
+    await expectPaid(holder, { paid_micros: delivered * CENT });
   });
 
   it("T82 T83 T97 its object is reset, again and again: nothing is lost, nothing doubled", async () => {

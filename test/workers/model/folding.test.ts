@@ -479,6 +479,42 @@ describe("T90 an envelope that folds answers like one that never does", () => {
     expect(credited_micros + granted_micros + refunded_micros - spent_micros - expired_micros).toBe(balance_micros);
   });
 
+  it("T63 what keys spent and may still spend: the same over a checkpoint", async () => {
+    vi.setSystemTime(START);
+    const twins: Twins = { folds: "keys-folds", keeps: "keys-keeps" };
+    const KEY = { api_key: "key00001", hash: "hash" };
+    const by = { actor: "holder", reason: null };
+    const window = { unit: "MONTHLY", limit_micros: micros(400) } as const;
+    const settings = { name: null, scopes: ["spend"] as const, cap_micros: micros(500), expires_at_ms: null };
+    const input = { ...settings, id: KEY.api_key, hash: KEY.hash, last4: "last", key: "k", currency: "usd", by };
+    const usd = (op: string, amount: number) => ({ op, currency: "usd", amount_micros: micros(amount) });
+    const spend = (op: string, amount: number) =>
+      both(twins, (api) => api.charge({ ...usd(op, amount), credential: KEY }), op);
+    const same = () => both(twins, (api) => api.spenders({ before: null, limit: 10 }), "keys");
+    await both(twins, (api) => api.grant({ ...usd("g", 20_000), key: "g" }), "a grant");
+    await both(twins, (api) => api.mintKey({ ...input, windows: [window] }), "a key");
+    for (let i = 0; i < 300; i++) await spend(`c${i}`, 1);
+    for (const name of Object.values(twins)) await addCharges(name, MANY);
+    await spend("more", 50);
+    pass(3 * DAY);
+    await fold(twins.folds);
+    expect(await foldedSeq(twins.folds)).toBeGreaterThan(302);
+    await same();
+    await refund(twins, { op: "old", charge: { seq: 3 }, key: "old" });
+    await spend("late", 40);
+    const { head_seq: seq } = await all(twins.keeps);
+    await refund(twins, { op: "r", charge: { seq }, key: "r", amount_micros: micros(20) });
+    await evictDurableObject(stubOf(twins.folds));
+    for (const amount of [31, 30, 1]) await spend(`within-${amount}`, amount);
+    await same();
+    pass(31 * DAY);
+    for (const amount of [101, 100, 1]) await spend(`then-${amount}`, amount);
+    await same();
+    expect(await apiOf(twins.folds).spenders({ before: null, limit: 10 })).toMatchObject({
+      spenders: [{ spent_micros: 520, refunded_micros: 20, remaining_micros: 0 }],
+    });
+  });
+
   /** As a fold would be that is wrong, with a checkpoint that adds up. */
   const alsoFolds = (which: string) => `
     DROP TRIGGER IF EXISTS entry_no_delete;

@@ -174,6 +174,14 @@ describe("rows written, which are what a charge costs", () => {
     expect(await rowsWritten(charge(1, { alerts, op: "op-3" }))).toBe(1);
   });
 
+  const twoWindows = (envelope: EnvelopeApi) =>
+    envelope.configure({
+      currency: "usd",
+      windows: [
+        { window_id: "hour", unit: "HOURLY", limit_micros: micros(300), alignment: "rolling" },
+        { window_id: "month", unit: "MONTHLY", limit_micros: micros(900), time_zone: "Europe/Berlin" },
+      ],
+    });
   describe("by a key with a cap and two windows of its own", () => {
     const begin = async (envelope: EnvelopeApi) => {
       await fund(envelope);
@@ -201,6 +209,14 @@ describe("rows written, which are what a charge costs", () => {
       });
     }
 
+    it("a charge in two windows of the envelope as well → 1, also where all of them begin a period", async () => {
+      await inside(begin);
+      await inside(twoWindows);
+      expect(await rowsWritten(charge(10, { credential: KEY }))).toBe(1);
+      vi.setSystemTime(Date.now() + 40 * 24 * 3_600_000);
+      expect(await rowsWritten(charge(1, { credential: KEY, op: "later" }))).toBe(1);
+    });
+
     it("1,024 charges → 1,024, and 2 each 256 times for what they come to; by 64 keys, 65", async () => {
       await inside(begin);
       const many = (keys: number) => async (envelope: EnvelopeApi) => {
@@ -217,14 +233,6 @@ describe("rows written, which are what a charge costs", () => {
     });
   });
 
-  const twoWindows = (envelope: EnvelopeApi) =>
-    envelope.configure({
-      currency: "usd",
-      windows: [
-        { window_id: "hour", unit: "HOURLY", limit_micros: micros(300), alignment: "rolling" },
-        { window_id: "month", unit: "MONTHLY", limit_micros: micros(900), time_zone: "Europe/Berlin" },
-      ],
-    });
   const aBudget = async (envelope: EnvelopeApi) => {
     const window = { window_id: "month", unit: "MONTHLY", limit_micros: micros(900) } as const;
     await envelope.configure({ currency: "usd", prepaid: false, windows: [window] });

@@ -106,10 +106,10 @@ const drawing = (over: Partial<Spender>, counters: Partial<Counters> = {}, held 
   counters: { ...none, ...counters },
   held_micros: micros(held),
 });
-const window = (input: Partial<WindowInput> = {}) => {
+const window = (input: Partial<WindowInput> = {}, time_zone = "UTC") => {
   const decision = decideMint(
     undefined,
-    0,
+    { living: 0, time_zone },
     settings({ windows: [{ unit: "DAILY", limit_micros: micros(10), ...input }] }),
     NOW,
   );
@@ -271,8 +271,13 @@ describe("T63 who may make a key", () => {
     ["anchored", undefined, 0, { windows: [{ unit: "MONTHLY", limit_micros: 1, anchor_ms: NOW }] }, "made"],
   ];
   it.each(CASES)("%s", (_name, chain, living, over, outcome) => {
-    const decision = decideMint(chain, living, settings(over), NOW);
+    const decision = decideMint(chain, { living, time_zone: "UTC" }, settings(over), NOW);
     expect("file" in decision ? "made" : decision.outcome.outcome).toBe(outcome);
+  });
+
+  it("a window is of the envelope's time zone, unless it names one", () => {
+    expect(window({}, "Europe/Berlin")[0]?.time_zone).toBe("Europe/Berlin");
+    expect(window({ time_zone: "Asia/Tokyo" }, "Europe/Berlin")[0]?.time_zone).toBe("Asia/Tokyo");
   });
 
   it("settings are the same whatever order they are written in, and no other way", () => {
