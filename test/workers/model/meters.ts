@@ -120,4 +120,4 @@ const extend = command(
 );
 
 /** As often as each is to be likely. */
-export const METERS = [begin, begin, use, use, use, end, leave, resume, extend];
+export const METERS = [begin, use, use, end, leave, resume, extend];
