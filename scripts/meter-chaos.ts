@@ -1,17 +1,19 @@
 /**
- * Metered sessions that end at random: the client closes, or vanishes without a close frame; the app closes, or fails; the money runs
- * out; the envelope's object is reset; the whole server is killed (SIGKILL). Afterwards no envelope keeps anything, and all that was
- * held was settled or released.
+ * Metered sockets and bodies that end at random: the client closes, or vanishes; the app or its upstream closes, or fails; the money
+ * runs out; the envelope's object is reset; the whole server is killed (SIGKILL). Afterwards no envelope keeps anything, and all that
+ * was held was settled or released.
  *
  *   npm run chaos:meter -- --sessions 10000 --seed 1 --json
  *   npm run chaos:meter -- --control keep      asserts that the harness can fail: envelopes that keep what a meter left
+ *   npm run chaos:meter -- --control flush     and: bodies that are paid for in the flush of a transform stream
  *
  * Exits 0 for pass, 1 for fail.
  */
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 import { run } from "./meter-chaos/run.ts";
-import { ENDINGS } from "./meter-chaos/session.ts";
+import { SOCKET_ENDINGS } from "./meter-chaos/socket.ts";
+import { STREAM_ENDINGS } from "./meter-chaos/stream.ts";
 
 const { values } = parseArgs({
   options: {
@@ -23,35 +25,45 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-if (values.control !== undefined && values.control !== "keep") throw new TypeError("--control must be keep");
-const keep = values.control === "keep";
+/** What each control has to be caught at. */
+const CAUGHT = { keep: "kept", flush: "undercharged" } as const;
+const control = oneOf(values.control);
 const input = {
   sessions: wholeNumber("sessions", values.sessions),
   seed: wholeNumber("seed", values.seed),
   clients: wholeNumber("clients", values.clients),
   envelopes: wholeNumber("envelopes", values.envelopes),
-  keep,
+  control,
   say: (text: string) => console.error(text),
 };
 console.error(`seed ${input.seed}, ${input.sessions} sessions`);
 const { told, findings, ...figures } = await run(input);
 const rules = counted(findings.map(({ rule }) => rule));
 const settled = figures.settled_micros + figures.released_micros === figures.held_micros;
-const passed = keep ? (rules["kept"] ?? 0) > 0 : findings.length === 0 && settled;
+const passed = control === undefined ? findings.length === 0 && settled : (rules[CAUGHT[control]] ?? 0) > 0;
 const report = {
   verdict: passed ? "pass" : "fail",
-  control: values.control ?? null,
+  control: control ?? null,
   seed: input.seed,
   sessions: told.length,
-  endings: { ...Object.fromEntries(ENDINGS.map((name) => [name, 0])), ...counted(told.map(({ ending }) => ending)) },
+  endings: { ...none([...SOCKET_ENDINGS, ...STREAM_ENDINGS]), ...counted(told.map(({ ending }) => ending)) },
   refused: counted(told.flatMap(({ refused }) => (refused === undefined ? [] : [String(refused)]))),
-  frames: told.reduce((sum, { sent, received }) => sum + sent + received, 0),
+  units: told.reduce((sum, { least }) => sum + least, 0),
   ...figures,
   findings: rules,
   examples: findings.slice(0, 10).map(({ rule, what }) => `${rule}: ${what}`),
 };
 console.log(JSON.stringify(report, null, 2));
 process.exitCode = passed ? 0 : 1;
+
+function oneOf(name: string | undefined): keyof typeof CAUGHT | undefined {
+  if (name === undefined || name === "keep" || name === "flush") return name;
+  throw new TypeError("--control must be keep or flush");
+}
+
+function none(names: readonly string[]): Record<string, number> {
+  return Object.fromEntries(names.map((name) => [name, 0]));
+}
 
 function counted(names: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};

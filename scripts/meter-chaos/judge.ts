@@ -1,5 +1,5 @@
 /** Holds what the clients know against what the envelopes have on disk. Pure. */
-import type { Told } from "./session.ts";
+import type { Told } from "./told.ts";
 
 /** A hold as it is on disk, with what the ledger has of it. */
 export interface HoldRow {
@@ -34,9 +34,11 @@ export type Rule =
   | "negative"
   /** The balance is not what was granted less what was charged. */
   | "balance"
-  /** More was charged than frames went through, or less than are known to have been delivered. */
+  /** More was charged than went through, or less than is known to have been delivered. */
   | "overcharged"
   | "undercharged"
+  /** A body was cut too early. */
+  | "short"
   /** A charge of no session. */
   | "stray";
 
@@ -69,18 +71,17 @@ export function judge(told: readonly Told[], books: readonly Book[], kills_ms: r
     const reason = `GET ${one.path}`;
     const paid = charged.get(reason) ?? 0;
     charged.delete(reason);
-    const most = (one.sent + one.received + UNSEEN_FRAMES) * one.price_micros;
-    const least = one.delivered * one.price_micros;
-    const what = `${one.path} (${one.ending}): charged ${paid}, delivered ${least}, sent and received ${most}`;
+    const most = one.most * one.price_micros;
+    const least = one.least * one.price_micros;
+    const what = `${one.path} (${one.ending}): charged ${paid}, delivered ${least}, at most ${most}`;
     if (paid > most) found("overcharged", what);
-    if (paid < least && !isKilled(one, kills_ms)) found("undercharged", what);
+    const killed = isKilled(one, kills_ms);
+    if (paid < least && !killed) found("undercharged", what);
+    if (one.short && !killed) found("short", what);
   }
   for (const [reason, micros] of charged) found("stray", `${reason}: ${micros}`);
   return findings;
 }
-
-/** What the app pushed at once, and did not reach a client that was leaving. */
-const UNSEEN_FRAMES = 5;
 
 function judgeBook(book: Book, name: string, found: (rule: Rule, what: string) => void): void {
   const { granted_micros, balance_micros, available_micros, held_micros, entries, holds } = book;

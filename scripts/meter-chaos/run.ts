@@ -11,15 +11,17 @@ import { choicesOf } from "../lib/random.ts";
 import { configureWorkerd } from "../lib/workerd.ts";
 import { bundle } from "../lib/wrangler.ts";
 import { type Book, type Finding, type HoldRow, isKilled, judge } from "./judge.ts";
-import { type Place, session, type Told } from "./session.ts";
+import { socket } from "./socket.ts";
+import { stream } from "./stream.ts";
+import type { Place, Told } from "./told.ts";
 
 export interface RunInput {
   readonly sessions: number;
   readonly seed: number;
   readonly clients: number;
   readonly envelopes: number;
-  /** The negative control: envelopes that keep what their meters left. */
-  readonly keep: boolean;
+  /** The negative controls: envelopes that keep what their meters left, or bodies that are paid for when they have flowed. */
+  readonly control: "keep" | "flush" | undefined;
   readonly say: (text: string) => void;
 }
 
@@ -40,12 +42,13 @@ const WORKER = fileURLToPath(new URL("../workers/meter-chaos.ts", import.meta.ur
 const LEASE_SECONDS = 5;
 /** After the last lease, until what it left is booked by whoever asks. */
 const TIDY_MS = 1_500;
-const KILL_EVERY_MS = [3_000, 8_000] as const;
+/** How many sessions end between one SIGKILL and the next: each meets most of those that run. */
+const KILL_EVERY = [100, 250] as const;
 const GRANT_MICROS = 1_000_000_000;
 
 export async function run(input: RunInput): Promise<Run> {
   const folder = temporaryFolder("meter-chaos");
-  const vars = { ...randomVars(), LEASE_SECONDS: `${LEASE_SECONDS}`, CONTROL: input.keep ? "keep" : "" };
+  const vars = { ...randomVars(), LEASE_SECONDS: `${LEASE_SECONDS}`, CONTROL: input.control ?? "" };
   writeProject({ folder: folder.path, main: WORKER, vars });
   const bundled = bundle(folder.path);
   configureWorkerd(bundled, vars);
@@ -64,29 +67,25 @@ async function work(input: RunInput, server: CrashingServer): Promise<Run> {
   const places = await makePlaces(input, server);
   const told: Told[] = [];
   let next = 0;
-  let working = true;
   const client = async (): Promise<void> => {
     for (let number = next++; number < input.sessions; number = next++) {
       const choices = choicesOf("session", input.seed, number);
       const envelope = choices.between(0, places.length - 1);
       const place = places[envelope] as Place;
-      told.push(await session(place, { choices, path: `/socket/${number}`, envelope }));
+      const [kind, session] = choices.chance(0.5) ? (["socket", socket] as const) : (["stream", stream] as const);
+      told.push(await session(place, { choices, path: `/${kind}/${number}`, envelope }));
       if (told.length % 1_000 === 0) input.say(`${told.length} sessions, ${server.restarts_ms.length} kills`);
     }
   };
   const crashing = async (): Promise<void> => {
     const choices = choicesOf("kills", input.seed);
-    while (working) {
-      await sleep(choices.between(...KILL_EVERY_MS));
-      if (!working) return;
+    for (let at = choices.between(...KILL_EVERY); at < input.sessions; at += choices.between(...KILL_EVERY)) {
+      while (told.length < at) await sleep(20);
       kills_ms.push(performance.now());
       await server.crash();
     }
   };
-  const killer = crashing();
-  await Promise.all(Array.from({ length: input.clients }, client));
-  working = false;
-  await killer;
+  await Promise.all([crashing(), ...Array.from({ length: input.clients }, client)]);
   await sleep(LEASE_SECONDS * 1000 + TIDY_MS);
   const books: Book[] = [];
   for (const { id } of places) books.push(await readBook(await server.origin(), id));

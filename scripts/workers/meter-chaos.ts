@@ -1,15 +1,16 @@
 /**
- * The Worker of `npm run chaos:meter`: sockets that cost so much a frame, whose apps echo, push, close or fail as they are told. Each
- * session has a path of its own, which the ledger keeps as the entry's reason.
+ * The Worker of `npm run chaos:meter`: sockets that cost so much a frame, whose apps echo, push, close or fail as they are told, and
+ * bodies that cost so much an event, a line or a kilobyte. Each session has a path of its own, which the ledger keeps as the entry's
+ * reason.
  */
-import { envelopeOf, Envelope as RealEnvelope, withEnvelope } from "with-envelope";
+import { type EnvelopeContext, envelopeOf, Envelope as RealEnvelope, withEnvelope } from "with-envelope";
 
 export { EnvelopeAggregate, EnvelopeDirectory } from "with-envelope";
 
 interface Env {
   readonly LEASE_SECONDS: string;
-  /** `keep`: the negative control, envelopes that hold on to what their meters left. */
-  readonly CONTROL: string;
+  /** The negative controls. `keep`: envelopes that hold on to what their meters left. `flush`: bodies that are paid for when they have flowed. */
+  readonly CONTROL: "" | "keep" | "flush";
 }
 
 /** Of a hold, as it is on disk. */
@@ -78,6 +79,61 @@ function socket(): Response {
   return new Response(null, { status: 101, webSocket: client });
 }
 
+const FORMS = {
+  events: { type: "text/event-stream", unit: "data: unit\n\n" },
+  lines: { type: "application/x-ndjson", unit: "unit\n" },
+  bytes: { type: "application/octet-stream", unit: ".".repeat(1_000) },
+} as const;
+
+/** So many units, a little apart and in odd pieces; then the end, or a failure. */
+function body(asked: URLSearchParams, unit: string): ReadableStream<Uint8Array> {
+  const [units, wait_ms] = [Number(asked.get("units")), Number(asked.get("wait"))];
+  const bytes = new TextEncoder().encode(unit.repeat(units));
+  const size = Math.ceil(unit.length * 0.7);
+  let from = 0;
+  return new ReadableStream({
+    async pull(controller) {
+      if (from >= bytes.length) {
+        return asked.get("fails") === "true" ? controller.error(new Error("the source failed")) : controller.close();
+      }
+      if (wait_ms > 0) await scheduler.wait(wait_ms);
+      controller.enqueue(bytes.subarray(from, from + size));
+      from += size;
+    },
+  });
+}
+
+async function stream(envelope: EnvelopeContext, asked: URLSearchParams, leaseSeconds: number): Promise<Response> {
+  const form = asked.get("form") as keyof typeof FORMS;
+  const { type, unit } = FORMS[form];
+  const price = asked.get("price") ?? "1";
+  return envelope.meter(new Response(body(asked, unit), { headers: { "Content-Type": type } }), {
+    ...(form === "bytes" ? { perKilobyte: price } : { perMessage: price }),
+    max: asked.get("max") ?? undefined,
+    slice: { first: asked.get("first") ?? undefined, leaseSeconds },
+  });
+}
+
+/** What is wrong with it: nobody comes to flush what a client left. */
+async function flushed(ctx: ExecutionContext, envelope: EnvelopeContext, asked: URLSearchParams, ttlSeconds: number) {
+  const form = asked.get("form") as keyof typeof FORMS;
+  const { type, unit } = FORMS[form];
+  const held = await envelope.hold(asked.get("max") ?? "1", { ttlSeconds });
+  if (held.outcome !== "held") return Response.json(held, { status: 402 });
+  let length = 0;
+  const paid = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      length += chunk.length;
+      controller.enqueue(chunk);
+    },
+    flush() {
+      const units = Math.floor(length / unit.length);
+      ctx.waitUntil(held.settle({ micros: Math.round(units * Number(asked.get("price")) * 10_000) }, { atMost: true }));
+    },
+  });
+  return new Response(body(asked, unit).pipeThrough(paid), { headers: { "Content-Type": type } });
+}
+
 export default {
   fetch: withEnvelope<Env>(
     async (request, env, ctx) => {
@@ -91,6 +147,11 @@ export default {
             max: searchParams.get("max") ?? undefined,
             slice: { first: searchParams.get("first") ?? undefined, leaseSeconds },
           });
+        }
+        case "stream": {
+          const leaseSeconds = Number(env.LEASE_SECONDS);
+          if (env.CONTROL === "flush") return flushed(ctx, ctx.envelope, searchParams, leaseSeconds);
+          return stream(ctx.envelope, searchParams, leaseSeconds);
         }
         case "who":
           return Response.json({ id: ctx.envelope.id });

@@ -14,8 +14,8 @@ function chaos(...args: readonly string[]): {
   return { status, report: JSON.parse(stdout) as Record<string, unknown> };
 }
 
-test("T98 T100 T101 all that was held for a metered socket is settled or released, however it ends", () => {
-  const { status, report } = chaos("--sessions", "600");
+test("T19 T20 T98 T100 T101 all that was held for a metered socket or body is settled or released, however it ends", () => {
+  const { status, report } = chaos("--sessions", "800");
   expect(report).toMatchObject({ verdict: "pass", findings: {}, examples: [] });
   expect(status).toBe(0);
   expect(Number(report["settled_micros"]) + Number(report["released_micros"])).toBe(report["held_micros"]);
@@ -28,4 +28,11 @@ test("negative control: envelopes that keep what a meter left, and the harness s
   expect(report).toMatchObject({ verdict: "pass", control: "keep" });
   expect(status).toBe(0);
   expect((report["findings"] as Record<string, number>)["kept"]).toBeGreaterThan(0);
+});
+
+test("negative control: bodies that are paid for in the flush of a transform stream, and the harness sees it", () => {
+  const { status, report } = chaos("--sessions", "300", "--control", "flush");
+  expect(report).toMatchObject({ verdict: "pass", control: "flush" });
+  expect(status).toBe(0);
+  expect((report["findings"] as Record<string, number>)["undercharged"]).toBeGreaterThan(0);
 });

@@ -7,9 +7,10 @@ import { micros } from "../rules/values.js";
 import { readAnswer, readRotation } from "./answers.js";
 import { currency, money } from "./drawn.js";
 import { edgeOf, isSpent, type Limit } from "./limits.js";
+import { METERS } from "./meters.js";
 import type { Model } from "./model.js";
 import { credit, disown, freeze, takeBack } from "./money-in.js";
-import { command, send } from "./real.js";
+import { command, type Real, send } from "./real.js";
 
 /** Something in so many of ten cases, else nothing. */
 const inTen = <T>(weight: number, something: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
@@ -108,16 +109,17 @@ const anyHold = (model: Readonly<Model>) => model.holds.length > 0;
 
 const settle = command(
   "settle",
-  fc.record({ whichHold, price: fc.constantFrom("zero", "below", "equal", "above") }),
-  async ({ whichHold, price }, model, real) => {
+  fc.record({
+    whichHold,
+    price: fc.constantFrom("zero", "below", "equal", "above"),
+    above: fc.constantFrom(undefined, "all" as const, "apart" as const, "part" as const),
+  }),
+  async ({ whichHold, price, above }, model, real) => {
     const hold_id = chosenHold(model, whichHold);
-    const { input: held, end } = model.holds[hold_id - 1] ?? { input: { amount_micros: 5, key: undefined } };
-    const amount_micros = micros(
-      { zero: 0, below: Math.floor(held.amount_micros / 2), equal: held.amount_micros, above: held.amount_micros + 3 }[
-        price
-      ] ?? 0,
-    );
-    const input = { op: real.op(), hold_id, amount_micros };
+    const { amount, input: held, end } = model.holds[hold_id - 1] ?? { amount: 5n, input: { key: undefined } };
+    const reserved = Number(amount);
+    const prices = { zero: 0, below: Math.floor(reserved / 2), equal: reserved, above: reserved + 3 };
+    const input = { op: real.op(), hold_id, amount_micros: micros(prices[price] ?? 0), above };
     const key = end === undefined ? held.key : undefined;
     await send(
       real,
@@ -251,10 +253,17 @@ const retry = command("retry", fc.constant("the last operation"), async (_drawn,
   await real.last?.(true);
 });
 
-const evict = command("evict", fc.constant("gracefully"), async (_drawn, _model, real) => {
+const evict = command("evict", fc.constant("gracefully"), async (_drawn, model, real) => {
+  gone(model, real);
   // An object that is not running cannot be evicted, and need not be.
   await evictDurableObject(real.stub).catch(() => undefined);
 });
+
+/** Nobody hears of the meters that ran in it any more. */
+function gone(model: Model, real: Real): void {
+  model.forget();
+  real.sessions.clear();
+}
 
 /** The object dies with a call on its way: written or not, the same operation sent again has its effect once. */
 export const crash = command(
@@ -264,6 +273,7 @@ export const crash = command(
     const input = { op: real.op(), amount_micros: amount, ttl_ms: 30_000, ...spending };
     const call = (retry: boolean) => (held ? real.api.hold({ ...input, retry }) : real.api.charge({ ...input, retry }));
     const lost = call(false).catch(() => undefined);
+    gone(model, real);
     await abortAllDurableObjects();
     await lost;
     expect(readAnswer(await call(true))).toBe(held ? model.hold(input) : model.charge(input));
@@ -271,7 +281,8 @@ export const crash = command(
 );
 
 /** Every object at once: only for a test that runs one envelope at a time. */
-export const abort = command("abort", fc.constant("brutally"), async () => {
+export const abort = command("abort", fc.constant("brutally"), async (_drawn, model, real) => {
+  gone(model, real);
   await abortAllDurableObjects();
 });
 
@@ -365,6 +376,7 @@ export const COMMANDS = [
   grant,
   grant,
   revoke,
+  ...METERS,
   credit,
   credit,
   takeBack,

@@ -56,7 +56,25 @@ it("I1 I2 I4 T87 T88 grants, expiry, tags, refunds, claw-backs and holds, throug
   timeout: 3_600_000,
 }, async () => {
   const enough = counted.commands + Number(env.CASES || 1_000);
-  const lots = [drain, grant, grant, hold, hold, refund, refund, revoke, wait, wait, wait, wait, wait, abort, crash];
+  const lots = [
+    drain,
+    drain,
+    grant,
+    grant,
+    grant,
+    hold,
+    hold,
+    refund,
+    refund,
+    revoke,
+    wait,
+    wait,
+    wait,
+    wait,
+    wait,
+    abort,
+    crash,
+  ];
   // The rarest of it may take some more; that it never comes is a failure.
   const isMissing = () => Object.values(seen).includes(0) && counted.commands < enough + 10_000;
   while (counted.commands < enough || isMissing()) await compare([...COMMANDS, ...lots], 5, look);

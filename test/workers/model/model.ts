@@ -7,15 +7,19 @@ import type {
   ConfigureInput,
   Credential,
   EntryKind,
+  ExtendInput,
   GrantInput,
   HoldEnd,
   HoldInput,
+  MeterUse,
+  OpenMeterInput,
   PaymentReport,
   RefundInput,
   Reversal,
   RevokeInput,
   RotateInput,
   SettleInput,
+  Slice,
 } from "../../../src/contract.js";
 import { isSpent, type Limit, spentOf, untilOf } from "./limits.js";
 import { Payment } from "./payments.js";
@@ -46,11 +50,17 @@ export interface Given {
   revoked: boolean;
 }
 
+/** What a hold and a meter's hold were both asked with. */
+export type Reserved = Pick<HoldInput, "op" | "key" | "scope" | "reason" | "tag">;
+
 export interface Reserve {
-  readonly input: HoldInput;
+  readonly input: Reserved;
   readonly id: number;
-  readonly until: number;
-  readonly parts: readonly Link[];
+  amount: bigint;
+  until: number;
+  parts: readonly Link[];
+  /** Of a meter: what is known of what it delivered, on disk and in memory, and how long its lease is. */
+  meter?: { used: bigint; told: bigint | undefined; readonly lease: number };
   end?: HoldEnd;
   endedBy?: { readonly op: string; readonly answer: string };
 }
@@ -102,7 +112,12 @@ export class Model {
     return this.holds.filter((hold) => hold.end === undefined && hold.until > this.clock);
   }
   get held(): bigint {
-    return this.open.reduce((sum, hold) => sum + BigInt(hold.input.amount_micros), 0n);
+    return this.holds.reduce((sum, hold) => sum + this.reservedBy(hold), 0n);
+  }
+  /** Of a meter whose lease is over, what it delivered. */
+  reservedBy({ end, until, amount, meter }: Reserve): bigint {
+    if (end !== undefined) return 0n;
+    return until > this.clock ? amount : (meter?.used ?? 0n);
   }
   /** What may be spent on a tag. */
   available(tag?: string): bigint {
@@ -116,7 +131,8 @@ export class Model {
     return links.reduce((sum, [, amount]) => sum + amount, 0n);
   }
   reserved(source: number, but?: Reserve): bigint {
-    const parts = this.open.filter((hold) => hold !== but).flatMap((hold) => hold.parts);
+    const others = this.holds.filter((hold) => hold !== but);
+    const parts = others.flatMap((hold) => upTo(hold.parts, this.reservedBy(hold)));
     return parts.filter(([from]) => from === source).reduce((sum, [, amount]) => sum + amount, 0n);
   }
   /** No clock opens again what was over when a line was written. */
@@ -247,7 +263,7 @@ export class Model {
     return this.lines.find((line) => key !== undefined && line.key === key);
   }
 
-  #replay(used: Line, input: ChargeInput | HoldInput, price: bigint): string {
+  #replay(used: Line, input: ChargeInput | HoldInput | OpenMeterInput, price: bigint): string {
     if (used.scope !== input.scope) return "conflict scope";
     const same = "at_most" in input && input.at_most ? -used.amount <= price : -used.amount === price;
     if (!same) return "conflict price";
@@ -325,11 +341,134 @@ export class Model {
     if (no) return this.#say(no, tag);
     for (const hold of this.holds) if (hold.until <= this.clock) hold.end ??= "expired";
     const parts = this.prepaid ? this.#take(amount, tag) : [];
-    this.holds.push({ input, parts, id: this.holds.length + 1, until: this.clock + input.ttl_ms });
+    this.holds.push({ input, amount, parts, id: this.holds.length + 1, until: this.clock + input.ttl_ms });
     return this.#say(`held ${this.holds.length}`, tag);
   }
 
-  settle({ hold_id, amount_micros, op }: SettleInput): string {
+  /** What meters owe whose lease is over, oldest first. */
+  bookLapsed(): void {
+    for (const hold of this.holds) {
+      const { meter, until, end, input } = hold;
+      if (meter === undefined || end !== undefined || until > this.clock) continue;
+      const tag = input.tag ?? input.reason;
+      const known = least(hold.amount, meter.told !== undefined && meter.told > meter.used ? meter.told : meter.used);
+      const there = this.prepaid ? this.available(tag) + meter.used : known;
+      const amount = least(known, there);
+      if (amount > 0n) {
+        const { key, scope } = input;
+        this.#write(this.#spends, -amount, { key, scope, hold: hold.id }, () => this.#from(amount, tag, hold));
+      }
+      hold.end = "expired";
+    }
+  }
+
+  /** The object is gone, and what was only in its memory. */
+  forget(): void {
+    for (const { meter } of this.holds) if (meter !== undefined) meter.told = undefined;
+  }
+
+  /** Whole units past what is taken, as many as there is money for, one after the other. */
+  #units(held: bigint, { taken_micros, units, unit_micros }: Slice, tag: string | undefined): bigint {
+    const most = this.#most(tag);
+    const within = held + (this.frozen || most < 0n ? 0n : most);
+    let amount = BigInt(taken_micros);
+    if (amount > within) return held;
+    for (let n = 0; n < units && amount + BigInt(unit_micros) <= within; n++) amount += BigInt(unit_micros);
+    return amount > held ? amount : held;
+  }
+
+  meter(input: OpenMeterInput): string {
+    const tag = input.tag ?? input.reason;
+    const { op, key, scope, reason } = input;
+    const earlier = input.retry ? this.holds.find((hold) => hold.input.op === op && hold.end === undefined) : undefined;
+    if (earlier) return this.#goOn(earlier, input, 0n);
+    const used = this.#keyed(key);
+    if (used) return this.#say(this.#replay(used, input, -used.amount), tag);
+    if (this.open.some((hold) => key !== undefined && hold.input.key === key))
+      return this.#say("conflict in_progress", tag);
+    if (this.#isForeign(input.currency)) return this.#say("invalid", tag);
+    const least_ = BigInt(input.least_micros);
+    const no = this.#no(least_, least_, this.frozen, tag);
+    if (no) return this.#say(no, tag);
+    const some = this.#units(0n, input.slice, tag);
+    const amount = some > least_ ? some : least_;
+    for (const hold of this.holds) if (hold.until <= this.clock) hold.end ??= "expired";
+    const parts = this.prepaid ? this.#take(amount, tag) : [];
+    const id = this.holds.length + 1;
+    const meter = { used: 0n, told: 0n, lease: input.lease_ms };
+    const kept = { op, key, scope, reason, tag: input.tag };
+    this.holds.push({ input: kept, amount, parts, id, until: this.clock + input.lease_ms, meter });
+    return this.#say(`held ${id}`, tag);
+  }
+
+  /** A session that is begun on a hold. */
+  resume(hold_id: number, input: OpenMeterInput): string {
+    const hold = this.holds.find((one) => one.id === hold_id);
+    if (hold === undefined) return this.#say("unknown", input.tag ?? input.reason);
+    return this.#goOn(hold, input, BigInt(input.resume?.used_micros ?? 0));
+  }
+
+  #goOn(hold: Reserve, input: OpenMeterInput, used: bigint): string {
+    const asked = input.tag ?? input.reason;
+    if (hold.until <= this.clock) hold.end ??= "expired";
+    if (hold.end !== undefined) return this.#say(`ended ${hold.end}`, asked);
+    const tag = hold.input.tag ?? hold.input.reason;
+    this.#renew(hold, used, input.slice, input.lease_ms);
+    if (hold.amount < BigInt(input.least_micros)) {
+      const more = this.#nextUnit(hold, input.slice);
+      return this.#say(this.#no(more, more, this.frozen, tag) ?? "held", tag);
+    }
+    hold.meter = { used: hold.meter?.used ?? 0n, told: used, lease: input.lease_ms };
+    return this.#say(`held ${hold.id}`, tag);
+  }
+
+  #nextUnit({ amount }: Reserve, { taken_micros, unit_micros }: Slice): bigint {
+    const due = BigInt(taken_micros) - amount;
+    return BigInt(unit_micros) + (due > 0n ? due : 0n);
+  }
+
+  #renew(hold: Reserve, used: bigint, slice: Slice | undefined, lease: number): void {
+    const tag = hold.input.tag ?? hold.input.reason;
+    const before = hold.amount;
+    if (slice !== undefined) {
+      const amount = this.#units(before, slice, tag);
+      if (amount > before && this.prepaid) hold.parts = merged(hold.parts, this.#take(amount - before, tag));
+      hold.amount = amount;
+    }
+    const fresh = hold.until - this.clock >= lease / 2;
+    if (hold.amount === before && fresh && hold.meter !== undefined) return;
+    const earlier = hold.meter?.used ?? 0n;
+    const known = least(hold.amount, used > earlier ? used : earlier);
+    hold.meter = { used: known, told: hold.meter?.told, lease };
+    hold.until = this.clock + lease;
+  }
+
+  /** Through the session of a meter that is there. */
+  use(hold_id: number, { used_micros, slice }: MeterUse): string {
+    const hold = this.holds[hold_id - 1] as Reserve;
+    const tag = hold.input.tag ?? hold.input.reason;
+    if (hold.end !== undefined || hold.meter === undefined) return this.#say(`ended ${hold.end}`, tag);
+    this.#renew(hold, BigInt(used_micros), slice, hold.meter.lease);
+    hold.meter.told = BigInt(used_micros);
+    return this.#say("held undefined", tag);
+  }
+
+  extend({ hold_id, amount_micros, ttl_ms }: ExtendInput): string {
+    const hold = this.holds.find((one) => one.id === hold_id);
+    if (hold === undefined) return this.#say("unknown");
+    const tag = hold.input.tag ?? hold.input.reason;
+    if (hold.until <= this.clock) hold.end ??= "expired";
+    if (hold.end !== undefined) return this.#say(`ended ${hold.end}`, tag);
+    const more = BigInt(amount_micros ?? 0) - hold.amount;
+    const no = more > 0n ? this.#no(more, more, this.frozen, tag) : undefined;
+    if (no) return this.#say(no, tag);
+    if (more > 0n && this.prepaid) hold.parts = merged(hold.parts, this.#take(more, tag));
+    if (more > 0n) hold.amount += more;
+    if (ttl_ms !== undefined) hold.until = Math.max(hold.until, this.clock + ttl_ms);
+    return this.#say("extended", tag);
+  }
+
+  settle({ hold_id, amount_micros, op, above }: SettleInput): string {
     const hold = this.holds.find((one) => one.id === hold_id);
     if (hold === undefined) return this.#say("unknown");
     const tag = hold.input.tag ?? hold.input.reason;
@@ -337,7 +476,8 @@ export class Model {
     if (hold.until <= this.clock) hold.end ??= "expired";
     if (hold.end !== undefined) return this.#say(`ended ${hold.end}`, tag);
     const price = BigInt(amount_micros);
-    const reserved = BigInt(hold.input.amount_micros);
+    const reserved = hold.amount;
+    if (above === "apart" || above === "part") return this.#settleSome(hold, price, op, above);
     const no = price === 0n ? undefined : this.#no(price, price, this.frozen && price > reserved, tag, reserved);
     const { key, scope } = hold.input;
     const links = () => this.#from(price, tag, hold);
@@ -345,6 +485,29 @@ export class Model {
     hold.end = no === undefined ? "settled" : "released";
     if (no) return this.#say(no, tag);
     hold.endedBy = { op, answer: `charged ${seq} ${price}` };
+    return this.#say(hold.endedBy.answer, tag);
+  }
+
+  /** What the hold reserved as far as it is there, and of the rest all or nothing, or what there is. */
+  #settleSome(hold: Reserve, price: bigint, op: string, above: "apart" | "part"): string {
+    const tag = hold.input.tag ?? hold.input.reason;
+    const { key, scope } = hold.input;
+    const there = this.prepaid ? this.available(tag) + hold.amount : MAX;
+    const settled = least(price, hold.amount, there > 0n ? there : 0n);
+    const rest = price - settled;
+    const most = least(this.available(tag), ...this.limits.map((limit) => this.leftOf(limit))) + hold.amount - settled;
+    const room = this.frozen || most < 0n ? 0n : most;
+    const extra = above === "part" ? least(rest, room) : rest <= room ? rest : 0n;
+    const amount = settled + extra;
+    if (price > 0n && amount === 0n) {
+      hold.end = "released";
+      const no = this.frozen ? "refused frozen short 0" : this.#no(price, price, false, tag);
+      return this.#say(no ?? "refused", tag);
+    }
+    const links = () => this.#from(amount, tag, hold);
+    const seq = price === 0n ? null : this.#write(this.#spends, -amount, { key, scope, op, hold: hold.id }, links);
+    hold.end = "settled";
+    hold.endedBy = { op, answer: `charged ${seq} ${amount}` };
     return this.#say(hold.endedBy.answer, tag);
   }
 
@@ -497,6 +660,23 @@ const order = ({ priority, until, seq }: Given) => [priority, until ?? Number.PO
 const compare = (one: readonly number[], other: readonly number[]): number =>
   one.map((rank, index) => Math.sign(rank - (other[index] ?? 0)) || 0).find((sign) => sign !== 0) ?? 0;
 const negated = (links: readonly Link[]): Link[] => links.map(([source, part]) => [source, -part]);
+
+/** The first so much of it. */
+function upTo(links: readonly Link[], amount: bigint): readonly Link[] {
+  let rest = amount;
+  return links.map(([source, part]) => {
+    const some = least(part, rest);
+    rest -= some;
+    return [source, some];
+  });
+}
+
+/** One part for each source, in the order they first came in. */
+function merged(links: readonly Link[], more: readonly Link[]): readonly Link[] {
+  const sums = new Map<number, bigint>();
+  for (const [source, part] of [...links, ...more]) sums.set(source, (sums.get(source) ?? 0n) + part);
+  return [...sums];
+}
 
 function least(...values: readonly bigint[]): bigint {
   let found = values[0] ?? 0n;

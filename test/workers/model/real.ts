@@ -1,8 +1,10 @@
 /** What the commands are made of: the real object, and how one command is done to it and to the model. */
+import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { EnvelopeApi } from "../../../src/contract.js";
+import type { EnvelopeApi, MeterSession } from "../../../src/contract.js";
+import type { Envelope } from "../../../src/index.js";
 import { type Answer, readAnswer } from "./answers.js";
 import { inspect } from "./invariants.js";
 import type { Model } from "./model.js";
@@ -13,6 +15,8 @@ export class Real {
   /** Amounts that were acknowledged, by key. */
   readonly acknowledged = new Map<string, bigint>();
   last: ((retry: true) => Promise<void>) | undefined;
+  /** Of meters that run, by their hold: the object's own, so that none keeps it from being evicted. Gone with the object. */
+  readonly sessions = new Map<number, MeterSession>();
   #ops = 0;
 
   constructor(name: string) {
@@ -23,6 +27,10 @@ export class Real {
   }
   get api(): EnvelopeApi {
     return this.stub as unknown as EnvelopeApi;
+  }
+  /** Asked inside the object, where a session is itself and no stub of it. */
+  inside<T>(work: (api: EnvelopeApi) => Promise<T>): Promise<T> {
+    return runInDurableObject(this.stub, (envelope: Envelope) => work(envelope));
   }
   /** Names an attempt. The same in every replay of a run, so that a failing one can be shrunk. */
   op(): string {

@@ -1,7 +1,14 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ChargeInput, EnvelopeApi, HoldInput, MintKeyInput } from "../../../src/contract.js";
+import type {
+  ChargeInput,
+  EnvelopeApi,
+  HoldInput,
+  MeterSession,
+  MintKeyInput,
+  OpenMeterInput,
+} from "../../../src/contract.js";
 import type { Envelope } from "../../../src/index.js";
 import type { Micros } from "../../../src/money.js";
 import { dispute, facts, refund as reversed, told } from "../rules/payment-values.js";
@@ -71,6 +78,24 @@ const settle =
   (amount: number, hold_id = 1) =>
   (envelope: EnvelopeApi) =>
     envelope.settle({ op: "new", hold_id, amount_micros: micros(amount) });
+const slice = (taken: number, units = 3) => ({ taken_micros: micros(taken), units, unit_micros: micros(10) });
+const meter =
+  (over: Partial<OpenMeterInput> = {}) =>
+  (envelope: EnvelopeApi) => {
+    const asked = { op: "new", currency: "usd", slice: slice(0), least_micros: micros(10), lease_ms: 60_000 };
+    return envelope.openMeter({ ...asked, ...over });
+  };
+/** A meter is begun, and then something is done to it. */
+const metered =
+  (work: (session: MeterSession) => Promise<{ readonly outcome: string }>): Calls =>
+  async (envelope) => {
+    const begun = await meter()(envelope);
+    return begun.outcome === "held" ? work(begun.session) : begun;
+  };
+const extend =
+  (amount: number, hold_id = 1) =>
+  (envelope: EnvelopeApi) =>
+    envelope.extend({ hold_id, currency: "usd", amount_micros: micros(amount) });
 const refund =
   (seq: number, amount?: number, key = "refund:new") =>
   (envelope: EnvelopeApi) => {
@@ -97,6 +122,14 @@ async function fund(envelope: EnvelopeApi): Promise<void> {
 
 type Calls = (envelope: EnvelopeApi) => Promise<{ readonly outcome: string }>;
 
+/** What a hold comes to that costs more than it was. */
+const LATE = { op: "new", hold_id: 1, amount_micros: micros(70) } as const;
+
+async function fourTimes(session: MeterSession) {
+  for (const used of [5, 10, 15]) await session.use({ used_micros: micros(used) });
+  return session.use({ used_micros: micros(20) });
+}
+
 const WRITES: readonly (readonly [name: string, calls: Calls, outcome: string, rows: number])[] = [
   ["a charge", charge(10), "charged", 1],
   ["a charge with reason and metadata", charge(10, { reason: "r", metadata: "{}" }), "charged", 1],
@@ -108,6 +141,22 @@ const WRITES: readonly (readonly [name: string, calls: Calls, outcome: string, r
   ["a settlement", settle(10), "charged", 3],
   ["a settlement at zero", settle(0), "charged", 1],
   ["a release", (envelope) => envelope.release({ hold_id: 1 }), "released", 1],
+  ["a settlement above it", (envelope) => envelope.settle({ ...LATE, above: "part" }), "charged", 3],
+  ["an extension", extend(60), "extended", 1],
+  ["an extension that is refused", extend(10_000), "refused", 0],
+  ["an extension of nothing", extend(60, 99), "unknown", 0],
+  ["a meter", meter(), "held", 2],
+  ["a meter that is refused", meter({ least_micros: micros(10_000) }), "refused", 0],
+  ["a meter that goes on with a hold", meter({ resume: { hold_id: 1, used_micros: micros(0) } }), "held", 1],
+  ["a meter, told of four times", metered(fourTimes), "held", 2],
+  ["a meter, renewed", metered((session) => session.use({ used_micros: micros(20), slice: slice(20) })), "held", 3],
+  ["a meter, to its end", metered((session) => session.end({ op: "end", used_micros: micros(20) })), "charged", 4],
+  [
+    "a meter that delivers nothing",
+    metered((session) => session.end({ op: "end", used_micros: micros(0) })),
+    "charged",
+    3,
+  ],
   ["a refund", refund(2), "refunded", 3],
   ["a refund replayed", refund(2, 1, "refund:old"), "replayed", 0],
   ["a refund in conflict", refund(2, 2, "refund:old"), "conflict", 0],
@@ -194,6 +243,7 @@ describe("rows written, which are what a charge costs", () => {
       ["a charge above its cap", charge(1_000_001, { credential: KEY }), "refused", 0],
       ["a charge by none", charge(1, { credential: { ...KEY, hash: "h" } }), "refused", 0],
       ["a hold", hold(10, { credential: KEY }), "held", 2],
+      ["a meter", meter({ credential: KEY }), "held", 2],
       ["a look", (envelope) => envelope.spenders({ before: null, limit: 10 }), "ok", 0],
       ["another key", mint("key00002"), "minted", 4],
       ["a key made again", mint("key00003", { key: KEY.api_key }), "replayed", 0],
@@ -307,6 +357,10 @@ describe("T57 an envelope that nobody paid for stores nothing", () => {
     ["hold sent again", hold(10, { retry: true, key: "k" }), { outcome: "refused" }],
     ["settle", settle(10), { outcome: "unknown" }],
     ["release", (envelope) => envelope.release({ hold_id: 1 }), { outcome: "unknown" }],
+    ["extend", extend(10), { outcome: "unknown" }],
+    ["meter", meter(), { outcome: "refused" }],
+    ["meter sent again", meter({ retry: true, key: "k" }), { outcome: "refused" }],
+    ["meter that goes on", meter({ resume: { hold_id: 1, used_micros: micros(5) } }), { outcome: "unknown" }],
     ["refund", refund(1), { outcome: "unknown" }],
     [
       "a setting that is refused",

@@ -1,10 +1,10 @@
-/** One metered session, from its beginning to the end that was drawn for it; and what its client knows of it afterwards. */
+/** One metered socket, from its beginning to the end that was drawn for it. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Choices } from "../lib/random.ts";
 import { openWebSocket, UpgradeRefused, type WebSocketClient } from "../lib/websocket.ts";
+import { cents, type Drawn, drawPrice, type Place, type Told } from "./told.ts";
 
-/** How a session is to end. */
-export const ENDINGS = [
+/** How a socket is to end. */
+export const SOCKET_ENDINGS = [
   "client_closes",
   "client_vanishes",
   "app_closes",
@@ -12,42 +12,16 @@ export const ENDINGS = [
   "exhausted",
   "envelope_resets",
 ] as const;
-export type Ending = (typeof ENDINGS)[number];
+type Ending = (typeof SOCKET_ENDINGS)[number];
 
-export interface Told {
-  readonly path: string;
-  readonly envelope: number;
-  readonly ending: Ending;
-  readonly price_micros: number;
-  /** Frames that the client sent, and that reached it. What it sent last may not have been delivered. */
-  readonly sent: number;
-  readonly received: number;
-  /** Frames that are known to have been delivered both ways. */
-  readonly delivered: number;
-  /** When it began and ended, by a clock that only goes forward. */
-  readonly began_ms: number;
-  readonly ended_ms: number;
-  readonly refused: number | undefined;
-}
-
-export interface Place {
-  readonly origin: () => Promise<string>;
-  readonly cookie: string;
-  readonly id: string;
-  readonly reset: () => Promise<unknown>;
-}
-
-/** A frame costs a ten-thousandth to a fiftieth of a cent, so that all sessions of a run fit into one grant. */
-const PRICES_MICROS = [1, 7, 50, 200] as const;
 const ROUNDS_MAX = 12;
 const ANSWER_MS_MAX = 15_000;
+/** What the app pushed at once, and did not reach a client that was leaving. */
+const UNSEEN_FRAMES = 5;
 
-export async function session(
-  place: Place,
-  { choices, path, envelope }: { readonly choices: Choices; readonly path: string; readonly envelope: number },
-): Promise<Told> {
-  const ending = ENDINGS[choices.between(0, ENDINGS.length - 1)] as Ending;
-  const price_micros = PRICES_MICROS[choices.between(0, PRICES_MICROS.length - 1)] as number;
+export async function socket(place: Place, { choices, path, envelope }: Drawn): Promise<Told> {
+  const ending = SOCKET_ENDINGS[choices.between(0, SOCKET_ENDINGS.length - 1)] as Ending;
+  const price_micros = drawPrice(choices);
   const rounds = choices.between(0, ROUNDS_MAX);
   const pushes = choices.chance(0.3);
   const first = price_micros * choices.between(2, 30);
@@ -75,7 +49,19 @@ export async function session(
   }
   const received = client?.received.length ?? 0;
   const ended_ms = performance.now();
-  return { path, envelope, ending, price_micros, ...counts, received, began_ms, ended_ms, refused };
+  const most = counts.sent + received + UNSEEN_FRAMES;
+  return {
+    path,
+    envelope,
+    ending,
+    price_micros,
+    least: counts.delivered,
+    most,
+    short: false,
+    began_ms,
+    ended_ms,
+    refused,
+  };
 }
 
 /** Sends a frame and waits for what it brings: one back, or five. */
@@ -129,8 +115,4 @@ async function end(
       break;
   }
   await Promise.race([client.over, sleep(ANSWER_MS_MAX)]);
-}
-
-function cents(micros: number): string {
-  return (micros / 10_000).toFixed(4);
 }
