@@ -92,7 +92,7 @@ export interface CohortsAnswer {
   readonly rows: readonly CohortRow[];
 }
 
-/** `GET /api/envelopes?order=recent|spent|balance|id&search=&cursor=&limit=`. `search`: an id, its beginning, a reference, or a payment's id. */
+/** `GET /api/envelopes?order=recent|spent|balance|id&search=&cursor=&limit=`. `search`: the beginning of an id or of a name, a whole reference, or a payment's id. */
 export interface EnvelopesAnswer {
   readonly envelopes: readonly EnvelopeSummary[];
   readonly next: string | null;

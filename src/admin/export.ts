@@ -20,7 +20,7 @@ type Row = Readonly<Record<string, unknown>>;
 const COLUMNS = {
   entries: "envelope_id seq at at_ms kind amount_micros balance_micros payment_id ref_seq hold_id reason",
   envelopes:
-    "envelope_id currency balance_micros credited_micros granted_micros spent_micros refunded_micros reversed_micros expired_micros frozen first_at_ms last_at_ms applied_seq head_seq",
+    "envelope_id name currency balance_micros credited_micros granted_micros spent_micros refunded_micros reversed_micros expired_micros frozen first_at_ms last_at_ms applied_seq head_seq",
   unclaimed: "payment_id at at_ms reason client_reference_id currency amount_total livemode event_id assigned_to",
   envelope: "seq at at_ms kind amount_micros balance_micros key payment_id ref_seq hold_id reason metadata lots",
 } as const satisfies Record<ExportName | "envelope", string>;
