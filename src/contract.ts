@@ -1306,6 +1306,8 @@ export interface MirrorBatch {
   /** Number of the envelope's newest entry when the batch was sent: says how far behind the copy is. */
   readonly head_seq?: number;
   readonly frozen?: boolean;
+  /** As the owner called it. Absent where an earlier version of this code still runs. */
+  readonly name?: string | null;
   /** It has no balance that limits it: what it used is nobody's debt. */
   readonly budget?: boolean;
   /** When it was sent, by the envelope's clock, and later than any before it: what a batch that was overtaken tells besides its entries counts no more. */
@@ -1446,6 +1448,8 @@ export interface CohortRow {
 
 export interface EnvelopeSummary extends Sums {
   readonly envelope_id: string;
+  /** As the owner called it. */
+  readonly name: string | null;
   readonly currency: string;
   readonly balance_micros: Micros;
   readonly applied_seq: number;
@@ -1465,6 +1469,8 @@ export interface EnvelopesInput {
   readonly order: EnvelopeOrder;
   /** Beginning of an envelope's id. */
   readonly prefix?: string | undefined;
+  /** Or of its name, in upper or lower case. */
+  readonly named?: string | undefined;
   /** The last envelope of the page before, as it was then. By `id`, the value is nothing. */
   readonly after?: { readonly value: number; readonly envelope_id: string } | undefined;
   readonly limit: number;

@@ -4,12 +4,13 @@
  */
 import { attempt } from "../attempt.js";
 import type { Author } from "../contract.js";
+import { revokeSpender } from "../identities.js";
 import { type Micros, toMicros } from "../money.js";
 import { plainProblem } from "../refusal.js";
 import { randomBase62 } from "../secrets.js";
 import { envelopeStub } from "../stubs.js";
 import { type Change, invalid, json, keyUsed, notFound, readChange } from "./answers.js";
-import type { ActionAnswer, RotateAnswer } from "./api.js";
+import type { ActionAnswer, RevokeKeyAnswer, RotateAnswer } from "./api.js";
 import { existing, foundEnvelope, stateOf } from "./envelopes.js";
 import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
@@ -21,6 +22,9 @@ export async function grant(asked: OwnersRequest, { id: name }: Params): Promise
   if (change instanceof Response) return change;
   const amount_micros = positive(change.body["amount_micros"]);
   if (amount_micros === undefined) return invalid("amount_micros must be a whole number above zero, at most 2^53−1");
+  const expires_at_ms = change.body["expires_at_ms"] ?? null;
+  if (expires_at_ms !== null && !Number.isSafeInteger(expires_at_ms))
+    return invalid("expires_at_ms, where it is given, must be a time in milliseconds since 1970");
   // Also where nothing was paid yet, if its holder's own reference names it: a first grant opens an envelope.
   const found = await foundEnvelope(asked, name);
   if (found === undefined) return notFound();
@@ -31,6 +35,7 @@ export async function grant(asked: OwnersRequest, { id: name }: Params): Promise
     reason: change.reason,
     op: randomBase62(16),
     by: authorOf(asked, change),
+    ...(expires_at_ms === null ? {} : { expires_at_ms: expires_at_ms as number }),
   };
   const outcome = await attempt((retry) => envelopeStub(asked.env, found.id).grant({ ...input, retry }));
   switch (outcome.outcome) {
@@ -42,6 +47,50 @@ export async function grant(asked: OwnersRequest, { id: name }: Params): Promise
     case "invalid":
       return plainProblem(422, "not-possible", "Not possible", `${outcome.detail}.`);
   }
+}
+
+/** Takes back what is left of a grant. */
+export async function revokeGrant(asked: OwnersRequest, { id: name }: Params): Promise<Response> {
+  const change = await readChange(asked.request);
+  if (change instanceof Response) return change;
+  const seq = positive(change.body["seq"]);
+  if (seq === undefined) return invalid("seq must be the number of a grant");
+  const found = await existing(asked, name);
+  if (found === undefined) return notFound();
+  const input = {
+    grant: { seq },
+    key: `revoke:${change.key}`,
+    reason: change.reason,
+    op: randomBase62(16),
+    by: authorOf(asked, change),
+  };
+  const outcome = await attempt((retry) => envelopeStub(asked.env, found.id).revoke({ ...input, retry }));
+  switch (outcome.outcome) {
+    case "revoked":
+    case "replayed":
+      return acted(asked, found.id, outcome, 201);
+    case "conflict":
+      return keyUsed("This Idempotency-Key was used for something else. Nothing was taken.");
+    case "unknown":
+      return plainProblem(
+        422,
+        "not-possible",
+        "Not possible",
+        "There is no grant with this number that can be revoked.",
+      );
+  }
+}
+
+/** Ends a key, or an identity: from now on it is refused. Ended before, it is answered the same. */
+export async function revokeKey(asked: OwnersRequest, { id: name, key: id = "" }: Params): Promise<Response> {
+  const change = await readChange(asked.request);
+  if (change instanceof Response) return change;
+  const found = await existing(asked, name);
+  if (found === undefined) return notFound();
+  const input = { id, minted: change.body["minted"] !== false, by: authorOf(asked, change) };
+  const outcome = await revokeSpender(asked.env, found.id, input);
+  if (outcome.outcome !== "revoked") return notFound();
+  return json({ id, status: outcome.spender.status } satisfies RevokeKeyAnswer);
 }
 
 export async function refund(asked: OwnersRequest, { id: name }: Params): Promise<Response> {

@@ -14,6 +14,7 @@ import type {
   Entry,
   EnvelopeSummary,
   HoldView,
+  LotView,
   MovementRow,
   Overview,
   ProofPage,
@@ -92,7 +93,7 @@ export interface CohortsAnswer {
   readonly rows: readonly CohortRow[];
 }
 
-/** `GET /api/envelopes?order=recent|spent|balance|id&search=&cursor=&limit=`. `search`: an id, its beginning, a reference, or a payment's id. */
+/** `GET /api/envelopes?order=recent|spent|balance|id&search=&cursor=&limit=`. `search`: the beginning of an id or of a name, a whole reference, or a payment's id. */
 export interface EnvelopesAnswer {
   readonly envelopes: readonly EnvelopeSummary[];
   readonly next: string | null;
@@ -111,6 +112,8 @@ export interface EnvelopeAnswer {
   readonly frozen: boolean;
   readonly open_disputes: number;
   readonly holds: readonly HoldView[];
+  /** What is left of grants, in the order in which it is spent. */
+  readonly lots: readonly LotView[];
   readonly windows: readonly WindowView[];
   /** Else it is a budget: the balance is what is left of its tightest window. */
   readonly prepaid: boolean;
@@ -157,7 +160,27 @@ export interface AuditAnswer {
 /** `POST /api/envelopes/:id/grants` → 201 `ActionAnswer` */
 export interface GrantBody {
   readonly amount_micros: number;
+  /** From then on, what is left of it cannot be spent. */
+  readonly expires_at_ms?: number;
   readonly reason: string;
+}
+
+/** `POST /api/envelopes/:id/revocations` takes back what is left of a grant, but what holds reserve of it. → 201 `ActionAnswer` */
+export interface RevocationBody {
+  /** Number of the grant's entry. */
+  readonly seq: number;
+  readonly reason: string;
+}
+
+/** `POST /api/envelopes/:id/keys/:key/revoke` ends a key, or with `minted: false` an identity. → 200 `RevokeKeyAnswer` */
+export interface RevokeKeyBody {
+  readonly minted?: boolean;
+  readonly reason: string;
+}
+
+export interface RevokeKeyAnswer {
+  readonly id: string;
+  readonly status: KeyView["status"];
 }
 
 /** `POST /api/envelopes/:id/refunds` gives a charge back into the envelope, all that is left of it or `amount_micros`. → 201 `ActionAnswer` */
@@ -236,10 +259,10 @@ export type ProofAnswer = ProofPage;
 export type RebuildAnswer = RebuildPage;
 
 /**
- * `GET /api/export/entries.csv?range=`, `.jsonl`; the same for `envelopes`, `unclaimed`, and `…/envelopes/:id/entries.csv`.
+ * `GET /api/export/entries.csv?range=`, `.jsonl`; the same for `series`, `spend`, `movements`, `envelopes`, `unclaimed`, and `…/envelopes/:id/entries.csv`.
  * Streams; a CSV cell that a spreadsheet would take for a formula begins with an apostrophe.
  */
-export type ExportName = "entries" | "envelopes" | "unclaimed";
+export type ExportName = "entries" | "envelopes" | "unclaimed" | "series" | "spend" | "movements";
 
 /**
  * `POST /db/admin-readonly` (the aggregate) and `POST /db/{client_reference_id or envelope id}` (one envelope): one statement that

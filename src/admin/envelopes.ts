@@ -53,6 +53,7 @@ export async function showEnvelope(asked: OwnersRequest, { id: name }: Params): 
     frozen: state.frozen,
     open_disputes: state.open_disputes,
     holds: state.holds,
+    lots: state.lots ?? [],
     windows: state.windows,
     prepaid: state.prepaid ?? true,
     name: state.name ?? null,

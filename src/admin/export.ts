@@ -3,7 +3,7 @@
 import { unclaimedPage } from "../assigning.js";
 import { attempt } from "../attempt.js";
 import type { UnclaimedPlace } from "../contract.js";
-import { envelopesPage, eventsPage } from "../reports.js";
+import { envelopesPage, eventsPage, movementsOf, seriesOf, spendOf } from "../reports.js";
 import { envelopeStub } from "../stubs.js";
 import { notFound } from "./answers.js";
 import type { ExportName } from "./api.js";
@@ -11,63 +11,63 @@ import { type Cell, csvLine } from "./csv.js";
 import { existing } from "./envelopes.js";
 import { noRange, readStretch } from "./figures.js";
 import type { OwnersRequest } from "./owners-request.js";
+import type { Stretch } from "./range.js";
 import type { Params } from "./routes.js";
 
 const PAGE = 500;
+/** As many as a shard answers. */
+const SUMS_MAX = 1_000;
 
 type Row = Readonly<Record<string, unknown>>;
 
 const COLUMNS = {
-  entries: "envelope_id seq at at_ms kind amount_micros balance_micros payment_id ref_seq hold_id reason",
+  entries: "envelope_id seq at at_ms kind amount_micros balance_micros payment_id ref_seq hold_id spender reason",
   envelopes:
-    "envelope_id currency balance_micros credited_micros granted_micros spent_micros refunded_micros reversed_micros expired_micros frozen first_at_ms last_at_ms applied_seq head_seq",
+    "envelope_id name currency balance_micros credited_micros granted_micros spent_micros refunded_micros reversed_micros expired_micros frozen first_at_ms last_at_ms applied_seq head_seq",
   unclaimed: "payment_id at at_ms reason client_reference_id currency amount_total livemode event_id assigned_to",
-  envelope: "seq at at_ms kind amount_micros balance_micros key payment_id ref_seq hold_id reason metadata lots",
+  series:
+    "at at_ms charges refusals active credited_micros granted_micros spent_micros refunded_micros reversed_micros disputed_micros expired_micros",
+  spend: "reason charges spent_micros",
+  movements: "kind reason entries amount_micros",
+  envelope:
+    "seq at at_ms kind amount_micros balance_micros key payment_id ref_seq hold_id spender reason metadata lots",
 } as const satisfies Record<ExportName | "envelope", string>;
 
 /** `…/export/<name>.csv` or `.jsonl` */
-export async function exportList(asked: OwnersRequest, { file = "" }: Params): Promise<Response> {
-  const { env, url } = asked;
-  const [, name, format] = /^(entries|envelopes|unclaimed)\.(csv|jsonl)$/.exec(file) ?? [];
-  switch (name) {
-    case "entries": {
-      const stretch = readStretch(url);
-      if (stretch === undefined) return noRange();
-      const { from_ms, to_ms } = stretch;
-      return stream(
-        file,
-        format,
-        "entries",
-        pages(async (cursor?: string) => {
-          const page = await eventsPage(env, { from_ms, to_ms, cursor, limit: PAGE });
-          return { rows: page.events, next: page.cursor ?? undefined };
-        }),
-      );
-    }
-    case "envelopes":
-      return stream(
-        file,
-        format,
-        "envelopes",
-        pages(async (after?: { readonly value: number; readonly envelope_id: string }) => {
-          const page = await envelopesPage(env, { order: "id", after, limit: PAGE });
-          return { rows: page.envelopes, next: page.after ?? undefined };
-        }),
-      );
-    case "unclaimed":
-      return stream(
-        file,
-        format,
-        "unclaimed",
-        pages(async (after?: UnclaimedPlace) => {
-          const page = await unclaimedPage(env, { after: after ?? null, limit: PAGE });
-          return { rows: page.payments, next: page.next ?? undefined };
-        }),
-      );
-    default:
-      return notFound();
-  }
+export async function exportList({ env, url }: OwnersRequest, { file = "" }: Params): Promise<Response> {
+  const [, name, format] = /^(\w+)\.(csv|jsonl)$/.exec(file) ?? [];
+  if (name === undefined || !Object.hasOwn(LISTS, name)) return notFound();
+  const stretch = readStretch(url);
+  if (stretch === undefined) return noRange();
+  return stream(file, format, name as ExportName, LISTS[name as ExportName](env, stretch));
 }
+
+type Rows = AsyncGenerator<readonly object[]>;
+
+const one = (rows: () => Promise<readonly object[]>): Rows =>
+  pages(async () => ({ rows: await rows(), next: undefined }));
+
+/** Those that have no time of their own take no notice of the range. */
+const LISTS: Readonly<Record<ExportName, (env: unknown, stretch: Stretch) => Rows>> = {
+  entries: (env, { from_ms, to_ms }) =>
+    pages(async (cursor?: string) => {
+      const page = await eventsPage(env, { from_ms, to_ms, cursor, limit: PAGE });
+      return { rows: page.events, next: page.cursor ?? undefined };
+    }),
+  envelopes: (env) =>
+    pages(async (after?: { readonly value: number; readonly envelope_id: string }) => {
+      const page = await envelopesPage(env, { order: "id", after, limit: PAGE });
+      return { rows: page.envelopes, next: page.after ?? undefined };
+    }),
+  unclaimed: (env) =>
+    pages(async (after?: UnclaimedPlace) => {
+      const page = await unclaimedPage(env, { after: after ?? null, limit: PAGE });
+      return { rows: page.payments, next: page.next ?? undefined };
+    }),
+  series: (env, { range: _, ...period }) => one(() => seriesOf(env, period)),
+  spend: (env, { from_ms, to_ms }) => one(() => spendOf(env, { from_ms, to_ms, limit: SUMS_MAX })),
+  movements: (env, { from_ms, to_ms }) => one(() => movementsOf(env, { from_ms, to_ms, limit: SUMS_MAX })),
+};
 
 /** `…/envelopes/:id/entries.csv` or `.jsonl`: the whole ledger, oldest first, from the envelope itself. */
 export async function exportEnvelope(asked: OwnersRequest, { id: name, format }: Params): Promise<Response> {

@@ -2,7 +2,7 @@
 
 import { unclaimedCount } from "../assigning.js";
 import { attempt } from "../attempt.js";
-import type { EnvelopeOrder, EnvelopeSummary, Overview } from "../contract.js";
+import type { EnvelopeOrder, EnvelopeSummary, EnvelopesInput, Overview } from "../contract.js";
 import { aggregateShardCount, previousShardCount } from "../copy-settings.js";
 import {
   cohortsOf,
@@ -138,14 +138,8 @@ export async function listEnvelopes(asked: OwnersRequest): Promise<Response> {
   if (!ORDERS.has(order) || limit === undefined || after === "malformed") {
     return invalid("order must be recent, spent, balance or id; limit 1 to 500; cursor one that a page answered");
   }
-  const prefix = await searched(asked, url.searchParams.get("search")?.trim() ?? "");
-  if (prefix === undefined) return json({ envelopes: [], next: null } satisfies EnvelopesAnswer);
-  const page = await envelopesPage(env, {
-    order: order as EnvelopeOrder,
-    prefix: prefix === "" ? undefined : prefix,
-    after,
-    limit,
-  });
+  const beginnings = await searched(asked, url.searchParams.get("search")?.trim() ?? "");
+  const page = await envelopesPage(env, { order: order as EnvelopeOrder, ...beginnings, after, limit });
   const next = page.after && `${page.after.value}.${page.after.envelope_id}`;
   return json({ envelopes: page.envelopes, next } satisfies EnvelopesAnswer);
 }
@@ -158,14 +152,15 @@ function readEnvelopeCursor(
   return value === undefined || envelope_id === undefined ? "malformed" : { value: Number(value), envelope_id };
 }
 
-/** The beginning of an envelope's id that is looked for: of its id, of its reference's, or of the one that claimed a payment. `undefined`: nothing fits. */
-async function searched(asked: OwnersRequest, search: string): Promise<string | undefined> {
-  if (/^[0-9A-Za-z]{0,22}$/.test(search)) return search;
+/** What is looked for: the beginning of an id or of a name, a whole reference, or the payment of an envelope. */
+async function searched(asked: OwnersRequest, search: string): Promise<Pick<EnvelopesInput, "prefix" | "named">> {
+  if (search === "") return {};
   const target = targetOf(asked, search);
-  if (target !== undefined) return target.id;
-  if (!/^(pi|cs)_\w{1,250}$/.test(search)) return undefined;
+  if (target !== undefined) return { prefix: target.id, named: search };
+  if (/^[0-9A-Za-z]{1,22}$/.test(search)) return { prefix: search, named: search };
+  if (!/^(pi|cs)_\w{1,250}$/.test(search)) return { named: search };
   const claim = await attempt(() => directoryStub(asked.env, search).claimant({ payment_id: search }));
-  return claim.envelope_id ?? undefined;
+  return { prefix: claim.envelope_id ?? undefined, named: search };
 }
 
 export async function prove({ env, request }: OwnersRequest): Promise<Response> {

@@ -1,6 +1,5 @@
 /** The owner's pages: the sign-in form, which needs no script, and the shell that the panel's own script fills. */
-import { escapeHtml, page } from "../page.js";
-import { withHeaders } from "../reply.js";
+import { escapeHtml } from "../page.js";
 import { digest, randomBase62 } from "../secrets.js";
 import { NO_STORE } from "../wire.js";
 import { PANEL_CSS, PANEL_JS } from "./assets.js";
@@ -24,17 +23,45 @@ export interface SignIn {
 }
 
 export function signInPage({ base, next, alert, status, headers = {} }: SignIn): Response {
-  const body = `<h1>Owner’s sign-in</h1>
-${alert === undefined ? "" : `<p role="alert">${escapeHtml(alert)}</p>`}
+  const nonce = randomBase62(22);
+  const body = `<main class="door"><div class="door-card">
+<p class="door-brand">${ENVELOPE} Envelopes</p>
+<h1>Owner’s sign-in</h1>
+${alert === undefined ? "" : `<p class="problem" role="alert">${escapeHtml(alert)}</p>`}
 <form method="post" action="${escapeHtml(base)}/sign-in">
 <input type="hidden" name="next" value="${escapeHtml(next)}">
-<p><label for="secret">ENVELOPE_ADMIN_SECRET</label></p>
-<div class="row"><input id="secret" name="secret" type="password" autocomplete="current-password" required autofocus>
-<button>Sign in</button></div></form>`;
-  return withHeaders(page("Sign in", body, status), (own) => {
-    for (const [name, value] of Object.entries({ ...PRIVATE_HEADERS, ...headers })) own.set(name, value);
-  });
+<label for="secret">ENVELOPE_ADMIN_SECRET</label>
+<input id="secret" name="secret" type="password" autocomplete="current-password" required autofocus>
+<button class="button primary">Sign in</button></form>
+<p class="note">The secret of this deployment. The session ends after eight hours.</p></div></main>`;
+  const html = `<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<title>Sign in</title><link rel="icon" href="${ICON}"><link rel="stylesheet" nonce="${nonce}" href="${stylesheet(base)}"></head><body>${body}</body></html>`;
+  const policy = policyOf([`style-src 'nonce-${nonce}'`, "img-src data:"]);
+  return new Response(html, { status, headers: { ...PRIVATE_HEADERS, ...htmlHeaders(policy), ...headers } });
 }
+
+/** Drawn by hand, as the panel's icons are. */
+const ENVELOPE = `<svg viewBox="0 0 24 24" aria-hidden="true" class="icon"><path d="M3 6h18v12H3zM3.5 6.5 12 13l8.5-6.5"/></svg>`;
+
+const ICON =
+  "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' height='32' rx='8' fill='%234f46e5'/%3E%3Cpath d='M8 10.5h16v11H8zM8.4 11 16 16.6 23.6 11' fill='none' stroke='%23fff' stroke-width='2' stroke-linejoin='round'/%3E%3C/svg%3E";
+
+/** Nothing but this, and no frame around it. */
+function policyOf(rules: readonly string[]): string {
+  return ["default-src 'none'", ...rules, "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"].join("; ");
+}
+
+function htmlHeaders(policy: string): Readonly<Record<string, string>> {
+  return {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": NO_STORE,
+    "Content-Security-Policy": policy,
+    "Referrer-Policy": "no-referrer",
+  };
+}
+
+const stylesheet = (base: string): string => `${escapeHtml(base)}/assets/panel.css?v=${ASSETS["panel.css"].version}`;
 
 /** Only a path of the panel's own, or a link could send an owner who has just signed in anywhere. */
 export function safeNext(base: string, next: unknown): string {
@@ -50,30 +77,19 @@ export function panelPage(base: string): Response {
   const nonce = randomBase62(22);
   const html = `<!doctype html><html lang="en" data-base="${escapeHtml(base)}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>with-envelope</title><link rel="icon" href="data:,">
-<link rel="stylesheet" nonce="${nonce}" href="${escapeHtml(base)}/assets/panel.css?v=${ASSETS["panel.css"].version}">
+<title>with-envelope</title><link rel="icon" href="${ICON}">
+<link rel="stylesheet" nonce="${nonce}" href="${stylesheet(base)}">
 <script type="module" nonce="${nonce}" src="${escapeHtml(base)}/assets/panel.js?v=${ASSETS["panel.js"].version}"></script>
 </head><body><div id="app"></div><noscript>This page needs JavaScript. The same figures: <a href="${escapeHtml(base)}/api/overview">JSON</a>,
 <a href="${escapeHtml(base)}/metrics">metrics</a>.</noscript></body></html>`;
-  return new Response(html, {
-    headers: {
-      ...PRIVATE_HEADERS,
-      "Content-Type": "text/html; charset=utf-8",
-      "Cache-Control": NO_STORE,
-      "Content-Security-Policy": [
-        "default-src 'none'",
-        `script-src 'nonce-${nonce}' 'strict-dynamic'`,
-        `style-src 'nonce-${nonce}'`,
-        "connect-src 'self'",
-        "img-src 'self' data:",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-      ].join("; "),
-      "Referrer-Policy": "no-referrer",
-    },
-  });
+  const policy = policyOf([
+    `script-src 'nonce-${nonce}' 'strict-dynamic'`,
+    `style-src 'nonce-${nonce}'`,
+    "connect-src 'self'",
+    "img-src 'self' data:",
+  ]);
+  const headers = htmlHeaders(`${policy}; require-trusted-types-for 'script'`);
+  return new Response(html, { headers: { ...PRIVATE_HEADERS, ...headers } });
 }
 
 interface Asset {

@@ -1,7 +1,7 @@
 /** The owner's JSON API: which path is answered by what. Loaded with the first request of an owner's. */
 import type { IttyRouterType } from "itty-router";
 import { hasStripeKey, stripeMode } from "../stripe-settings.js";
-import { freeze, grant, refund, rotate, unfreeze } from "./actions.js";
+import { freeze, grant, refund, revokeGrant, revokeKey, rotate, unfreeze } from "./actions.js";
 import { json, useMethods } from "./answers.js";
 import type { SessionAnswer } from "./api.js";
 import { listAudit, listEntries, listPayments, showEnvelope } from "./envelopes.js";
@@ -54,6 +54,8 @@ const ROUTES: readonly (readonly [method: "get" | "post", path: string, route: R
   ["get", "/api/envelopes/:id/payments", listPayments],
   ["get", "/api/envelopes/:id/audit", listAudit],
   ["post", "/api/envelopes/:id/grants", grant],
+  ["post", "/api/envelopes/:id/revocations", revokeGrant],
+  ["post", "/api/envelopes/:id/keys/:key/revoke", revokeKey],
   ["post", "/api/envelopes/:id/refunds", refund],
   ["post", "/api/envelopes/:id/freeze", freeze],
   ["post", "/api/envelopes/:id/unfreeze", unfreeze],

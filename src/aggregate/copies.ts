@@ -302,11 +302,13 @@ function whatIsTold(
   const pull_at_ms = entries.length > 0 ? now + PULL_AFTER_MS : (before?.pull_at_ms ?? now + PULL_AFTER_MS);
   const known = {
     frozen: before?.frozen ?? 0,
+    name: before?.name ?? null,
     refusals_id: before?.refusals_id ?? null,
     told_at_ms: before?.told_at_ms ?? 0,
   };
   const news = {
     frozen: batch.frozen === undefined ? known.frozen : batch.frozen ? 1 : 0,
+    name: batch.name === undefined ? known.name : batch.name,
     refusals_id: batch.refusals?.id ?? known.refusals_id,
     told_at_ms: batch.told_at_ms ?? known.told_at_ms,
   };
@@ -339,7 +341,7 @@ function behindSince(
 }
 
 function isNews(told: Told, before: Copy | undefined): boolean {
-  if (before === undefined) return told.head_seq > 0;
+  if (before === undefined) return told.head_seq > 0 || told.told_at_ms > 0;
   return (Object.keys(told) as (keyof Told)[]).some((name) => told[name] !== before[name]);
 }
 

@@ -183,7 +183,7 @@ export function cohorts(sql: SqlStorage): CohortRow[] {
   return sql.exec("SELECT * FROM cohort ORDER BY cohort, month").toArray() as unknown as CohortRow[];
 }
 
-const SUMMARY = `envelope_id, currency, balance_micros, applied_seq, head_seq, frozen, budget, first_at_ms, last_at_ms, ${SUMS}`;
+const SUMMARY = `envelope_id, name, currency, balance_micros, applied_seq, head_seq, frozen, budget, first_at_ms, last_at_ms, ${SUMS}`;
 
 const ORDERS = {
   recent: "last_at_ms",
@@ -192,13 +192,20 @@ const ORDERS = {
   id: "envelope_id",
 } as const satisfies Record<EnvelopeOrder, keyof EnvelopeSummary>;
 
-export function envelopes(sql: SqlStorage, { order, prefix, after, limit }: EnvelopesInput): EnvelopeSummary[] {
+/** It has entries here, or none at all. Of the others, nothing was copied yet. */
+const SHOWN = "(applied_seq > 0 OR head_seq = 0)";
+
+export function envelopes(sql: SqlStorage, { order, prefix, named, after, limit }: EnvelopesInput): EnvelopeSummary[] {
   const column = ORDERS[order];
-  const conditions = ["applied_seq > 0"];
+  const conditions = [SHOWN];
   const bindings: (string | number)[] = [];
-  if (prefix !== undefined && prefix !== "") {
-    conditions.push("envelope_id >= ? AND envelope_id < ?");
-    bindings.push(prefix, `${prefix}\u{10ffff}`);
+  const beginnings = [
+    ["envelope_id", prefix],
+    ["name COLLATE NOCASE", named],
+  ].filter(([, text]) => text !== undefined && text !== "") as [string, string][];
+  if (beginnings.length > 0) {
+    conditions.push(`(${beginnings.map(([what]) => `(${what} >= ? AND ${what} < ?)`).join(" OR ")})`);
+    bindings.push(...beginnings.flatMap(([, text]) => [text, `${text}\u{10ffff}`]));
   }
   if (after !== undefined && order === "id") {
     conditions.push("envelope_id < ?");
@@ -207,8 +214,8 @@ export function envelopes(sql: SqlStorage, { order, prefix, after, limit }: Enve
     conditions.push(`(${column}, envelope_id) < (?, ?)`);
     bindings.push(after.value, after.envelope_id);
   }
-  // With a prefix few are left, and are found by their ids; without one the index has them in order.
-  const by = prefix === undefined || prefix === "" ? column : `+${column}`;
+  // Of what is looked for, few are left, and are found by what they begin with; else the index has them in order.
+  const by = beginnings.length === 0 ? column : `+${column}`;
   return sql
     .exec(
       `SELECT ${SUMMARY} FROM envelope_summary WHERE ${conditions.join(" AND ")} ORDER BY ${by} DESC, envelope_id DESC LIMIT ?`,
@@ -221,7 +228,7 @@ export function envelopes(sql: SqlStorage, { order, prefix, after, limit }: Enve
 
 export function envelope(sql: SqlStorage, envelope_id: string): EnvelopeSummary | null {
   const [row] = sql
-    .exec(`SELECT ${SUMMARY} FROM envelope_summary WHERE envelope_id = ? AND applied_seq > 0`, envelope_id)
+    .exec(`SELECT ${SUMMARY} FROM envelope_summary WHERE envelope_id = ? AND ${SHOWN}`, envelope_id)
     .toArray();
   return row === undefined ? null : toSummary(row);
 }

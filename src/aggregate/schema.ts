@@ -175,5 +175,7 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
     .join(""),
   `
   ALTER TABLE pruned ADD COLUMN keyed_micros INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE envelope_summary ADD COLUMN name TEXT;
+  CREATE INDEX summary_name ON envelope_summary (name COLLATE NOCASE) WHERE name IS NOT NULL;
   `,
 ];

@@ -43,6 +43,8 @@ export interface Copy extends Summary, LastActive {
   readonly currency: string;
   readonly head_seq: number;
   readonly frozen: number;
+  /** As the owner called it. */
+  readonly name: string | null;
   /** It has no balance that limits it. */
   readonly budget: number;
   readonly first_at_ms: number;
@@ -58,7 +60,10 @@ export interface Copy extends Summary, LastActive {
 
 /** What a batch says of an envelope besides its entries. */
 export interface Told
-  extends Pick<Copy, "head_seq" | "frozen" | "behind_since_ms" | "pull_at_ms" | "refusals_id" | "told_at_ms"> {}
+  extends Pick<
+    Copy,
+    "head_seq" | "frozen" | "name" | "behind_since_ms" | "pull_at_ms" | "refusals_id" | "told_at_ms"
+  > {}
 
 export class AggregateStore {
   readonly #sql: SqlStorage;
@@ -166,8 +171,8 @@ export class AggregateStore {
     this.#sql.exec(
       `INSERT INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros, granted_micros,
          spent_micros, refunded_micros, reversed_micros, expired_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort,
-         active_day_ms, active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id, budget, told_at_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         active_day_ms, active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id, budget, told_at_ms, name)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq, balance_micros = excluded.balance_micros,
          credited_micros = excluded.credited_micros, granted_micros = excluded.granted_micros,
          spent_micros = excluded.spent_micros, refunded_micros = excluded.refunded_micros,
@@ -177,7 +182,7 @@ export class AggregateStore {
          active_day_ms = excluded.active_day_ms, active_week_ms = excluded.active_week_ms,
          active_month_ms = excluded.active_month_ms, behind_since_ms = excluded.behind_since_ms,
          pull_at_ms = excluded.pull_at_ms, refusals_id = excluded.refusals_id, budget = excluded.budget,
-         told_at_ms = excluded.told_at_ms`,
+         told_at_ms = excluded.told_at_ms, name = excluded.name`,
       copy.envelope_id,
       copy.currency,
       copy.applied_seq,
@@ -201,6 +206,7 @@ export class AggregateStore {
       copy.refusals_id,
       copy.budget,
       copy.told_at_ms,
+      copy.name,
     );
   }
 

@@ -114,7 +114,7 @@ export class MirrorDesk {
     }
     // Whoever asks is up again.
     this.#bell.mirrorNotBefore = 0;
-    if (this.#store.head.mirrored_seq < seq) this.#bell.arm(0);
+    if (this.#store.exists && (this.#store.head.mirrored_seq < seq || seq === 0)) this.#bell.arm(0);
     return { head_seq: seq };
   }
 

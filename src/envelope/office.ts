@@ -80,11 +80,10 @@ export class Office {
     return alerts.length === 0 ? outcome : { ...outcome, alerts };
   }
 
-  /** The aggregate hears of it with an entry: where none is waiting, the newest is sent once more. */
-  tellFrozen(): void {
+  /** The aggregate hears of what is in no entry with the next one: where none is waiting, the newest is sent once more. */
+  tellMirror(): void {
     const { seq, mirrored_seq } = this.store.head;
-    if (seq === 0) return;
-    if (mirrored_seq === seq) this.store.setMirrored(seq - 1);
+    if (seq > 0 && mirrored_seq === seq) this.store.setMirrored(seq - 1);
     this.bell.armMirror();
   }
 

@@ -29,25 +29,27 @@ export async function shipEntries(
   envelope_id: string,
   shipping: Shipping,
 ): Promise<boolean> {
-  let rewound = false;
+  let [rewound, greeted] = [false, false];
   // What comes while it runs waits for company: or a busy envelope would send it a few at a time, without a rest.
   const until = store.head.seq;
   for (let batch = 0; batch < BATCHES_PER_RUN_MAX; batch++) {
     const { seq, mirrored_seq, currency } = store.head;
     const refusals = shipping.refusals.take();
-    if (currency === null || (mirrored_seq >= until && refusals === undefined)) return false;
+    // One that was made and has no entry yet is told of all the same.
+    const greets = seq === 0 && !greeted;
+    if (currency === null || (mirrored_seq >= until && refusals === undefined && !greets)) return false;
     // From the beginning: now or never is it known that there is something to lose.
-    if (mirrored_seq === 0 && seq > 0) await shipping.enrol();
+    if (mirrored_seq === 0) await shipping.enrol();
     const entries = ledger.unmirrored(BATCH_MAX);
     const opening = ledger.opening();
-    const { frozen } = store.account(Date.now());
+    const told = whatIsTold(store);
     shipping.told_at_ms = Math.max(Date.now(), shipping.told_at_ms + 1);
     const { next_seq, overtaken_by_ms } = await aggregate.mirror({
       envelope_id,
       currency,
       entries,
       head_seq: seq,
-      frozen,
+      ...told,
       ...(store.named.prepaid ? {} : { budget: true }),
       told_at_ms: shipping.told_at_ms,
       again: (entries.at(-1)?.seq ?? 0) <= shipping.again_to,
@@ -64,8 +66,15 @@ export async function shipEntries(
       shipping.again_to = Math.max(shipping.again_to, mirrored_seq);
     }
     // So is what changed meanwhile: with the newest entry, once more.
-    const untold = late || store.account(Date.now()).frozen !== frozen ? 1 : 0;
-    store.setMirrored(Math.max(0, Math.min(next_seq - 1, store.head.seq - untold)));
+    const now = whatIsTold(store);
+    const untold = late || now.frozen !== told.frozen || now.name !== told.name;
+    greeted = !untold;
+    store.setMirrored(Math.max(0, Math.min(next_seq - 1, store.head.seq - (untold ? 1 : 0))));
   }
   return store.head.mirrored_seq < until;
+}
+
+/** Besides entries. */
+function whatIsTold(store: Store): { readonly frozen: boolean; readonly name: string | null } {
+  return { frozen: store.account(Date.now()).frozen, name: store.named.name };
 }

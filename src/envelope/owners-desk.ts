@@ -58,7 +58,7 @@ export class OwnersDesk {
       this.#audit(input, { action: frozen ? "freeze" : "unfreeze", before, after: stands(), key }, now);
       return stands();
     });
-    this.#office.tellFrozen();
+    this.#office.tellMirror();
     return by === undefined ? { frozen } : { frozen, after };
   }
 

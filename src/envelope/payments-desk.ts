@@ -88,7 +88,7 @@ export class PaymentsDesk {
       this.#signUp(report, written, now);
       return written;
     });
-    if (this.#store.account(now).frozen !== frozen) this.#office.tellFrozen();
+    if (this.#store.account(now).frozen !== frozen) this.#office.tellMirror();
     const after = balances(this.#store.account(now));
     const credit = entries.find(({ kind }) => kind === "topup");
     if (credit !== undefined)

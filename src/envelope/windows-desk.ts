@@ -132,6 +132,7 @@ export class WindowsDesk implements WindowKeeper {
       }
       return after;
     });
+    if (before.name !== settings.name || seq === 0) this.#office.tellMirror();
     return { outcome: "configured", settings };
   }
 

@@ -39,7 +39,7 @@ export function openDialog(title: string, view: (dialog: Dialog) => Child, close
 export interface Field {
   readonly name: string;
   readonly label: string;
-  readonly kind: "money" | "text" | "reason";
+  readonly kind: "money" | "text" | "reason" | "date";
   readonly optional?: boolean;
   readonly initial?: string;
   readonly hint?: string;
@@ -136,7 +136,7 @@ class ActionDialog<Answer> {
         ? el("textarea", { ...props, rows: "2", maxlength: String(REASON_MAX) })
         : el("input", {
             ...props,
-            type: "text",
+            type: kind === "date" ? "date" : "text",
             ...(kind === "money" ? { inputmode: "decimal" } : { spellcheck: "false" }),
           });
     return el(

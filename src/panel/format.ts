@@ -121,6 +121,11 @@ export function ago(at_ms: number, now = Date.now()): string {
   return passed < 5000 ? "just now" : `${duration(passed)} ago`;
 }
 
+/** A time to come. */
+export function soon(at_ms: number, now = Date.now()): string {
+  return at_ms <= now ? "now" : `in ${duration(at_ms - now)}`;
+}
+
 const CLOCK = new Intl.DateTimeFormat("en-GB", {
   day: "numeric",
   month: "short",
@@ -143,6 +148,10 @@ export function timeView(at_ms: number): VNode {
 
 export function agoView(at_ms: number): VNode {
   return el("time", { datetime: new Date(at_ms).toISOString(), title: utc(at_ms) }, ago(at_ms));
+}
+
+export function soonView(at_ms: number): VNode {
+  return el("time", { datetime: new Date(at_ms).toISOString(), title: utc(at_ms) }, soon(at_ms));
 }
 
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });

@@ -1,9 +1,9 @@
 /** The owner's panel: the frame around its pages, and which page an address means. */
-import type { SessionAnswer } from "../admin/api.js";
+import type { OverviewAnswer, SessionAnswer } from "../admin/api.js";
 import { BASE, get, messageOf, toSignIn } from "./api.js";
 import { el, patch } from "./dom.js";
 import { useCurrency } from "./format.js";
-import { Live } from "./live.js";
+import { Live, type Watched } from "./live.js";
 import type { Frame, Page, PageMaker } from "./page.js";
 import { databasePage } from "./pages/database.js";
 import { envelopePage } from "./pages/envelope.js";
@@ -53,9 +53,14 @@ function decode(text: string): string {
   }
 }
 
+const PULSE_MS = 60_000;
+
 class Panel implements Frame {
   readonly session: SessionAnswer;
   live: Live;
+  /** Goes on from page to page. */
+  readonly #pulse: Live;
+  readonly #overview: Watched<OverviewAnswer>;
   #page: Page | undefined;
   #place: Place | null = null;
   #pathname = "";
@@ -66,7 +71,18 @@ class Panel implements Frame {
     this.session = session;
     this.#root = root;
     this.live = new Live(() => this.draw());
+    this.#pulse = new Live(() => this.draw());
+    this.#overview = this.#pulse.watch<OverviewAnswer>(() => "/api/overview", PULSE_MS);
   }
+
+  get unclaimed(): number {
+    return this.#overview.value?.unclaimed ?? 0;
+  }
+
+  readonly refresh = (): void => {
+    this.live.reload();
+    this.#pulse.reload();
+  };
 
   start(): void {
     addEventListener("popstate", () => this.#arrive(false));

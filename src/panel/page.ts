@@ -14,6 +14,10 @@ export interface Page {
 export interface Frame {
   readonly session: SessionAnswer;
   readonly live: Live;
+  /** Payments that wait for the owner; also told beside the navigation. */
+  readonly unclaimed: number;
+  /** Asks again for all that is shown. */
+  readonly refresh: () => void;
   /** Draws the page again, soon. */
   draw(): void;
   /** Goes to a path below the panel's; `replace` leaves no step in the history. */

@@ -33,6 +33,18 @@ export function envelopeLink(id: string, props: Props = {}): VNode {
   );
 }
 
+/** How much of a limit is used, as a bar. The figures beside it say the same. */
+export function meter(parts: readonly (readonly [tone: string, micros: number])[], limit: number): VNode {
+  const whole = Math.max(limit, 1);
+  return el(
+    "div",
+    { class: "meter", "aria-hidden": "true" },
+    parts.map(([tone, micros], index) =>
+      el("i", { key: index, class: tone, css: { "--part": `${Math.max(0, Math.min(100, (100 * micros) / whole))}%` } }),
+    ),
+  );
+}
+
 export type Tone = "good" | "bad" | "warn" | "calm" | "accent";
 
 export function badge(text: string, tone: Tone = "calm", title?: string): VNode {
@@ -67,6 +79,8 @@ export interface Column<Row> {
   readonly cell: (row: Row) => Child;
   /** `num` to the right, `wide` only where there is room, `grow` takes what is left. */
   readonly kind?: string;
+  /** Where it goes on a phone, in a table that stacks there: `lead value` in the first line, then `text`, then `more` and `end`. */
+  readonly at?: "lead" | "value" | "text" | "more" | "end";
 }
 
 export interface TableInput<Row> {
@@ -77,36 +91,52 @@ export interface TableInput<Row> {
   /** Opened when its row is clicked anywhere. */
   readonly open?: (row: Row) => void;
   readonly dim?: boolean;
+  /** It may be long: its box scrolls, under its heads. */
+  readonly tall?: boolean;
 }
 
 /** A table in a box of its own, so that only the box scrolls. */
-export function table<Row>({ label, columns, rows, key, open, dim }: TableInput<Row>): VNode {
+export function table<Row>({ label, columns, rows, key, open, dim, tall }: TableInput<Row>): VNode {
+  const stacks = columns.some(({ at }) => at !== undefined);
+  // A table that is no table to the eye stays one to a screen reader.
+  const role = (name: string) => (stacks ? { role: name } : {});
   const row = (item: Row, index: number): VNode =>
     el(
       "tr",
       {
         key: key(item, index),
+        ...role("row"),
         class: open ? "opens" : "",
         onclick: open && ((event: MouseEvent) => rowClick(event, () => open(item))),
       },
-      columns.map(({ cell, kind }) => el("td", { class: kind ?? "" }, cell(item))),
+      columns.map(({ head, cell, kind, at }) =>
+        el(
+          "td",
+          {
+            ...role("cell"),
+            class: `${kind ?? ""} ${at === undefined ? "" : `at-${at}`}`.trim(),
+            "data-head": at === "more" && typeof head === "string" && head !== "When" ? head : null,
+          },
+          cell(item),
+        ),
+      ),
     );
   return el(
     "div",
-    { class: `scroll ${dim ? "dim" : ""}`, tabindex: "0", role: "region", "aria-label": label },
+    { class: `scroll ${dim ? "dim" : ""} ${tall ? "tall" : ""}`, tabindex: "0", role: "region", "aria-label": label },
     el(
       "table",
-      null,
+      { ...role("table"), class: stacks ? "stacked" : null },
       el(
         "thead",
-        null,
+        role("rowgroup"),
         el(
           "tr",
-          null,
-          columns.map(({ head, kind }) => el("th", { scope: "col", class: kind ?? "" }, head)),
+          role("row"),
+          columns.map(({ head, kind }) => el("th", { scope: "col", ...role("columnheader"), class: kind ?? "" }, head)),
         ),
       ),
-      el("tbody", null, rows.map(row)),
+      el("tbody", role("rowgroup"), rows.map(row)),
     ),
   );
 }

@@ -1,7 +1,7 @@
 /** What is around every page: where one can go, what mode this is, and whether it is live. */
 import { BASE } from "./api.js";
 import { type Child, el, type VNode } from "./dom.js";
-import { timeOfDay } from "./format.js";
+import { count, timeOfDay } from "./format.js";
 import { type IconName, icon } from "./icons.js";
 import type { Frame } from "./page.js";
 import { badge, link } from "./parts.js";
@@ -20,7 +20,7 @@ const PLACES: readonly (readonly [Place, string, string, IconName])[] = [
 export function frameView(frame: Frame, place: Place | null, page: VNode): Child {
   return [
     el("a", { class: "skip", href: "#main", onclick: toMain }, "Skip to the page"),
-    el("header", { class: "side" }, brand(frame), navigation(place), signOut(frame)),
+    el("header", { class: "side" }, brand(frame), navigation(frame, place), signOut(frame)),
     el("section", { class: "top", "aria-label": "Search and state" }, search(frame), liveness(frame)),
     el("main", { id: "main", tabindex: "-1" }, page),
     el("div", { id: "toast", class: "toast", role: "status", "aria-live": "polite", mount: leaveAlone }),
@@ -42,15 +42,26 @@ function brand({ session }: Frame): VNode {
   return el("div", { class: "brand" }, link("", { class: "brand-name" }, icon("envelopes"), "Envelopes"), mode);
 }
 
-function navigation(place: Place | null): VNode {
+function navigation({ unclaimed }: Frame, place: Place | null): VNode {
   const items = PLACES.map(([name, path, text, shape]) =>
     el(
       "li",
       { key: name },
-      link(path, { "aria-current": place === name ? "page" : null }, icon(shape), el("span", null, text)),
+      link(
+        path,
+        { "aria-current": place === name ? "page" : null },
+        icon(shape),
+        el("span", null, text),
+        waiting(name, unclaimed),
+      ),
     ),
   );
   return el("nav", { class: "places", "aria-label": "Panel" }, el("ul", null, items));
+}
+
+function waiting(place: Place, unclaimed: number): Child {
+  if (place !== "unclaimed" || unclaimed === 0) return null;
+  return el("span", { class: "count warn" }, count(unclaimed), el("span", { class: "hidden" }, " to decide"));
 }
 
 function signOut({ session }: Frame): VNode {
@@ -95,8 +106,8 @@ function search(frame: Frame): VNode {
       autocomplete: "off",
       spellcheck: "false",
       maxlength: "255",
-      placeholder: "Find an envelope, reference or payment",
-      "aria-label": "Find an envelope by its id, reference or payment",
+      placeholder: "Find a name, id, reference or payment",
+      "aria-label": "Find an envelope by its name, id, reference or payment",
       value: frame.query().get("search") ?? "",
     }),
     el("kbd", { "aria-hidden": "true" }, "/"),

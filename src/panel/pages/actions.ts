@@ -3,15 +3,19 @@ import type {
   ActionAnswer,
   EnvelopeAnswer,
   GrantBody,
+  KeyView,
   PaymentView,
   ReasonBody,
   RefundBody,
+  RevocationBody,
+  RevokeKeyAnswer,
+  RevokeKeyBody,
   RotateAnswer,
   SessionAnswer,
   StripeRefundAnswer,
   StripeRefundBody,
 } from "../../admin/api.js";
-import type { Entry } from "../../contract.js";
+import type { Entry, LotView } from "../../contract.js";
 import { type Field, microsOf, openAction, type Values } from "../dialog.js";
 import { type Child, el } from "../dom.js";
 import { money } from "../format.js";
@@ -51,17 +55,30 @@ function grant(acting: Acting): void {
   openAction<ActionAnswer>({
     title: "Grant credit",
     intro: "Gives the holder money to spend that nobody paid for.",
-    fields: [{ name: "amount", label: "Amount", kind: "money" }, REASON],
+    fields: [
+      { name: "amount", label: "Amount", kind: "money" },
+      REASON,
+      { name: "until", label: "To be spent by", kind: "date", optional: true, hint: "Empty: it does not expire." },
+    ],
     restate: (values) => [
       "Envelope ",
       name(acting),
       " is given ",
       strong(given(values)),
       ...becomes(acting, microsOf(values) ?? 0),
+      values["until"] ? ` What is left of it expires at the end of ${values["until"]}.` : null,
     ],
     verb: (values) => `Grant ${given(values)}`,
     path: api(acting, "grants"),
-    body: (values): GrantBody => ({ amount_micros: microsOf(values) ?? 0, reason: reasonOf(values) }),
+    body: (values): GrantBody => {
+      // The same wish says the same however often it is sent: no clock is asked.
+      const expires_at_ms = Date.parse(`${values["until"]}T23:59:59.999`);
+      return {
+        amount_micros: microsOf(values) ?? 0,
+        ...(Number.isNaN(expires_at_ms) ? {} : { expires_at_ms }),
+        reason: reasonOf(values),
+      };
+    },
     done: ({ balance_micros }, values) => `Granted ${given(values)}. The balance is ${money(balance_micros)}.`,
     after: acting.after,
   });
@@ -71,6 +88,50 @@ function becomes({ envelope }: Acting, by: number): Child[] {
   if (envelope === undefined) return ["."];
   const { balance_micros: before } = envelope;
   return [". Its balance goes from ", money(before), " to ", strong(money(BigInt(before) + BigInt(by))), "."];
+}
+
+export function revokeGrant(acting: Acting, { seq, remaining_micros, held_micros }: LotView): void {
+  openAction<ActionAnswer>({
+    title: `Revoke grant no. ${seq}`,
+    intro: "Takes back what is left of a grant. What was spent of it stays spent.",
+    fields: [REASON],
+    restate: () => [
+      "Envelope ",
+      name(acting),
+      " loses ",
+      strong(money(remaining_micros - held_micros)),
+      held_micros > 0 ? ` of the grant; ${money(held_micros)} are held, and left to the hold.` : " of the grant.",
+    ],
+    verb: () => "Revoke",
+    danger: true,
+    path: api(acting, "revocations"),
+    body: (values): RevocationBody => ({ seq, reason: reasonOf(values) }),
+    done: ({ balance_micros }) => `Revoked. The balance is ${money(balance_micros)}.`,
+    after: acting.after,
+  });
+}
+
+export function revokeKey(acting: Acting, { id, minted, name: called }: KeyView): void {
+  openAction<RevokeKeyAnswer>({
+    title: minted ? "Revoke the key" : "Revoke the identity",
+    intro: "For a key that leaked, or whoever should spend no more. It cannot be undone.",
+    fields: [REASON],
+    restate: () => [
+      "From now on, ",
+      el("bdi", { class: "mono" }, called ?? id),
+      " is ",
+      strong("refused"),
+      " on envelope ",
+      name(acting),
+      ". Its balance and its other keys stay as they are.",
+    ],
+    verb: () => "Revoke",
+    danger: true,
+    path: api(acting, `keys/${encodeURIComponent(id)}/revoke`),
+    body: (values): RevokeKeyBody => ({ minted, reason: reasonOf(values) }),
+    done: () => "It is refused from now on.",
+    after: acting.after,
+  });
 }
 
 /** `undefined`: all that is left of it. */

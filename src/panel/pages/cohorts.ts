@@ -23,6 +23,13 @@ function figureOf(row: CohortRow, figure: Figure): number {
   return figure === "spent" ? row.spent_micros : row.credited_micros;
 }
 
+/** Each against its own cohort, so that who stayed is seen in small ones, too. */
+function mostOf(rows: readonly CohortRow[], figure: Figure): ReadonlyMap<string, number> {
+  const most = new Map<string, number>();
+  for (const row of rows) most.set(row.cohort, Math.max(most.get(row.cohort) ?? 1, figureOf(row, figure)));
+  return most;
+}
+
 export function cohortsView(all: readonly CohortRow[], query: URLSearchParams): Child {
   // Who never topped up is in no cohort.
   const rows = all.filter(({ cohort }) => cohort !== "");
@@ -33,7 +40,7 @@ export function cohortsView(all: readonly CohortRow[], query: URLSearchParams): 
   const age = (row: CohortRow) => indexOf(row.month) - indexOf(row.cohort);
   const ages = Math.min(MONTHS_MAX, 1 + Math.max(0, ...rows.map(age)));
   const columns = Array.from({ length: ages }, (_, index) => index);
-  const most = Math.max(1, ...rows.map((row) => figureOf(row, figure)));
+  const most = mostOf(rows, figure);
   const text = figure === "active" ? count : money;
   const cell = (cohort: string, months: number): Child => {
     const row = rows.find((one) => one.cohort === cohort && age(one) === months);
@@ -41,7 +48,11 @@ export function cohortsView(all: readonly CohortRow[], query: URLSearchParams): 
     if (row === undefined || value === 0) return el("td", { key: months, class: "num" }, row === undefined ? "" : "–");
     return el(
       "td",
-      { key: months, class: "num heat", css: { "--heat": `${Math.round(6 + (34 * value) / most)}%` } },
+      {
+        key: months,
+        class: "num heat",
+        css: { "--heat": `${Math.round(6 + (34 * value) / (most.get(cohort) ?? 1))}%` },
+      },
       text(value),
     );
   };
@@ -66,7 +77,7 @@ export function cohortsView(all: readonly CohortRow[], query: URLSearchParams): 
           el(
             "tr",
             null,
-            el("th", { scope: "col" }, "First money"),
+            el("th", { scope: "col" }, "First top-up"),
             columns.map((months) =>
               el("th", { key: months, scope: "col", class: "num" }, months === 0 ? "Month 0" : `+${months}`),
             ),

@@ -225,6 +225,7 @@ function resultCard(state: State, doing: Doing): Child {
       : table<Row>({
           label: "Result",
           dim: busy,
+          tall: true,
           rows,
           key: (_row, index) => index,
           columns: headers.map(({ name, displayName }) => ({

@@ -6,7 +6,7 @@ import { badge, type Tone } from "../parts.js";
 const KINDS: Readonly<Record<EntryKind, readonly [string, Tone]>> = {
   charge: ["Charge", "calm"],
   usage: ["Usage", "calm"],
-  refund: ["Given back", "accent"],
+  refund: ["Refund", "accent"],
   topup: ["Top-up", "good"],
   grant: ["Grant", "accent"],
   clawback: ["Taken back", "bad"],

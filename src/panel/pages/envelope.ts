@@ -6,11 +6,13 @@ import type { Watched } from "../live.js";
 import { type Frame, type Page, withQuery } from "../page.js";
 import { answered, badge, card, copyButton, exportLinks, foreign, link, pager, shortId } from "../parts.js";
 import { type Acting, freezeButton, grantButton, rotateButton } from "./actions.js";
-import { auditTable, entriesTable, holdsTable, limitsView, paymentsTable } from "./envelope-tables.js";
+import { auditTable, entriesTable, holdsTable, lotsTable, paymentsTable } from "./envelope-tables.js";
+import { limitsCards } from "./limits.js";
 
 const TABS = [
   ["", "Ledger"],
   ["payments", "Payments"],
+  ["grants", "Grants"],
   ["holds", "Holds"],
   ["limits", "Windows and keys"],
   ["audit", "Audit"],
@@ -61,22 +63,23 @@ function view(frame: Frame, id: string, tab: Tab, asked: Asked): Child {
     el(
       "div",
       { class: "head" },
-      el(
-        "div",
-        { class: "ids" },
-        el("h1", { tabindex: "-1", class: "mono" }, el("bdi", { class: "clip", title: id }, id)),
-        copyButton(id, "the envelope’s id"),
-      ),
+      el("div", { class: "ids" }, title(envelope.value?.name ?? null, id), copyButton(id, "the envelope’s id")),
       frame.session.readOnly
         ? null
         : el("div", { class: "row" }, grantButton(acting), freezeButton(acting), rotateButton(acting)),
     ),
     answered(envelope, (value) => [flags(value), figures(value)], 5),
     tabs(frame, id, tab, envelope.value),
-    card(
-      { title: TABS.find(([name]) => name === tab)?.[1] ?? "", key: `tab-${tab}`, wide: "flush", note: notes(tab) },
-      content(tab, acting, asked),
-    ),
+    tab === "limits"
+      ? el(
+          "div",
+          { class: "stack", key: "tab-limits" },
+          answered(envelope, (value) => limitsCards(acting, value)),
+        )
+      : card(
+          { title: TABS.find(([name]) => name === tab)?.[1] ?? "", key: `tab-${tab}`, wide: "flush", note: notes(tab) },
+          content(tab, acting, asked),
+        ),
     pages(frame, id, tab, asked),
     el(
       "div",
@@ -95,6 +98,8 @@ function view(frame: Frame, id: string, tab: Tab, asked: Asked): Child {
 function notes(tab: Tab): string {
   if (tab === "") return "Newest first";
   if (tab === "audit") return "What the owner did to it; each line seals the one before";
+  if (tab === "grants")
+    return "What is left of them, in the order in which it is spent; what was paid is spent beside it";
   return tab === "holds" ? "Reserved for work whose price is not known yet" : "";
 }
 
@@ -104,8 +109,8 @@ function content(tab: Tab, acting: Acting, { envelope, entries, payments, audit 
       return answered(payments, (value) => paymentsTable(acting, value.payments, payments.outdated));
     case "holds":
       return answered(envelope, ({ holds }) => holdsTable(holds));
-    case "limits":
-      return answered(envelope, limitsView);
+    case "grants":
+      return answered(envelope, ({ lots }) => lotsTable(acting, lots));
     case "audit":
       return answered(audit, (value) => auditTable(value.audit, audit.outdated));
     default:
@@ -113,12 +118,25 @@ function content(tab: Tab, acting: Acting, { envelope, entries, payments, audit 
   }
 }
 
-function flags({ client_reference_id, frozen, open_disputes, autoTopUp, summary }: EnvelopeAnswer): VNode {
+/** What the owner called it, else its id. */
+function title(called: string | null, id: string): VNode {
+  if (called === null) return el("h1", { tabindex: "-1", class: "mono" }, el("bdi", { class: "clip", title: id }, id));
+  return el(
+    "div",
+    { class: "two-lines" },
+    el("h1", { tabindex: "-1" }, el("bdi", { class: "clip", title: called }, called)),
+    foreign(id, "mono faint"),
+  );
+}
+
+function flags(envelope: EnvelopeAnswer): VNode {
+  const { client_reference_id, frozen, open_disputes, autoTopUp, summary, prepaid, owner_account_id } = envelope;
   const behind = summary !== null && summary.head_seq > summary.applied_seq;
   return el(
     "div",
     { class: "row flags" },
     frozen ? badge(open_disputes > 0 ? "Frozen by a dispute" : "Frozen", "warn") : badge("Open", "good"),
+    prepaid ? null : badge("Budget", "accent", "It has no balance: its windows alone limit it"),
     open_disputes > 0 ? badge(counted(open_disputes, "open dispute"), "bad") : null,
     autoTopUp === null
       ? null
@@ -127,6 +145,14 @@ function flags({ client_reference_id, frozen, open_disputes, autoTopUp, summary 
           autoTopUp.status === "stopped" ? "warn" : "calm",
         ),
     behind ? badge("The copy is catching up", "calm") : null,
+    owner_account_id === null
+      ? null
+      : el(
+          "span",
+          { class: "reference" },
+          el("span", { class: "note" }, "Account "),
+          foreign(owner_account_id, "mono"),
+        ),
     el(
       "span",
       { class: "reference" },
@@ -137,7 +163,8 @@ function flags({ client_reference_id, frozen, open_disputes, autoTopUp, summary 
   );
 }
 
-function figures({ balance_micros, available_micros, held_micros, holds, seq, summary }: EnvelopeAnswer): VNode {
+function figures(envelope: EnvelopeAnswer): VNode {
+  const { balance_micros, available_micros, held_micros, holds, seq, summary, prepaid } = envelope;
   const one = (name: string, value: Child, note: Child, tone = "") =>
     el(
       "div",
@@ -150,9 +177,9 @@ function figures({ balance_micros, available_micros, held_micros, holds, seq, su
     "div",
     { class: "figures" },
     one(
-      "Balance",
+      prepaid ? "Balance" : "Left",
       moneyView(balance_micros),
-      `after ${counted(seq, "entry", "entries")}`,
+      prepaid ? `after ${counted(seq, "entry", "entries")}` : "of its tightest window",
       balance_micros < 0 ? "negative" : "",
     ),
     one("Held", moneyView(held_micros), `${counted(holds.length, "hold")}`),
@@ -175,12 +202,21 @@ function tabs(frame: Frame, id: string, tab: Tab, envelope: EnvelopeAnswer | und
         withQuery(path, frame.query(), { tab: name, cursor: undefined }),
         { key: name, "aria-current": name === tab ? "page" : null, "data-replace": "" },
         text,
-        name === "holds" && envelope !== undefined && envelope.holds.length > 0
-          ? el("span", { class: "count" }, count(envelope.holds.length))
-          : null,
+        counter(name, envelope),
       ),
     ),
   );
+}
+
+function counter(tab: Tab, envelope: EnvelopeAnswer | undefined): Child {
+  if (envelope === undefined) return null;
+  const numbers: Partial<Record<Tab, number>> = {
+    grants: envelope.lots.length,
+    holds: envelope.holds.length,
+    limits: envelope.windows.length + envelope.keys.filter(({ status }) => status === "active").length,
+  };
+  const number = numbers[tab] ?? 0;
+  return number === 0 ? null : el("span", { class: "count" }, count(number));
 }
 
 function pages(frame: Frame, id: string, tab: Tab, { entries, payments, audit }: Asked): Child {

@@ -12,8 +12,8 @@ import {
   type Column,
   choices,
   empty,
-  envelopeLink,
   exportLinks,
+  foreign,
   link,
   pager,
   table,
@@ -80,24 +80,42 @@ const COLUMNS: readonly Column<EnvelopeSummary>[] = [
   {
     head: "Envelope",
     kind: "grow",
-    cell: ({ envelope_id, frozen, budget, applied_seq, head_seq }) =>
+    at: "lead",
+    cell: ({ envelope_id, name, frozen, budget, applied_seq, head_seq }) =>
       el(
         "span",
         { class: "row" },
-        envelopeLink(envelope_id),
+        nameLink(envelope_id, name),
         frozen ? badge("Frozen", "warn") : null,
-        budget ? badge("Budget", "calm") : null,
+        budget ? badge("Budget", "accent") : null,
         head_seq > applied_seq
           ? badge("Catching up", "calm", `${head_seq - applied_seq} entries have not arrived yet`)
           : null,
       ),
   },
-  { head: "Balance", kind: "num", cell: ({ balance_micros }) => amount(balance_micros) },
-  { head: "Spent", kind: "num", cell: ({ spent_micros }) => amount(spent_micros) },
-  { head: "Paid in", kind: "num wide", cell: ({ credited_micros }) => amount(credited_micros) },
-  { head: "Given", kind: "num wide", cell: ({ granted_micros }) => amount(granted_micros) },
-  { head: "Last entry", kind: "num wide", cell: ({ last_at_ms }) => agoView(last_at_ms) },
+  { head: "Balance", kind: "num", at: "value", cell: ({ balance_micros }) => amount(balance_micros) },
+  { head: "Spent", kind: "num", at: "more", cell: ({ spent_micros }) => amount(spent_micros) },
+  { head: "Paid in", kind: "num wide", at: "more", cell: ({ credited_micros }) => amount(credited_micros) },
+  { head: "Granted", kind: "num wide", at: "more", cell: ({ granted_micros }) => amount(granted_micros) },
+  {
+    head: "Last entry",
+    kind: "num wide",
+    at: "more",
+    cell: ({ last_at_ms }) => (last_at_ms === 0 ? "none yet" : agoView(last_at_ms)),
+  },
 ];
+
+/** The whole id where there is room for it. */
+function nameLink(id: string, name: string | null): Child {
+  const path = `${PATH}/${encodeURIComponent(id)}`;
+  if (name === null) return link(path, { class: "mono clip", title: id }, el("bdi", null, id));
+  return el(
+    "span",
+    { class: "two-lines" },
+    link(path, { class: "clip", title: name }, el("bdi", null, name)),
+    foreign(id, "mono faint"),
+  );
+}
 
 function list(frame: Frame, envelopes: readonly EnvelopeSummary[], outdated: boolean, search: string | null): Child {
   if (envelopes.length === 0) return nothing(search);
@@ -117,6 +135,6 @@ function nothing(search: string | null): VNode {
   return empty(
     "search",
     "Nothing found",
-    "Search for an envelope’s id or its beginning, a whole client_reference_id, or a payment’s id (pi_…).",
+    "Search for the beginning of a name or an id, a whole client_reference_id, or a payment’s id (pi_…).",
   );
 }

@@ -246,6 +246,7 @@ function verdict(run: Run): VNode {
 function differenceTable(rows: readonly Difference[]): VNode {
   return table<Difference>({
     label: "Differences",
+    tall: true,
     rows,
     key: (_row, index) => index,
     columns: [

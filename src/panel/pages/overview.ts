@@ -2,6 +2,8 @@
 import type {
   CohortsAnswer,
   EventsAnswer,
+  KeySpendAnswer,
+  MovementsAnswer,
   OverviewAnswer,
   Range,
   RefusalsAnswer,
@@ -36,6 +38,8 @@ interface Asked {
   readonly overview: Watched<OverviewAnswer>;
   readonly series: Watched<SeriesAnswer>;
   readonly spend: Watched<SpendAnswer>;
+  readonly keys: Watched<KeySpendAnswer>;
+  readonly movements: Watched<MovementsAnswer>;
   readonly refusals: Watched<RefusalsAnswer>;
   readonly events: Watched<EventsAnswer>;
   readonly cohorts: Watched<CohortsAnswer>;
@@ -47,7 +51,9 @@ export function overviewPage(frame: Frame): Page {
   const asked: Asked = {
     overview: live.watch(() => "/api/overview", 4000),
     series: live.watch(() => `/api/series?range=${range()}`, 8000),
-    spend: live.watch(() => `/api/spend?range=${range()}`, 10_000),
+    spend: live.watch(() => (isByKey(frame.query()) ? undefined : `/api/spend?range=${range()}`), 10_000),
+    keys: live.watch(() => (isByKey(frame.query()) ? `/api/spend?range=${range()}&by=key` : undefined), 10_000),
+    movements: live.watch(() => `/api/movements?range=${range()}`, 10_000),
     refusals: live.watch(() => `/api/refusals?range=${range()}`, 10_000),
     events: live.watch(() => "/api/latest?range=7d&limit=8", 5000),
     cohorts: live.watch(() => "/api/cohorts", 60_000),
@@ -81,8 +87,10 @@ function view(frame: Frame, asked: Asked, range: Range): Child {
       ),
       card({ title: "All time", note: "How the balance came to be", key: "sheet" }, answered(asked.overview, sheet, 7)),
       card(
-        { title: "Spent on", note: words, key: "spend" },
-        answered(asked.spend, (spend) => spendBars(spend, asked.spend.outdated)),
+        { title: "Spent on", note: words, key: "spend", actions: choices("Spent by", spendChoices(query)) },
+        isByKey(query)
+          ? answered(asked.keys, (keys) => keyBars(keys, asked.keys.outdated, query))
+          : answered(asked.spend, (spend) => spendBars(spend, asked.spend.outdated, query)),
       ),
       card(
         { title: "Refused for", note: words, key: "refusals" },
@@ -90,15 +98,30 @@ function view(frame: Frame, asked: Asked, range: Range): Child {
       ),
       card({ title: "Latest", note: "Across all envelopes", key: "latest" }, answered(asked.events, latest)),
       card(
-        { title: "Cohorts", note: "Envelopes by the month of their first money", wide: "three", key: "cohorts" },
+        { title: "Cohorts", note: "Envelopes by the month of their first top-up", wide: "two", key: "cohorts" },
         answered(asked.cohorts, ({ rows }) => cohortsView(rows, query)),
+      ),
+      card(
+        { title: "Other movements", note: words, key: "movements" },
+        answered(asked.movements, (movements) => movementList(movements, asked.movements.outdated, query)),
       ),
     ),
     el(
       "div",
-      { class: "foot" },
-      el("span", { class: "note" }, "All movements, ", words),
-      exportLinks("/export/entries", `?range=${range}`),
+      { class: "foot exports-list" },
+      [
+        ["entries", "All entries"],
+        ["series", "The figures over time"],
+        ["spend", "Spending by reason"],
+        ["movements", "Other movements"],
+      ].map(([name, text]) =>
+        el(
+          "span",
+          { class: "row", key: name as string },
+          el("span", { class: "note" }, text),
+          exportLinks(`/export/${name}`, `?range=${range}`),
+        ),
+      ),
     ),
   ];
 }
@@ -245,14 +268,20 @@ type Values = (pick: (point: SeriesPoint) => number) => number[];
 function moneyData(of: Values): Omit<ChartData, "step" | "times_ms"> {
   const all = [
     { label: "Paid in", color: "--in", side: -1, values: of((point) => point.credited_micros) },
-    { label: "Given", color: "--in", side: -1, values: of((point) => point.granted_micros), above: 0 },
+    { label: "Granted", color: "--in", side: -1, values: of((point) => point.granted_micros), above: 0 },
     {
       label: "Spent",
       color: "--out",
       side: 1,
       values: of((point) => Math.max(0, netSpent(point))),
     },
-    { label: "Reversed", color: "--out", side: 1, values: of((point) => Math.max(0, point.reversed_micros)), above: 2 },
+    {
+      label: "Taken back",
+      color: "--out",
+      side: 1,
+      values: of((point) => Math.max(0, point.reversed_micros)),
+      above: 2,
+    },
   ] as const;
   return { label: "Money in and out", series: all, format: money, tick: axisMoney, increments: INCREMENTS };
 }
@@ -324,11 +353,12 @@ function sheet(overview: OverviewAnswer): VNode {
       "dl",
       { class: "sheet" },
       line("Paid in", overview.credited_micros, "+"),
-      line("Given", overview.granted_micros, "+"),
+      line("Granted", overview.granted_micros, "+"),
       line("Spent", overview.spent_micros, "−"),
-      line("Given back", overview.refunded_micros, "+"),
-      line("Refunds and disputes", overview.reversed_micros, "−"),
-      line("Grants that expired", overview.expired_micros, "−"),
+      line("Charges refunded", overview.refunded_micros, "+"),
+      line("Payments refunded", overview.reversed_micros - overview.disputed_micros, "−"),
+      line("Disputed", overview.disputed_micros, "−"),
+      overview.expired_micros === 0 ? null : line("Grants that expired", overview.expired_micros, "−"),
       overview.budgeted_micros > 0 ? line("Used on budgets, unpaid", overview.budgeted_micros, "+") : null,
       el(
         "div",
@@ -380,11 +410,92 @@ function bars(items: readonly Bar[], tone: string, outdated: boolean): VNode {
 
 const BARS_MAX = 8;
 
-function spendBars({ rows }: SpendAnswer, outdated: boolean): Child {
+const isByKey = (query: URLSearchParams): boolean => query.get("by") === "key";
+
+function spendChoices(query: URLSearchParams) {
+  const one = (text: string, by: string | undefined) => ({
+    text,
+    path: withQuery("", query, { by, all: undefined }),
+    current: isByKey(query) === (by !== undefined),
+  });
+  return [one("Reason", undefined), one("Key", "key")];
+}
+
+/** The first few, and a way to the others. */
+function firstOf<Row>(
+  rows: readonly Row[],
+  query: URLSearchParams,
+  what: string,
+  view: (rows: readonly Row[]) => Child,
+): Child {
+  const all = query.get("all") === what;
+  if (rows.length <= BARS_MAX) return view(rows);
+  return [
+    view(all ? rows : rows.slice(0, BARS_MAX)),
+    link(
+      withQuery("", query, { all: all ? undefined : what }),
+      { class: "more", key: `all-${what}`, "data-replace": "" },
+      all ? "Show fewer" : `Show all ${count(rows.length)}`,
+    ),
+  ];
+}
+
+function keyBars({ rows }: KeySpendAnswer, outdated: boolean, query: URLSearchParams): Child {
+  if (rows.length === 0)
+    return empty("keyboard", "No key spent anything", "What keys and authorised identities spend is told apart here.");
+  return firstOf(rows, query, "keys", (shown) =>
+    bars(
+      shown.map(({ envelope_id, spender, spent_micros, charges }) => ({
+        name: el("span", { class: "two-lines" }, foreign(spender, "mono"), envelopeLink(envelope_id)),
+        key: `${envelope_id} ${spender}`,
+        size: spent_micros,
+        value: amount(spent_micros),
+        note: counted(charges, "charge"),
+      })),
+      "--out",
+      outdated,
+    ),
+  );
+}
+
+function movementList({ rows }: MovementsAnswer, outdated: boolean, query: URLSearchParams): Child {
+  if (rows.length === 0)
+    return empty(
+      "envelopes",
+      "Nothing but charges",
+      "Top-ups, grants, refunds through Stripe and disputes are told apart here.",
+    );
+  return firstOf(rows, query, "movements", (shown) =>
+    el(
+      "ol",
+      { class: `feed ${outdated ? "dim" : ""}` },
+      shown.map(({ kind, reason, entries, amount_micros }) =>
+        el(
+          "li",
+          { key: `${kind} ${reason}` },
+          kindBadge(kind),
+          el("span", { class: "feed-what" }, reason === "(none)" ? null : foreign(reason)),
+          el(
+            "span",
+            { class: "feed-value" },
+            amount(amount_micros, true),
+            el("span", { class: "note" }, counted(entries, "entry", "entries")),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+function spendBars({ rows }: SpendAnswer, outdated: boolean, query: URLSearchParams): Child {
   if (rows.length === 0)
     return empty("overview", "Nothing was spent", "Charges appear here by their reason, or by method and path.");
+  return firstOf(rows, query, "spend", (shown) => reasonBars(shown, outdated));
+}
+
+function reasonBars(rows: SpendAnswer["rows"], outdated: boolean): Child {
   return bars(
-    rows.slice(0, BARS_MAX).map(({ reason, spent_micros, charges }) => ({
+    rows.map(({ reason, spent_micros, charges }) => ({
       name: foreign(reason),
       key: reason,
       size: spent_micros,

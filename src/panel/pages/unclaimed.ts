@@ -21,7 +21,7 @@ const REASONS: Readonly<Record<string, string>> = {
 const PATH = "/unclaimed";
 const PAGE = 50;
 
-export function unclaimedPage({ live, session, query }: Frame): Page {
+export function unclaimedPage({ live, session, query, refresh }: Frame): Page {
   const asked = live.watch<UnclaimedAnswer>(() => {
     const cursor = query().get("cursor");
     return `/api/unclaimed?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`;
@@ -43,7 +43,7 @@ export function unclaimedPage({ live, session, query }: Frame): Page {
       el(
         "section",
         { class: "card flush" },
-        answered(asked, ({ unclaimed }) => list(unclaimed, session.readOnly ? undefined : () => live.reload())),
+        answered(asked, ({ unclaimed }) => list(unclaimed, session.readOnly ? undefined : refresh)),
       ),
       pager(PATH, query(), asked.value?.next ?? null, ["Oldest", "Newer"]),
     ],
@@ -59,15 +59,22 @@ function list(payments: readonly UnclaimedPayment[], after: (() => void) | undef
     columns: [
       {
         head: "Payment",
+        at: "lead",
         cell: ({ payment_id, livemode }) =>
           el("div", { class: "two-lines" }, foreign(payment_id, "mono"), livemode ? null : badge("test", "warn")),
       },
-      { head: "Paid", kind: "num", cell: ({ amount_total, currency }) => minorMoney(amount_total, currency) },
-      { head: "Why", kind: "grow", cell: whyView },
-      { head: "When", kind: "wide", cell: ({ at_ms }) => timeView(at_ms) },
+      {
+        head: "Paid",
+        kind: "num",
+        at: "value",
+        cell: ({ amount_total, currency }) => minorMoney(amount_total, currency),
+      },
+      { head: "Why", kind: "grow", at: "text", cell: whyView },
+      { head: "When", kind: "wide", at: "more", cell: ({ at_ms }) => timeView(at_ms) },
       {
         head: el("span", { class: "hidden" }, "Action"),
         kind: "end",
+        at: "end",
         cell: (payment) => (after === undefined ? null : assignButton(payment, after)),
       },
     ],

@@ -153,6 +153,24 @@ describe("envelopes", () => {
     }
   });
 
+  it("T71 are found by the beginning of their names, whatever is in them", async () => {
+    const [one, two] = payers as [Caller, Caller];
+    const names = ["<img src=x> 100% _Acme_", "=cmd|' /C calc'!A0\u202e"] as const;
+    for (const [index, payer] of [one, two].entries()) {
+      await payer.envelope.configure({ name: names[index] ?? null });
+      await runDurableObjectAlarm(env.ENVELOPE.getByName(payer.id));
+    }
+    expect(await ids(`search=${encodeURIComponent("<IMG src")}`)).toEqual([one.id]);
+    expect(await ids(`search=${encodeURIComponent("=cmd|")}`)).toEqual([two.id]);
+    for (const nothing of ["%", "_", "img", "' OR 1=1 --"]) {
+      expect(await ids(`search=${encodeURIComponent(nothing)}`)).toEqual([]);
+    }
+    const csv = await (await owner.fetch("/db/api/export/envelopes.csv")).text();
+    expect(csv).toContain(`,'${names[1]},`);
+    expect(csv).toContain(`,${names[0]},`);
+    for (const payer of [one, two]) await payer.envelope.configure({ name: null });
+  });
+
   it.each(["recent", "spent", "balance"])("come in pages, by %s", async (order) => {
     const whole = await ids(`order=${order}`);
     expect(new Set(whole)).toEqual(new Set(payers.map(({ id }) => id)));

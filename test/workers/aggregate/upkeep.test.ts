@@ -363,6 +363,32 @@ describe("T94 what a batch tells besides its entries", () => {
     }
   });
 
+  it("a name is told without an entry, before the first one, and also when it changes on the way", async () => {
+    const name = `granted-${names++}`;
+    const called = async () => (await shardOf("aggregate-0").envelope({ envelope_id: name }))?.name;
+    await apiOf(name).configure({ currency: "usd", name: "Zoë & Söhne", windows: [] });
+    await shipAll();
+    expect(await called()).toBe("Zoë & Söhne");
+    const found = await envelopesPage(env, { order: "recent", named: "zoë", limit: 9 });
+    expect(found.envelopes).toMatchObject([{ envelope_id: name, applied_seq: 0, head_seq: 0 }]);
+    await apiOf(name).grant({ op: "g", key: "g", currency: "usd", amount_micros: micros(5) });
+    const real = EnvelopeAggregate.prototype.mirror;
+    vi.spyOn(EnvelopeAggregate.prototype, "mirror").mockImplementationOnce(async function (
+      this: EnvelopeAggregate,
+      batch,
+    ) {
+      await apiOf(name).configure({ currency: "usd", name: "Zoë GmbH" });
+      return real.call(this, batch);
+    });
+    await shipAll();
+    expect(await called()).toBe("Zoë GmbH");
+    await rebuild();
+    expect(await called()).toBe("Zoë GmbH");
+    await apiOf(name).configure({ currency: "usd", name: null });
+    await shipAll();
+    expect(await called()).toBeNull();
+  });
+
   it("counts no more once it was overtaken, or comes again; its entries do", async () => {
     const shard = shardOf("overtaken");
     const entries = ledger([
