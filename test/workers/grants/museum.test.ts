@@ -2,6 +2,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { envelopeOf } from "../../../src/index.js";
+import { micros } from "../rules/values.js";
 import { pass, START, Subject } from "./support.js";
 
 let one: Subject;
@@ -66,7 +67,19 @@ describe("museum", () => {
     expect(30 + moved.filter(([source]) => source === 0).reduce((sum, [, part]) => sum + part, 0)).toBe(paid_micros);
   });
 
-  it("museum: OpenMeter 3293 no grant on a managed entitlement: a grant works on any envelope, also one that is frozen or in debt", async () => {
+  it("museum: OpenMeter 3293 no grant on a managed entitlement: one works on any balance, with windows, frozen or in debt", async () => {
+    const limited = new Subject();
+    await limited.topUp(10);
+    const window = { window_id: "day", unit: "DAILY", limit_micros: micros(12) } as const;
+    await limited.api.configure({ currency: "usd", windows: [window] });
+    expect(await limited.grant(5)).toMatchObject({ outcome: "granted", balance_micros: 15 });
+    expect(await limited.charge(13)).toMatchObject({ outcome: "refused", refusal: { reason: "window" } });
+    expect(await limited.charge(12)).toMatchObject({ outcome: "charged", balance_micros: 3 });
+    expect(await limited.moved()).toBe("2:-5 0:-7");
+    // Back in the window it was spent in, and in the grant and the payment it came from.
+    await limited.refund(3, 8);
+    expect(await limited.moved()).toBe("0:7 2:1");
+    expect((await limited.charge(8)).outcome).toBe("charged");
     await one.api.freeze({ frozen: true, currency: "usd" });
     expect(await one.grant(5)).toMatchObject({ outcome: "granted", balance_micros: 5 });
     const debtor = new Subject();
