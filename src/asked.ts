@@ -39,12 +39,12 @@ export async function chargeFor<Env>(visit: Visit<Env>, price: Price, options: C
       ? { outcome: "invalid", detail: invalid, ...NO_BALANCES }
       : await visit.charge({
           amount_micros: parsePrice(price, visit.currency) as Micros,
-          key: options.key === undefined ? undefined : `app:${options.key}`,
-          at_most: options.atMost,
-          record_zero: visit.options.recordZero,
           reason: options.reason ?? visit.reason(),
-          tag: options.tag,
-          metadata: options.metadata === undefined ? undefined : JSON.stringify(options.metadata),
+          ...(options.key !== undefined && { key: `app:${options.key}` }),
+          ...(options.atMost && { at_most: true }),
+          ...(visit.options.recordZero && { record_zero: true }),
+          ...(options.tag !== undefined && { tag: options.tag }),
+          ...(options.metadata !== undefined && { metadata: JSON.stringify(options.metadata) }),
         });
   return { ...outcome, balance: formatMinor(outcome.balance_micros, visit.currency), currency: visit.currency.code };
 }

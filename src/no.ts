@@ -12,14 +12,7 @@ import {
 } from "./refusal.js";
 import { ConfigurationError } from "./settings.js";
 import { envelopeStub } from "./stubs.js";
-import {
-  ForbiddenError,
-  refusalOfNothing,
-  refusedToNobody,
-  UnauthorizedError,
-  type Visit,
-  withoutAbsent,
-} from "./visit.js";
+import { ForbiddenError, refusalOfNothing, refusedToNobody, UnauthorizedError, type Visit } from "./visit.js";
 
 /** A rotation's grace is longer than this: who came with a revoked cookie and is answered sooner had nothing newer when they came. */
 const FRESH_COOKIE_MS_MAX = 60_000;
@@ -101,7 +94,7 @@ export async function turnAway<Env>(visit: Visit<Env>, price: Micros): Promise<R
 async function afford<Env>(visit: Visit<Env>, amount_micros: Micros): Promise<AffordOutcome> {
   return visit.ask(
     async (caller): Promise<AffordOutcome> => {
-      const asked = withoutAbsent({ amount_micros, tag: visit.reason(), ...visit.asked(caller) });
+      const asked = { amount_micros, tag: visit.reason(), ...visit.asked(caller) };
       return attempt(() => envelopeStub(visit.env, caller.envelopeId).afford(asked));
     },
     () => refusedToNobody(amount_micros),

@@ -242,8 +242,8 @@ function resolveAlertOptions<Env>(options: EnvelopeOptions<Env>, currency: Curre
 }
 
 /** The default rule of `chargeWhen`: what was delivered, and is not a probe or an upgrade. */
-export function chargeWhenDelivered(request: Request, response: Response): boolean {
-  return response.status < 400 && response.status !== 304 && response.status !== 101 && request.method !== "HEAD";
+export function chargeWhenDelivered(request: Request, { status }: Response): boolean {
+  return status < 400 && status !== 304 && status !== 101 && request.method !== "HEAD";
 }
 
 function logIncident(incident: Incident): void {

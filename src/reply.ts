@@ -50,9 +50,10 @@ export function inPlaceOf(response: Response, answer: Response): Response {
   return answer;
 }
 
-/** True for a response that names a price per unit of what flows. Asked of every response. */
-export function hasRate(headers: Headers): boolean {
-  return headers.has(HEADER.perSecond) || headers.has(HEADER.perKilobyte) || headers.has(HEADER.perMessage);
+/** Asked of every response: whether it names a price, or one per unit of what flows. */
+export function namesPrice(headers: Headers): "price" | "rate" | undefined {
+  if (headers.has(HEADER.perSecond) || headers.has(HEADER.perKilobyte) || headers.has(HEADER.perMessage)) return "rate";
+  return headers.has(HEADER.price) ? "price" : undefined;
 }
 
 const PRICES = [
@@ -65,7 +66,7 @@ const PRICES = [
 ] as const;
 
 export function withoutPrice(response: Response): Response {
-  if (!response.headers.has(HEADER.price) && !hasRate(response.headers)) return response;
+  if (namesPrice(response.headers) === undefined) return response;
   return withHeaders(response, (headers) => {
     for (const name of PRICES) headers.delete(name);
   });

@@ -10,18 +10,17 @@ import { payNonces, setCookie, setPayNonce, setRenewed, wasRenewed } from "./ide
 import { bindingOf, newNonce } from "./identity/payer.js";
 import { credentialOf, newToken, successors, type Token, writeToken } from "./identity/token.js";
 import { minorNumber, ZERO } from "./money.js";
-import { escapeHtml, page, thankYou } from "./page.js";
 import { forbiddenProblem, plainProblem, unauthorizedProblem } from "./refusal.js";
 import { reportPayment } from "./report.js";
 import { ConfigurationError, testCheckout } from "./settings.js";
 import { directoryStub } from "./shards.js";
-import { spenderBody } from "./spender-body.js";
-import { fetchEventObject, fetchPaymentOfInvoice } from "./stripe-api.js";
 import { hasStripeKey, webhookSecrets } from "./stripe-settings.js";
 import { envelopeStub } from "./stubs.js";
 import type { WebhookPorts } from "./topup/webhook.js";
 import type { Visit } from "./visit.js";
 import { EXPOSED_HEADERS, NO_STORE } from "./wire.js";
+
+const stripeApi = () => import("./stripe-api.js");
 
 type Route = (visit: Visit<unknown>) => Promise<Response> | Response;
 
@@ -112,7 +111,7 @@ const me: Route = async (visit) => {
     verified_email: null,
     card_fingerprint: null,
     windows: state?.windows ?? [],
-    ...(state?.spender && { spender: spenderBody(state.spender) }),
+    ...(state?.spender && { spender: (await import("./spender-body.js")).spenderBody(state.spender) }),
     ...(visit.options.loginByPayment
       ? { limited: visit.caller.kind === "limited", limited_sessions: state?.limited_sessions ?? [] }
       : {}),
@@ -249,7 +248,7 @@ function payerNonce({ options, known, url, request }: Visit<unknown>): string | 
   return payNonces(url, request.headers.get("Cookie"))[0] ?? newNonce();
 }
 
-const paid: Route = () => thankYou();
+const paid: Route = async () => (await import("./page.js")).thankYou();
 
 const returned: Route = async (visit) => (await import("./paid.js")).showPaid(visit);
 
@@ -289,8 +288,9 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
       (await attempt(() => envelopeStub(env, envelope_id).topUp({ attempt: name }))) !== null,
     isListed: async (payment_id) =>
       (await attempt(() => directoryStub(env, payment_id).lookup({ payment_id }))) !== null,
-    paymentOfInvoice: async (invoice) => (hasStripeKey(env) ? fetchPaymentOfInvoice(env, invoice) : undefined),
-    fetchObject: ({ type, object_id }) => fetchEventObject(env, type, object_id),
+    paymentOfInvoice: async (invoice) =>
+      hasStripeKey(env) ? (await stripeApi()).fetchPaymentOfInvoice(env, invoice) : undefined,
+    fetchObject: async ({ type, object_id }) => (await stripeApi()).fetchEventObject(env, type, object_id),
   };
 }
 
@@ -354,6 +354,7 @@ const payTestCheckout: Route = async (visit) => {
   if (outcome !== "credited") {
     const why =
       "It was kept for the owner: the reference is not one that this service made, or the amount is above options.stripe.maxCredit.";
+    const { escapeHtml, page } = await import("./page.js");
     return page(
       "Not credited",
       `<h1>Not credited</h1><p>The webhook answered “${escapeHtml(outcome)}”. ${why}</p><p><a href="/">Back</a></p>`,

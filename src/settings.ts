@@ -53,13 +53,13 @@ function rootSecret(env: unknown): string {
   return secret;
 }
 
-let derived: { readonly current: string; readonly previous: string; readonly keys: Keys } | undefined;
+let derived: { readonly given: unknown; readonly earlier: unknown; readonly keys: Keys } | undefined;
 
 /** Derives the keys once per isolate and set of secrets. */
 export function keysOf(env: unknown): Keys {
-  const given = variable(env, "ENVELOPE_SECRET");
-  const previous = variable(env, "ENVELOPE_SECRET_PREVIOUS");
-  if (derived?.current !== given || derived.previous !== previous) {
+  const { ENVELOPE_SECRET: given, ENVELOPE_SECRET_PREVIOUS: earlier } = (env ?? {}) as Record<string, unknown>;
+  if (derived === undefined || derived.given !== given || derived.earlier !== earlier) {
+    const previous = variable(env, "ENVELOPE_SECRET_PREVIOUS");
     const current = rootSecret(env);
     const parts = previous.split(",").map((part) => part.trim());
     // A secret may itself contain a comma: where the parts are too short to be secrets, the whole value is one.
@@ -68,8 +68,8 @@ export function keysOf(env: unknown): Keys {
     const ring = (purpose: string): Keyring =>
       [...accepted].map((secret) => deriveKey(secret, purpose)) as unknown as Keyring;
     derived = {
-      current,
-      previous,
+      given,
+      earlier,
       keys: {
         token: ring("token"),
         reference: ring("reference"),

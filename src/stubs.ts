@@ -18,6 +18,13 @@ interface Namespace<Api> {
   getByName(name: string, options?: { locationHint?: DurableObjectLocationHint }): Api;
 }
 
+/** What a Worker exports is the same for all its requests. */
+const exported = new Map<string, Namespace<unknown>>();
+
+function isNamespace<Api>(candidate: unknown): candidate is Namespace<Api> {
+  return typeof (candidate as Partial<Namespace<Api>> | undefined)?.getByName === "function";
+}
+
 /**
  * Finds a class's namespace: `exports` (compatibility date 2025-11-17 or later) first, then a binding. A class that is not
  * configured has an `exports` entry without `getByName`. `lines`: what a deployment without it has to add.
@@ -26,13 +33,15 @@ export function namespaceOf<Api>(
   env: unknown,
   { name, binding, lines }: { readonly name: string; readonly binding: string; readonly lines: string },
 ): Namespace<Api> {
-  const exported = (workers as { exports?: Record<string, unknown> }).exports?.[name];
-  const bound = (env as Record<string, unknown> | null | undefined)?.[binding];
-  for (const candidate of [exported, bound]) {
-    if (typeof (candidate as Partial<Namespace<Api>> | undefined)?.getByName === "function") {
-      return candidate as Namespace<Api>;
-    }
+  const known = exported.get(name);
+  if (known !== undefined) return known as Namespace<Api>;
+  const own = (workers as { exports?: Record<string, unknown> }).exports?.[name];
+  if (isNamespace<Api>(own)) {
+    exported.set(name, own);
+    return own;
   }
+  const bound = (env as Record<string, unknown> | null | undefined)?.[binding];
+  if (isNamespace<Api>(bound)) return bound;
   throw new ConfigurationError(
     name,
     `is not configured. In the Worker's main module: ${lines}; and in wrangler.toml: ` +

@@ -32,6 +32,11 @@ export class ForbiddenError extends Error {
   override readonly name = "ForbiddenError";
 }
 
+/** Who asks, and on what terms of the deployment's. */
+type AskedAs = Pick<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts" | "sign_up">;
+/** What is asked. */
+export type Charge = Omit<ChargeInput, keyof AskedAs | "op" | "retry">;
+
 const identities = once(() => import("./identities.js"));
 
 export class Visit<Env> {
@@ -50,6 +55,7 @@ export class Visit<Env> {
   #left = false;
   #scope: Promise<string> | undefined;
   #url: URL | undefined;
+  #method: string | undefined;
   #holds: Pick<EnvelopeHold, "release">[] | undefined;
 
   constructor(request: Request, env: Env, options: ResolvedOptions<Env>) {
@@ -92,7 +98,7 @@ export class Visit<Env> {
   }
 
   get caller(): Caller {
-    this.#caller ??= identifyCaller(this.request, this.url, () => this.keys, {
+    this.#caller ??= identifyCaller(this.request, this.request.url, () => this.keys, {
       identity: this.#identity,
       limited: this.options.loginByPayment,
       cookies: !this.isForeignUpgrade,
@@ -158,7 +164,21 @@ export class Visit<Env> {
    * Asks an envelope as the caller; once more as who they were, when the limited session they came with has ended; and once more where
    * the directory says that an identity is now, when the envelope that was remembered refuses it.
    */
-  async ask<Answer>(call: (caller: Known) => Promise<Answer>, nobody: () => Answer): Promise<Answer> {
+  ask<Answer>(call: (caller: Known) => Promise<Answer>, nobody: () => Answer): Promise<Answer> {
+    const { caller } = this;
+    switch (caller.kind) {
+      case "cookie":
+      case "bearer":
+      case "key":
+      case "app":
+      case "fresh":
+        return call(caller);
+      default:
+        return this.#askAgain(call, nobody);
+    }
+  }
+
+  async #askAgain<Answer>(call: (caller: Known) => Promise<Answer>, nobody: () => Answer): Promise<Answer> {
     const caller = this.caller.kind === "unresolved" ? await this.resolve() : this.known;
     if (caller === undefined) return nobody();
     const answer = await call(caller);
@@ -210,24 +230,36 @@ export class Visit<Env> {
     return link.href;
   }
 
-  /** Charges the caller's envelope. A caller without credentials has nothing to charge, and no object is asked. */
-  async charge(
-    input: Omit<ChargeInput, keyof ReturnType<Visit<Env>["asked"]> | "op" | "retry">,
-  ): Promise<ChargeOutcome> {
+  /** Charges the caller's envelope. */
+  async charge(input: Charge): Promise<ChargeOutcome> {
+    const outcome = await this.send(input);
+    this.note(outcome);
+    return outcome;
+  }
+
+  /**
+   * Has the caller's envelope charged. A caller without credentials has nothing to charge, and no object is asked. What is absent is
+   * not to be named: each name costs time on the way to the object.
+   */
+  send(input: Charge): Promise<ChargeOutcome> {
     const op = newOperation();
-    const outcome = await this.ask(
-      async (caller) => {
-        if (caller.kind === "fresh") return chargeOfNothing(input.amount_micros);
-        const asked = withoutAbsent({ ...input, op, ...this.asked(caller) });
-        const again = (retry: boolean) => (retry ? { ...asked, retry } : asked);
-        return attempt((retry) => envelopeStub(this.env, caller.envelopeId).charge(again(retry)));
+    return this.ask(
+      (caller) => {
+        if (caller.kind === "fresh") return Promise.resolve(chargeOfNothing(input.amount_micros));
+        const asked: ChargeInput = { ...input, op, ...this.asked(caller) };
+        return attempt((retry) =>
+          envelopeStub(this.env, caller.envelopeId).charge(retry ? { ...asked, retry } : asked),
+        );
       },
       () => refusedToNobody(input.amount_micros),
     );
+  }
+
+  /** For the reply, and for the app: how the envelope stands after the latest charge of this request. */
+  note(outcome: ChargeOutcome): void {
     const hidden = outcome.outcome === "refused" && !tellsBalance(outcome.refusal.reason);
     if (this.caller.kind !== "fresh" && !hidden) this.balance = outcome.balance_micros;
-    this.alert(outcome);
-    return outcome;
+    if (outcome.alerts !== undefined) this.alert(outcome);
   }
 
   /** Tells the app what it wanted to be told of. */
@@ -236,12 +268,15 @@ export class Visit<Env> {
     tellAlerts(this.options, alerts, { envelope_id: this.known.envelopeId, currency: this.currency.code });
   }
 
-  asked(caller: Known): Pick<ChargeInput, "credential" | "currency" | "auto_topup" | "alerts" | "sign_up"> {
+  asked(caller: Known): AskedAs {
+    const { options } = this;
+    const asked: { -readonly [Name in keyof AskedAs]: AskedAs[Name] } = { currency: options.currency.code };
+    if (caller.kind !== "app") asked.credential = presentedBy(caller);
     // A limited session spends what is there; it does not draw on the holder's card.
-    const auto_topup = caller.kind === "limited" ? undefined : this.options.autoTopUp;
-    const { alerts, signUpGrant } = this.options;
-    const sign_up = caller.kind === "app" && signUpGrant?.to === "identified" ? signUpGrant.rules : undefined;
-    return { currency: this.currency.code, credential: presentedBy(caller), auto_topup, alerts, sign_up };
+    if (options.autoTopUp !== undefined && caller.kind !== "limited") asked.auto_topup = options.autoTopUp;
+    if (options.alerts !== undefined) asked.alerts = options.alerts;
+    if (caller.kind === "app" && options.signUpGrant?.to === "identified") asked.sign_up = options.signUpGrant.rules;
+    return asked;
   }
 
   /**
@@ -252,6 +287,12 @@ export class Visit<Env> {
   scope(): Promise<string> {
     this.#scope ??= this.#fingerprint(null);
     return this.#scope;
+  }
+
+  /** Asked of the request once: each time is a call out of JavaScript. */
+  get method(): string {
+    this.#method ??= this.request.method;
+    return this.#method;
   }
 
   /** The caller's `Idempotency-Key`, apart from keys the app makes. */
@@ -282,23 +323,15 @@ export class Visit<Env> {
   }
 
   reason(): string {
-    return `${this.request.method} ${this.pathname}`.slice(0, REASON_MAX);
+    return `${this.method} ${this.pathname}`.slice(0, REASON_MAX);
   }
-}
-
-/** What is absent is not sent: each name costs time on the way to the object. */
-export function withoutAbsent<T extends object>(input: T): T {
-  for (const name of Object.keys(input) as (keyof T)[]) if (input[name] === undefined) delete input[name];
-  return input;
 }
 
 export const NO_BALANCES = { balance_micros: ZERO, available_micros: ZERO } as const;
 
-/** Only a caller whom the app vouches for presents nothing. */
-function presentedBy(caller: Known): ChargeInput["credential"] {
+/** A caller whom the app vouches for by an id presents nothing. */
+function presentedBy(caller: Exclude<Known, { readonly kind: "app" }>): NonNullable<ChargeInput["credential"]> {
   switch (caller.kind) {
-    case "app":
-      return undefined;
     case "limited":
       return limitedCredentialOf(caller.limited);
     case "key":

@@ -96,6 +96,12 @@ export function isLocalHost(hostname: string): boolean {
   return /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname);
 }
 
+/** Whether a request came to this machine over plain http: then the cookies have names that browsers take there. */
+export function isLocalUrl(url: string): boolean {
+  if (!url.startsWith("http:")) return false;
+  return /^http:\/\/(localhost|127\.0\.0\.1)[:/]/.test(url) || isLocalHost(new URL(url).hostname);
+}
+
 /**
  * The path of a request's URL, as `URL.pathname` has it, without parsing the rest. Before compatibility date 2022-10-31 a
  * request's URL may not be in its normal form: such a one is parsed.

@@ -13,9 +13,17 @@ import { formatMinor, type Micros, parsePrice } from "./money.js";
 import { once } from "./once.js";
 import { chargeWhenDelivered, type EnvelopeOptions, type ResolvedOptions, resolveOptions } from "./options.js";
 import type { Held } from "./quoted.js";
-import { exposeHeaders, hasRate, inPlaceOf, keepPrivate, withHeaders, withOwnHeaders, withoutPrice } from "./reply.js";
+import {
+  exposeHeaders,
+  inPlaceOf,
+  keepPrivate,
+  namesPrice,
+  withHeaders,
+  withOwnHeaders,
+  withoutPrice,
+} from "./reply.js";
 import { anyRefused, askedFor, noteRefusal, refusedPrice } from "./turned-away.js";
-import { chargeOfNothing, Visit } from "./visit.js";
+import { type Charge, chargeOfNothing, Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
 /** What a wrapped handler gets as `ctx`: all it had, and the caller's envelope. */
@@ -78,57 +86,67 @@ const OTHER_HANDLERS = [
 ] as const satisfies readonly (keyof ExportedHandler | "tailStream")[];
 
 function wrapFetch<Env>(app: EnvelopeFetchHandler<Env>, options: ResolvedOptions<Env>): Fetch<Env> {
-  const ownPaths = new Set(Object.values(options.paths).flatMap((path) => path || []));
+  const isOurs = ourPaths(options);
+  // One function, because each one more that is waited for costs every request time, those that are free as well.
   return async (request, env, ctx) => {
     const visit = new Visit(request, env, options);
+    let held = NOTHING_HELD;
     try {
-      if (ownPaths.has(visit.pathname) || isOwnersPath(visit.pathname, options) || isKeysPath(visit)) {
-        return await (await import("./routes.js")).answerOwnPath(visit);
+      if (isOurs(visit)) return await (await import("./routes.js")).answerOwnPath(visit);
+      if (options.identify !== undefined) await visit.identify();
+      const passed = beforehand(visit);
+      const extended = ctx as ExecutionContext & { envelope: EnvelopeContext };
+      extended.envelope = new VisitContext(visit as Visit<unknown>, ctx);
+      const unpaid = refusedBefore(visit);
+      const broke = unpaid && (await (await no()).turnAway(visit, unpaid));
+      if (broke !== undefined) return await finish(visit, allowCors(visit, broke));
+      if (options.price !== undefined) {
+        const reserved = await (await quoted()).hold(visit, passed, ctx);
+        if ("refuse" in reserved) return await finish(visit, allowCors(visit, reserved.refuse));
+        held = reserved;
       }
-      return await serve(app, visit, ctx);
+      const response = await app(passed, env, extended);
+      const named = namesPrice(response.headers);
+      // Free, and none of our business.
+      if (named === undefined && held === NOTHING_HELD) return await finish(visit, response);
+      return await finish(visit, await settleAndReply(visit, { response, named }, held, ctx));
     } catch (error) {
+      releaseHeld(visit, held, ctx);
+      ctx.waitUntil(visit.letGo());
       return allowCors(visit, (await no()).answerError(error, visit));
     }
   };
 }
 
-/** Whole prefixes are ours, not only the names in `options.paths`. */
-function isOwnersPath<Env>(pathname: string, { paths: { admin, envelopes } }: ResolvedOptions<Env>): boolean {
-  return isBelow(pathname, admin) || isBelow(pathname, envelopes);
-}
-
-function isBelow(pathname: string, prefix: string | false): boolean {
-  return prefix !== false && pathname.startsWith(`${prefix}/`);
+/** The paths in `options.paths`; below `admin` and `envelopes`, whole prefixes are ours. */
+function ourPaths<Env>({ paths }: ResolvedOptions<Env>): (visit: Visit<Env>) => boolean {
+  const ours = new Set(Object.values(paths).flatMap((path) => path || []));
+  const prefixes = [paths.admin, paths.envelopes].flatMap((path) => (path === false ? [] : [`${path}/`]));
+  return (visit) => {
+    const { pathname } = visit;
+    if (ours.has(pathname)) return true;
+    for (const prefix of prefixes) if (pathname.startsWith(prefix)) return true;
+    return isKeysPath(visit);
+  };
 }
 
 /** Of a key that is to be revoked. What else is below is the app's. */
-function isKeysPath<Env>({ pathname, request, options: { paths } }: Visit<Env>): boolean {
-  if (request.method !== "DELETE" || paths.keys === false || !pathname.startsWith(`${paths.keys}/`)) return false;
+function isKeysPath<Env>({ pathname, method, options: { paths } }: Visit<Env>): boolean {
+  if (method !== "DELETE" || paths.keys === false || !pathname.startsWith(`${paths.keys}/`)) return false;
   return /^[0-9A-Za-z]{8}$/.test(pathname.slice(paths.keys.length + 1));
 }
 
-/** identify → hold → run → settle → reply */
-async function serve<Env>(app: EnvelopeFetchHandler<Env>, visit: Visit<Env>, ctx: ExecutionContext): Promise<Response> {
-  const { options, env } = visit;
-  if (options.identify !== undefined) await visit.identify();
+/** What has to be done with a request before anybody reads it. */
+function beforehand<Env>(visit: Visit<Env>): Request<unknown, IncomingRequestCfProperties> {
+  const incoming = visit.request as Request<unknown, IncomingRequestCfProperties>;
+  const { headers } = incoming;
   // Read beside the handler, not after it: by then the body is gone. Before the request is copied, which takes its body.
-  if (visit.request.method !== "GET" && visit.request.headers.has(HEADER.idempotencyKey)) visit.watchBody();
-  const request = withoutRequestPrice(visit.request);
-  const extended = ctx as ExecutionContext & { envelope: EnvelopeContext };
-  extended.envelope = new VisitContext(visit as Visit<unknown>, ctx);
-  const unpaid = refusedBefore(visit);
-  const broke = unpaid && (await (await no()).turnAway(visit, unpaid));
-  if (broke !== undefined) return finish(visit, allowCors(visit, broke));
-  const held = options.price === undefined ? NOTHING_HELD : await (await quoted()).hold(visit, request, ctx);
-  if ("refuse" in held) return finish(visit, allowCors(visit, held.refuse));
-  try {
-    const response = await app(request, env, extended);
-    return finish(visit, await settleAndReply(visit, response, held, ctx));
-  } catch (error) {
-    releaseHeld(visit, held, ctx);
-    ctx.waitUntil(visit.letGo());
-    throw error;
-  }
+  if (visit.method !== "GET" && headers.has(HEADER.idempotencyKey)) visit.watchBody();
+  if (!headers.has(HEADER.price)) return incoming;
+  // A price in a request is the caller's wish, never a price.
+  const copy = new Request(incoming) as typeof incoming;
+  copy.headers.delete(HEADER.price);
+  return copy;
 }
 
 /** What the same caller could not pay for the same thing a moment ago. */
@@ -143,30 +161,63 @@ function refusedBefore<Env>(visit: Visit<Env>): Micros | undefined {
   );
 }
 
+/** A response, and what its headers name: a price in full, or a rate. */
+interface Priced {
+  readonly response: Response;
+  readonly named: "price" | "rate" | undefined;
+}
+
 async function settleAndReply<Env>(
   visit: Visit<Env>,
-  response: Response,
+  { response, named }: Priced,
   held: Held,
   ctx: ExecutionContext,
 ): Promise<Response> {
-  if (hasRate(response.headers) && isMetered(visit, response)) {
+  if (named === "rate" && isMetered(visit, response)) {
     if (response.webSocket != null) {
       return (await import("./metered-socket.js")).meterSocketByHeaders(visit, response, held, ctx);
     }
     return (await metering()).meterByHeaders(visit, response, held, ctx);
   }
   const price = priceOf(visit, response, held);
-  const unpriced = price === undefined || price === "invalid";
-  if (unpriced) releaseHeld(visit, held, ctx);
-  if (price === undefined) return withoutPrice(response);
-  if (price === "invalid") {
+  if (price === undefined || price === "invalid") {
+    releaseHeld(visit, held, ctx);
+    if (price === undefined) return withoutPrice(response);
     const refused = (await no()).reportInvalidPrice(visit, response.headers.get(HEADER.price) ?? "");
     return refused === undefined ? withoutPrice(response) : inPlaceOf(response, refused);
   }
-  const charging = charge(visit, price, held);
-  // Work that was done is paid for, even when the client leaves while the charge is on its way.
-  ctx.waitUntil(charging.catch(() => undefined));
-  return reply(visit, response, charging);
+  try {
+    const charging = charge(visit, price, held);
+    // Work that was done is paid for, even when the client leaves while the charge is on its way.
+    ctx.waitUntil(charging.catch(() => undefined));
+    const outcome = await charging;
+    return outcome.outcome === "charged" || outcome.outcome === "replayed"
+      ? paidFor(visit, response, outcome)
+      : await refuse(visit, response, outcome);
+  } catch (error) {
+    const { onOutage, onIncident } = visit.options;
+    const served = error instanceof EnvelopeUnreachableError && onOutage === "serve";
+    if (!served) return inPlaceOf(response, (await no()).answerError(error, visit));
+    onIncident({ kind: "outage", path: visit.pathname, served, cause: error.cause });
+    return withHeaders(withoutPrice(response), keepPrivate);
+  }
+}
+
+function paidFor<Env>(visit: Visit<Env>, response: Response, outcome: Paid): Response {
+  return withOwnHeaders(response, (headers) => {
+    headers.set(HEADER.price, formatMinor(outcome.amount_micros, visit.currency));
+    headers.set(HEADER.balance, formatMinor(outcome.balance_micros, visit.currency));
+    if (outcome.outcome === "replayed") headers.set(HEADER.replayed, "true");
+    keepPrivate(headers);
+    exposeHeaders(headers);
+  });
+}
+
+async function refuse<Env>(visit: Visit<Env>, response: Response, outcome: Unpaid): Promise<Response> {
+  const { answerNo, malformedKey } = await no();
+  if (outcome.outcome === "malformed_key") return inPlaceOf(response, malformedKey());
+  noteRefusal(visit, outcome);
+  return inPlaceOf(response, answerNo(visit, outcome));
 }
 
 const NOTHING_HELD: Held = {};
@@ -176,10 +227,10 @@ function releaseHeld<Env>(visit: Visit<Env>, held: Held, ctx: ExecutionContext):
 }
 
 /** Whether the rate in a response's headers is to be charged while its body, or its socket, flows. */
-function isMetered<Env>({ options, request }: Visit<Env>, response: Response): boolean {
+function isMetered<Env>({ options, method, request }: Visit<Env>, response: Response): boolean {
   // An upgrade is not charged by `X-Price` unless the app says so; but a rate means nothing else.
   if (response.webSocket != null && options.chargeWhen === chargeWhenDelivered) return isTrusted(options, response);
-  if ((response.body === null && response.webSocket == null) || request.method === "OPTIONS") return false;
+  if ((response.body === null && response.webSocket == null) || method === "OPTIONS") return false;
   return isTrusted(options, response) && options.chargeWhen(request, response);
 }
 
@@ -189,21 +240,40 @@ function isTrusted({ trustUpstreamPrice }: { readonly trustUpstreamPrice: boolea
 
 /** The price to take for this response: its own, else the one quoted; `undefined` when it is not to be charged. */
 function priceOf<Env>(visit: Visit<Env>, response: Response, held: Held): Micros | "invalid" | undefined {
-  const { options, request } = visit;
+  const { options, method, request } = visit;
   const text = isTrusted(options, response) ? response.headers.get(HEADER.price) : null;
   if (text === null && held.quote === undefined) return undefined;
-  if (request.method === "OPTIONS" || !options.chargeWhen(request, response)) return undefined;
+  if (method === "OPTIONS" || !options.chargeWhen(request, response)) return undefined;
   if (text === null) return held.quote;
   const price = parsePrice(text, options.currency);
   return price === undefined || price > options.maxPrice ? "invalid" : price;
 }
 
 type Charged = ChargeOutcome | { readonly outcome: "malformed_key" };
+type Paid = Extract<Charged, { readonly outcome: "charged" | "replayed" }>;
+type Unpaid = Exclude<Charged, Paid>;
 
-async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promise<Charged> {
-  const { replayed, hold_id, envelopeId } = held;
+function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promise<Charged> {
   const key = visit.requestKey();
+  const named = { amount_micros: price, reason: visit.reason() };
+  const input = visit.options.recordZero ? { ...named, record_zero: true } : named;
+  return key === undefined && held === NOTHING_HELD ? chargePlain(visit, input) : chargeOnce(visit, input, key, held);
+}
+
+async function chargePlain<Env>(visit: Visit<Env>, input: Charge): Promise<ChargeOutcome> {
+  const outcome = await visit.send(input);
+  visit.note(outcome);
+  return outcome;
+}
+
+async function chargeOnce<Env>(
+  visit: Visit<Env>,
+  input: Charge,
+  key: string | undefined,
+  { replayed, hold_id, envelopeId }: Held,
+): Promise<Charged> {
   if (key === "malformed") return { outcome: "malformed_key" };
+  const { amount_micros: price } = input;
   if (replayed !== undefined) {
     return replayed.amount_micros === price ? replayed : { ...replayed, outcome: "conflict", detail: "price" };
   }
@@ -212,38 +282,9 @@ async function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promis
     const settled = await (await quoted()).settle(visit, envelopeId, hold_id, price);
     if (settled !== undefined) return settled;
   }
-  return visit.charge({
-    amount_micros: price,
-    key,
-    scope: key && (await visit.scope()),
-    replay_ms: visit.options.replay_ms,
-    reason: visit.reason(),
-    record_zero: visit.options.recordZero,
-  });
-}
-
-async function reply<Env>(visit: Visit<Env>, response: Response, charging: Promise<Charged>): Promise<Response> {
-  try {
-    const outcome = await charging;
-    if (outcome.outcome !== "charged" && outcome.outcome !== "replayed") {
-      noteRefusal(visit, outcome);
-      const { answerNo, malformedKey } = await no();
-      return inPlaceOf(response, outcome.outcome === "malformed_key" ? malformedKey() : answerNo(visit, outcome));
-    }
-    return withOwnHeaders(response, (headers) => {
-      headers.set(HEADER.price, formatMinor(outcome.amount_micros, visit.currency));
-      headers.set(HEADER.balance, formatMinor(outcome.balance_micros, visit.currency));
-      if (outcome.outcome === "replayed") headers.set(HEADER.replayed, "true");
-      keepPrivate(headers);
-      exposeHeaders(headers);
-    });
-  } catch (error) {
-    const { onOutage, onIncident } = visit.options;
-    const served = error instanceof EnvelopeUnreachableError && onOutage === "serve";
-    if (!served) return inPlaceOf(response, (await no()).answerError(error, visit));
-    onIncident({ kind: "outage", path: visit.pathname, served, cause: error.cause });
-    return withHeaders(withoutPrice(response), keepPrivate);
-  }
+  if (key === undefined) return visit.charge(input);
+  const { replay_ms } = visit.options;
+  return visit.charge({ ...input, key, scope: await visit.scope(), replay_ms });
 }
 
 /** Marks what is the caller's own, and hands out an identity that was shown. A response that is neither leaves as it came. */
@@ -273,13 +314,4 @@ function allowCors<Env>(visit: Visit<Env>, response: Response): Response {
     response.headers.append("Vary", "Origin");
   }
   return response;
-}
-
-/** A price in a request is the caller's wish, never a price. */
-function withoutRequestPrice(request: Request): Request<unknown, IncomingRequestCfProperties> {
-  const incoming = request as Request<unknown, IncomingRequestCfProperties>;
-  if (!request.headers.has(HEADER.price)) return incoming;
-  const copy = new Request(incoming) as typeof incoming;
-  copy.headers.delete(HEADER.price);
-  return copy;
 }

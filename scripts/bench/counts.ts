@@ -3,8 +3,8 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { temporaryFolder } from "../lib/folders.ts";
-import { newHolder } from "../lib/holder.ts";
 import { readJson, send } from "../lib/http.ts";
+import { makeHolder } from "./run.ts";
 import { prepare, startStand } from "./stand.ts";
 
 export interface Billed {
@@ -32,13 +32,9 @@ export const PRICES = {
 
 export async function counts(say: (text: string) => void): Promise<Readonly<Record<string, number>>> {
   const folder = temporaryFolder("bench-counts");
-  const bundled = prepare(folder.path, { BENCH_COUNT: "1" });
-  const stand = await startStand(bundled, join(folder.path, "storage"));
+  const stand = await startStand(prepare(folder.path, { BENCH_COUNT: "1" }), join(folder.path, "storage"));
   try {
-    const { cookie } = await newHolder(stand.product);
-    const headers = { Cookie: cookie };
-    const id = String(readJson(await send(stand.product, "/id", { headers }))["id"]);
-    await send(stand.product, `/stage/fund?id=${id}`);
+    const { id, headers } = await makeHolder(stand);
     const take = async (): Promise<Told> =>
       readJson(await send(stand.product, `/stage/counts?id=${id}`)) as unknown as Told;
     const charge = async (extra: Readonly<Record<string, string>> = {}): Promise<void> => {

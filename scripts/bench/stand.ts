@@ -13,13 +13,20 @@ const FLOOR = fileURLToPath(new URL("../workers/bench-floor.js", import.meta.url
 export interface Stand {
   readonly product: string;
   readonly floor: string;
+  readonly secret: string;
   /** From the start of the process to both sockets. */
   readonly start_ms: number;
   kill(): Promise<void>;
 }
 
-/** Bundles the product as a deploy would. Answers the folder. */
-export function prepare(folder: string, extra: Readonly<Record<string, string>> = {}): string {
+export interface Prepared {
+  readonly folder: string;
+  /** Signs webhooks. */
+  readonly secret: string;
+}
+
+/** Bundles the product as a deploy would. */
+export function prepare(folder: string, extra: Readonly<Record<string, string>> = {}): Prepared {
   const vars = { ...randomVars(), ...extra };
   writeProject({ folder, main: PRODUCT, vars });
   const bundled = bundle(folder);
@@ -27,16 +34,16 @@ export function prepare(folder: string, extra: Readonly<Record<string, string>> 
   const module = readdirSync(bundled).find((name) => name.endsWith(".js"));
   if (module === undefined) throw new Error("The bundle holds no module");
   writeFileSync(join(bundled, "bench.capnp"), capnp(module, vars), { mode: 0o600 });
-  return bundled;
+  return { folder: bundled, secret: vars.STRIPE_WEBHOOK_SECRET };
 }
 
-export async function startStand(bundled: string, storage: string): Promise<Stand> {
+export async function startStand({ folder, secret }: Prepared, storage: string): Promise<Stand> {
   mkdirSync(storage, { recursive: true });
   const began_ms = performance.now();
   const group = startGroup({
     command: WORKERD,
     args: ["serve", "bench.capnp", `--directory-path=storage=${storage}`, "--control-fd=3"],
-    folder: bundled,
+    folder,
     control: true,
   });
   try {
@@ -44,7 +51,7 @@ export async function startStand(bundled: string, storage: string): Promise<Stan
     const start_ms = performance.now() - began_ms;
     const [product, floor] = ports.map((port) => `http://127.0.0.1:${port}`);
     if (product === undefined || floor === undefined) throw new Error("A socket is missing");
-    return { product, floor, start_ms, kill: () => group.kill() };
+    return { product, floor, secret, start_ms, kill: () => group.kill() };
   } catch (error) {
     await group.kill();
     throw error;

@@ -3,7 +3,7 @@
  * the package's own; with `BENCH_COUNT` set they also count what is billed (never in the run that is timed).
  */
 import { DurableObject } from "cloudflare:workers";
-import { envelopeOf, EnvelopeAggregate as RealAggregate, Envelope as RealEnvelope, withEnvelope } from "with-envelope";
+import { EnvelopeAggregate as RealAggregate, Envelope as RealEnvelope, withEnvelope } from "with-envelope";
 
 export { EnvelopeDirectory } from "with-envelope";
 
@@ -187,11 +187,9 @@ function stage(ctx: ExecutionContext, name: "Envelope" | "EnvelopeAggregate", of
   return namespace.getByName(of);
 }
 
-async function setStage(url: URL, env: unknown, ctx: ExecutionContext): Promise<Response> {
+async function setStage(url: URL, ctx: ExecutionContext): Promise<Response> {
   const id = url.searchParams.get("id") ?? "";
   switch (url.pathname) {
-    case "/stage/fund":
-      return Response.json(await envelopeOf(env, { id }).grant({ micros: 4_000_000_000_000 }, { key: "fund" }));
     case "/stage/fill":
       await stage(ctx, "Envelope", id)
         .fill(Number(url.searchParams.get("entries")))
@@ -215,13 +213,13 @@ async function setStage(url: URL, env: unknown, ctx: ExecutionContext): Promise<
 }
 
 export default {
-  fetch: withEnvelope(async (request, env, ctx) => {
+  fetch: withEnvelope(async (request, _env, ctx) => {
     const url = new URL(request.url);
     if (url.pathname === "/charge") return new Response("done", { headers: { "X-Price": "0.0001" } });
     if (url.pathname === "/socket-echo") return perMessage(echo());
     if (url.pathname === "/socket-row") return perMessage(await room(request, ctx));
     if (url.pathname === "/id") return Response.json({ id: ctx.envelope.id });
-    if (url.pathname.startsWith("/stage/")) return setStage(url, env, ctx);
+    if (url.pathname.startsWith("/stage/")) return setStage(url, ctx);
     return new Response("done");
   }),
 } satisfies ExportedHandler;

@@ -2,46 +2,13 @@
  * What one shard of the aggregate does. The rule says which entries of a batch to take, the store adds them to all sums in one
  * transaction, reports read the sums. Loaded with the first call of its object.
  */
-import type {
-  AggregateApi,
-  CohortRow,
-  EnvelopeSummary,
-  EnvelopesInput,
-  EventsInput,
-  EventsPage,
-  MirrorBatch,
-  MirrorOutcome,
-  MovementRow,
-  Overview,
-  Period,
-  ProofPage,
-  QueryOutcome,
-  ReadQuery,
-  RebuildPage,
-  RefusalRow,
-  SeriesPoint,
-  ShardHealth,
-  SpenderSpendRow,
-  SpendRow,
-} from "../contract.js";
+import type { MirrorBatch, MirrorOutcome, RebuildPage } from "../contract.js";
 import { rawEventDays } from "../copy-settings.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { inParallel } from "../parallel.js";
-import { readQuery } from "../read-query.js";
 import { envelopeStub } from "../stubs.js";
 import { DAY_MS, HOUR_MS } from "./calendar.js";
 import { type Applied, applyBatch, NO_SUMMARY } from "./mirror.js";
-import {
-  addRaw,
-  compareCopy,
-  compareFrozen,
-  compareSums,
-  NO_RAW,
-  type ProofCursor,
-  readCursor,
-  writeCursor,
-} from "./proof.js";
-import * as reports from "./reports.js";
 import { AGGREGATE_MIGRATIONS } from "./schema.js";
 import { AggregateStore, type Copy, type Told } from "./store.js";
 import { forgetCopies, type Missing, nextPullMs, prune, sumUpKeys, takeMissing } from "./upkeep.js";
@@ -54,9 +21,8 @@ const PAGE_MAX = 500;
 const PRUNE_EVERY_MS = 6 * HOUR_MS;
 const PRUNE_STEP_MS = 1_000;
 
-export class Copies implements AggregateApi {
+export class Copies {
   readonly #env: Cloudflare.Env;
-  readonly #id: DurableObjectId;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   readonly #store: AggregateStore;
@@ -66,11 +32,10 @@ export class Copies implements AggregateApi {
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     this.#env = env;
-    this.#id = ctx.id;
     this.#storage = ctx.storage;
     this.#sql = ctx.storage.sql;
     this.#store = new AggregateStore(this.#sql);
-    if (this.#exists) this.#create();
+    if (this.exists) this.#create();
   }
 
   async mirror(batch: MirrorBatch): Promise<MirrorOutcome> {
@@ -99,103 +64,12 @@ export class Copies implements AggregateApi {
     else this.#store.count(applied, now);
   }
 
-  async overview(): Promise<Overview> {
-    return this.#exists ? reports.overview(this.#sql, Date.now()) : NO_OVERVIEW;
+  copy(envelope_id: string): Copy | undefined {
+    return this.#store.copy(envelope_id);
   }
 
-  async series(input: Period & { readonly step: "hour" | "day" }): Promise<readonly SeriesPoint[]> {
-    return reports.series(this.#exists ? this.#sql : undefined, input);
-  }
-
-  async spend(input: Period & { readonly limit: number }): Promise<readonly SpendRow[]> {
-    return this.#exists ? reports.spend(this.#sql, input) : [];
-  }
-
-  async spendByKey(input: Period & { readonly limit: number }): Promise<readonly SpenderSpendRow[]> {
-    return this.#exists ? reports.spendByKey(this.#sql, input) : [];
-  }
-
-  async movements(input: Period & { readonly limit: number }): Promise<readonly MovementRow[]> {
-    return this.#exists ? reports.movements(this.#sql, input) : [];
-  }
-
-  async refusals(input: Period): Promise<readonly RefusalRow[]> {
-    return this.#exists ? reports.refusals(this.#sql, input) : [];
-  }
-
-  async cohorts(): Promise<readonly CohortRow[]> {
-    return this.#exists ? reports.cohorts(this.#sql) : [];
-  }
-
-  async envelopes(input: EnvelopesInput): Promise<readonly EnvelopeSummary[]> {
-    return this.#exists ? reports.envelopes(this.#sql, input) : [];
-  }
-
-  async envelope(input: { readonly envelope_id: string }): Promise<EnvelopeSummary | null> {
-    return this.#exists ? reports.envelope(this.#sql, input.envelope_id) : null;
-  }
-
-  async events(input: EventsInput): Promise<EventsPage> {
-    return this.#exists ? reports.events(this.#sql, input) : { events: [], cursor: null };
-  }
-
-  async health(): Promise<ShardHealth> {
-    const shard = this.#id.name ?? "";
-    return this.#exists ? { shard, ...reports.health(this.#sql, Date.now()) } : { shard, ...NO_HEALTH };
-  }
-
-  async query(input: ReadQuery): Promise<QueryOutcome> {
-    return readQuery(this.#storage, input);
-  }
-
-  async prove(input: { readonly cursor: string | null; readonly limit: number }): Promise<ProofPage> {
-    if (!this.#exists) return { envelopes: 0, entries: 0, behind: 0, differences: [], cursor: null };
-    const cursor = readCursor(input.cursor);
-    return cursor.at === "envelopes" ? this.#proveCopies(cursor.after, input.limit) : this.#proveSums(cursor);
-  }
-
-  async #proveCopies(after: string, limit: number): Promise<ProofPage> {
-    const most = Math.max(1, Math.min(limit, PAGE_MAX));
-    const copies = this.#sql
-      .exec(
-        "SELECT * FROM envelope_summary WHERE envelope_id > ? AND applied_seq > 0 ORDER BY envelope_id LIMIT ?",
-        after,
-        most,
-      )
-      .toArray() as unknown as Copy[];
-    const answers = await inParallel(copies, CALLS_AT_ONCE, async (copy) => {
-      const ledger = await envelopeStub(this.#env, copy.envelope_id)
-        .sums({ up_to: copy.applied_seq })
-        .catch(() => undefined);
-      const behind = ledger !== undefined && ledger.head_seq > copy.applied_seq;
-      const frozen = compareFrozen(copy, this.#store.copy(copy.envelope_id), ledger);
-      return { behind, differences: [...compareCopy(copy, ledger), ...frozen] };
-    });
-    const last = copies.at(-1)?.envelope_id;
-    const next: ProofCursor =
-      copies.length === most && last !== undefined
-        ? { at: "envelopes", after: last }
-        : { at: "raw", after: 0, pruned: this.#pruned(), sums: NO_RAW };
-    return {
-      envelopes: copies.length,
-      entries: copies.reduce((sum, { applied_seq }) => sum + applied_seq, 0),
-      behind: answers.filter(({ behind }) => behind).length,
-      differences: answers.flatMap(({ differences }) => differences),
-      cursor: writeCursor(next),
-    };
-  }
-
-  /** The last step compares in the turn that read the last events, so that no batch comes between. */
-  #proveSums(cursor: ProofCursor & { readonly at: "raw" }): ProofPage {
-    const { after, done, sums } = addRaw(this.#sql, cursor.after, cursor.sums);
-    const page = { envelopes: 0, entries: 0, behind: 0 };
-    if (!done) return { ...page, differences: [], cursor: writeCursor({ ...cursor, after, sums }) };
-    const differences = compareSums(this.#sql, this.#pruned() === cursor.pruned ? sums : undefined);
-    return { ...page, differences, cursor: null };
-  }
-
-  #pruned(): number {
-    return this.#sql.exec<{ entries: number }>("SELECT entries FROM pruned").one().entries;
+  get exists(): boolean {
+    return hasSchema(this.#storage);
   }
 
   async rebuild(input: {
@@ -252,7 +126,7 @@ export class Copies implements AggregateApi {
     this.#alarmAt = 0;
     let next = Date.now() + PRUNE_EVERY_MS;
     try {
-      if (!this.#exists) return;
+      if (!this.exists) return;
       const now = Date.now();
       await this.#ask(takeMissing(this.#sql, now, now + PULL_AFTER_MS, PULLS_PER_RUN));
       const more = [prune(this.#storage, now - rawEventDays(this.#env) * DAY_MS), sumUpKeys(this.#storage, now)];
@@ -270,15 +144,11 @@ export class Copies implements AggregateApi {
   #armAlarm(at_ms: number): void {
     if (this.#alarmAt !== undefined && this.#alarmAt <= at_ms) return;
     // Dropped meanwhile.
-    if (this.#alarmAt === undefined && !this.#exists) return;
+    if (this.#alarmAt === undefined && !this.exists) return;
     // Not known any more, after waking: what is waiting may be due before this.
     const due = this.#alarmAt === undefined ? (nextPullMs(this.#sql) ?? at_ms) : at_ms;
     this.#alarmAt = Math.max(Math.min(due, at_ms), Date.now());
     void this.#storage.setAlarm(this.#alarmAt);
-  }
-
-  get #exists(): boolean {
-    return hasSchema(this.#storage);
   }
 
   #create(): void {
@@ -344,39 +214,3 @@ function isNews(told: Told, before: Copy | undefined): boolean {
   if (before === undefined) return told.head_seq > 0 || told.told_at_ms > 0;
   return (Object.keys(told) as (keyof Told)[]).some((name) => told[name] !== before[name]);
 }
-
-const ZERO = NO_SUMMARY.balance_micros;
-
-const NO_OVERVIEW: Overview = {
-  envelopes: 0,
-  entries: 0,
-  credited_micros: ZERO,
-  granted_micros: ZERO,
-  spent_micros: ZERO,
-  refunded_micros: ZERO,
-  reversed_micros: ZERO,
-  expired_micros: ZERO,
-  disputed_micros: ZERO,
-  outstanding_micros: ZERO,
-  owed_micros: ZERO,
-  budgeted_micros: ZERO,
-  active_today: 0,
-  active_this_week: 0,
-  active_this_month: 0,
-  frozen: 0,
-  lag_ms: 0,
-  behind: 0,
-};
-
-const NO_HEALTH: Omit<ShardHealth, "shard"> = {
-  envelopes: 0,
-  entries: 0,
-  behind: 0,
-  lag_ms: 0,
-  last_batch_at_ms: null,
-  gaps: 0,
-  duplicates: 0,
-  raw_events: 0,
-  raw_since_ms: null,
-  database_bytes: 0,
-};

@@ -2,7 +2,8 @@
  * `EnvelopeDirectory`: which envelope a payment belongs to, for the news that does not say so itself (refunds and disputes
  * name only the payment), and which envelope a card opens. Sharded by payment id, so a payment's claim, its early news and
  * its unclaimed row are decided by one object, each in one turn; by the card's keyed hash; and by envelope, for the list of all
- * that have a ledger. Never holds money. What it does is in register.ts, loaded with the first call: a Worker that starts to charge needs none of it.
+ * that have a ledger. Never holds money. What it does is in register.ts and owner-door.ts, loaded
+ * with the first call: a Worker that starts needs none of it.
  */
 import { DurableObject } from "cloudflare:workers";
 import type { DirectoryApi, OwnerApi } from "../contract.js";
@@ -14,6 +15,8 @@ type Answer<Name extends keyof Api> = ReturnType<Api[Name]>;
 
 export class EnvelopeDirectory extends DurableObject implements DirectoryApi, OwnerApi {
   readonly #open = once(async () => new (await import("./register.js")).Register(this.ctx.storage));
+  /** Asked of the one object only that is no shard. */
+  readonly #door = once(async () => new (await import("./owner-door.js")).OwnerDoor(this.ctx.storage));
 
   async claim(...input: Input<"claim">): Answer<"claim"> {
     return (await this.#open()).claim(...input);
@@ -84,26 +87,26 @@ export class EnvelopeDirectory extends DurableObject implements DirectoryApi, Ow
   }
 
   async tryDoor(...input: Input<"tryDoor">): Answer<"tryDoor"> {
-    return (await this.#open()).tryDoor(...input);
+    return (await this.#door()).tryDoor(...input);
   }
 
   async openSession(...input: Input<"openSession">): Answer<"openSession"> {
-    return (await this.#open()).openSession(...input);
+    return (await this.#door()).openSession(...input);
   }
 
   async session(...input: Input<"session">): Answer<"session"> {
-    return (await this.#open()).session(...input);
+    return (await this.#door()).session(...input);
   }
 
   async note(...input: Input<"note">): Answer<"note"> {
-    return (await this.#open()).note(...input);
+    return (await this.#door()).note(...input);
   }
 
   async noted(...input: Input<"noted">): Answer<"noted"> {
-    return (await this.#open()).noted(...input);
+    return (await this.#door()).noted(...input);
   }
 
   async closeSession(...input: Input<"closeSession">): Answer<"closeSession"> {
-    return (await this.#open()).closeSession(...input);
+    return (await this.#door()).closeSession(...input);
   }
 }

@@ -3,7 +3,7 @@ import { auditLines, writeAudit } from "../audit-rows.js";
 import type { AuditLine, Author, DoorOutcome, DoorTry, OwnerSession } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { decideTry, NO_TRIES, TRIES_KEPT_MS, type Tries } from "./door.js";
-import { OWNER_MIGRATIONS } from "./schema.js";
+import { OWNER_MIGRATIONS } from "./owner-schema.js";
 
 /** Most addresses kept. Whoever has more of them than this is not stopped by counting addresses. */
 const ADDRESSES_MAX = 10_000;

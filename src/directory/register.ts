@@ -1,19 +1,13 @@
 /** What the directory keeps, and decides in one turn each. Loaded with the first call of its object. */
 import type {
   AssignOutcome,
-  AuditLine,
-  Before,
   CardOutcome,
   ClaimIdentityInput,
   ClaimOutcome,
   DirectoryApi,
   DirectoryPage,
-  DoorOutcome,
-  DoorTry,
   IdentityPlace,
   NewUnclaimedPayment,
-  OwnerApi,
-  OwnerSession,
   ParkedReport,
   PaymentReport,
   SettledPayment,
@@ -22,8 +16,7 @@ import type {
 } from "../contract.js";
 import { hasSchema, migrate } from "../migrate.js";
 import { claimIdentity, identityPlace, nameIdentity, releaseIdentity } from "./identities.js";
-import { OwnerStore } from "./owner.js";
-import { DIRECTORY_MIGRATIONS, OWNER_MIGRATIONS } from "./schema.js";
+import { DIRECTORY_MIGRATIONS } from "./schema.js";
 
 /** News of a payment that nobody claimed in this time is of a payment that is not ours: the account sells other things too. */
 const PARKED_FOR_MS = 90 * 24 * 3_600_000;
@@ -32,19 +25,14 @@ const PAGE_MAX = 1_000;
 
 const FIRST_PAGE: UnclaimedInput = { after: null, limit: PAGE_MAX };
 
-export class Register implements DirectoryApi, OwnerApi {
+export class Register implements DirectoryApi {
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
-  /** Used in the one object of this class that is no shard: it guards the owner's door. */
-  readonly #owner: OwnerStore;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
     this.#sql = storage.sql;
-    this.#owner = new OwnerStore(storage);
-    // By its tables: not every runtime tells an object its name this early.
-    const migrations = this.#owner.exists ? OWNER_MIGRATIONS : DIRECTORY_MIGRATIONS;
-    if (hasSchema(storage)) migrate(storage, migrations, Date.now());
+    if (hasSchema(storage)) migrate(storage, DIRECTORY_MIGRATIONS, Date.now());
   }
 
   async claim(input: { readonly payment_id: string; readonly envelope_id: string }): Promise<ClaimOutcome> {
@@ -260,30 +248,6 @@ export class Register implements DirectoryApi, OwnerApi {
 
   async releaseIdentity({ identity_id }: { readonly identity_id: string }): Promise<void> {
     if (hasSchema(this.#storage)) releaseIdentity(this.#sql, identity_id);
-  }
-
-  async tryDoor(input: DoorTry): Promise<DoorOutcome> {
-    return this.#owner.tryDoor(input, Date.now());
-  }
-
-  async openSession(input: OwnerSession): Promise<void> {
-    this.#owner.openSession(input, Date.now());
-  }
-
-  async session(input: { readonly hash: string }): Promise<{ readonly actor: string } | null> {
-    return this.#owner.session(input.hash, Date.now());
-  }
-
-  async note({ by, action, after }: Parameters<OwnerApi["note"]>[0]): Promise<void> {
-    this.#owner.note(by, action, after, Date.now());
-  }
-
-  async noted(input: Before & { readonly limit: number }): Promise<readonly AuditLine[]> {
-    return this.#owner.noted(input.before, Math.max(1, Math.min(input.limit, PAGE_MAX)));
-  }
-
-  async closeSession(input: { readonly hash: string }): Promise<void> {
-    this.#owner.closeSession(input.hash);
   }
 
   #row(payment_id: string): Record<string, SqlStorageValue> | undefined {

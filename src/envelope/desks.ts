@@ -3,6 +3,7 @@
  * one whose rules count in the turn of a charge is open before that turn begins (docs/architecture.md).
  */
 import type { AlertsDesk } from "./alerts-desk.js";
+import type { GivingDesk } from "./giving-desk.js";
 import type { HolderDesk } from "./holder-desk.js";
 import type { HoldsDesk } from "./holds-desk.js";
 import type { LoginsDesk } from "./logins-desk.js";
@@ -21,6 +22,7 @@ interface All {
   readonly holder: HolderDesk;
   readonly holds: HoldsDesk;
   readonly payments: PaymentsDesk;
+  readonly giving: GivingDesk;
   readonly logins: LoginsDesk;
   readonly lots: LotsDesk;
   readonly topups: TopUpDesk;
@@ -36,14 +38,10 @@ interface All {
 const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name]> } = {
   holder: async (office) => new (await import("./holder-desk.js")).HolderDesk(office),
   holds: async (office) => new (await import("./holds-desk.js")).HoldsDesk(office),
-  payments: async (office) => {
-    const [{ PaymentsDesk }, logins, topups, lots] = await Promise.all([
-      import("./payments-desk.js"),
-      office.desks.ask("logins"),
-      office.desks.ask("topups"),
-      office.desks.ask("lots"),
-    ]);
-    return new PaymentsDesk(office, logins, topups, lots);
+  payments: async (office) => new (await import("./payments-desk.js")).PaymentsDesk(office),
+  giving: async (office) => {
+    const [{ GivingDesk }, lots] = await Promise.all([import("./giving-desk.js"), office.desks.ask("lots")]);
+    return new GivingDesk(office, lots);
   },
   logins: async (office) => new (await import("./logins-desk.js")).LoginsDesk(office),
   lots: async (office) => new (await import("./lots-desk.js")).LotsDesk(office),

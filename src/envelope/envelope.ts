@@ -1,45 +1,48 @@
 /**
- * `Envelope`: one holder's money, one SQLite Durable Object. Thin: it reads what a rule needs, lets the rule decide and
- * writes what it says, in one synchronous turn per call (no await between a check and its write). The platform holds the
- * answer back until the write is durable. Every public method is remote API. What a charge does not need is at a desk, which is
- * loaded when it is asked for (desks.ts).
+ * `Envelope`: one holder's money, one SQLite Durable Object. Every public method is remote API. What it does is in till.ts, loaded with
+ * the first envelope of an isolate: a Worker that starts needs none of it.
  */
 import { DurableObject } from "cloudflare:workers";
-import type {
-  ArchivePage,
-  ChargeInput,
-  ChargeOutcome,
-  EnvelopeApi,
-  ExtendInput,
-  ExtendOutcome,
-  HoldInput,
-  HoldOutcome,
-  OpenMeterInput,
-  OpenMeterOutcome,
-  ReleaseOutcome,
-  SettleInput,
-  SettleOutcome,
-} from "../contract.js";
-import type { HoldsDesk } from "./holds-desk.js";
-import { askedBy, balances, decideCharge, tagOf, taken } from "./ledger.js";
-import { Office } from "./office.js";
-import type { Store } from "./store.js";
+import type { ArchivePage, EnvelopeApi } from "../contract.js";
+import { once } from "../once.js";
+import type { Till } from "./till.js";
 
 type Input<Name extends keyof EnvelopeApi> = Parameters<EnvelopeApi[Name]>;
 type Answer<Name extends keyof EnvelopeApi> = ReturnType<EnvelopeApi[Name]>;
 
+const load = once(async () => {
+  loaded = await import("./till.js");
+  return loaded;
+});
+let loaded: typeof import("./till.js") | undefined;
+
 export class Envelope extends DurableObject implements EnvelopeApi {
-  readonly #office: Office;
-  readonly #store: Store;
+  #till: Till | undefined;
+  readonly #opened: Promise<Till> | undefined;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
-    this.#office = new Office(ctx, env, (page) => this.archive(page));
-    this.#store = this.#office.store;
-    // A plain envelope does not wait for anything.
-    if (this.#store.isOutdated || this.#store.desks.length > 0) {
-      void ctx.blockConcurrencyWhile(() => this.#office.desks.wake());
-    }
+    const till = loaded && this.#make(loaded);
+    // Nothing is delivered before it is open, so from then on a call is answered in the turn that brings it.
+    if (till?.isReady) this.#till = till;
+    else this.#opened = ctx.blockConcurrencyWhile(() => this.#open(till));
+  }
+
+  #make({ Till }: typeof import("./till.js")): Till {
+    return new Till(this.ctx, this.env, (page) => this.archive(page));
+  }
+
+  async #open(till: Till | undefined): Promise<Till> {
+    const opened = till ?? this.#make(await load());
+    await opened.wake();
+    this.#till = opened;
+    return opened;
+  }
+
+  #at<T>(act: (till: Till) => Promise<T>): Promise<T> {
+    if (this.#till !== undefined) return act(this.#till);
+    if (this.#opened === undefined) throw new Error("Cannot happen: an envelope is open or being opened");
+    return this.#opened.then(act);
   }
 
   /**
@@ -49,255 +52,196 @@ export class Envelope extends DurableObject implements EnvelopeApi {
    */
   protected async archive(_page: ArchivePage): Promise<void> {}
 
-  async charge(input: ChargeInput): Promise<ChargeOutcome> {
-    const { desks } = this.#office;
-    if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
-    if (input.sign_up !== undefined) await this.#office.welcome(input);
-    if (input.record_refusal === true) return this.#chargeOnRecord(input);
-    return this.#office.group.run(() => this.#charge(input));
+  charge(input: Input<"charge">[0]): Answer<"charge"> {
+    return this.#at((till) => till.charge(input));
   }
 
-  async #chargeOnRecord(input: ChargeInput): Promise<ChargeOutcome> {
-    const usage = await this.#office.desks.ask("usage");
-    return this.#office.group.run(() => {
-      const outcome = this.#charge(input);
-      usage.record(input, outcome);
-      return outcome;
-    });
+  hold(...input: Input<"hold">): Answer<"hold"> {
+    return this.#at((till) => till.hold(...input));
   }
 
-  #charge(input: ChargeInput): ChargeOutcome {
-    const now = Date.now();
-    const caller = this.#office.caller(input.credential, "spend", now);
-    if (typeof caller === "string") return this.#office.turnAway(caller, input.amount_micros, now);
-    const tag = tagOf(input);
-    const account = this.#office.account(caller, now, tag);
-    const decision = decideCharge(
-      account,
-      {
-        operation: input.retry ? this.#store.priorByOperation(input.op) : undefined,
-        key: this.#store.priorByKey(input.key),
-        key_is_held: this.#store.keyIsHeld(input.key, now),
-      },
-      askedBy(caller, input),
-      now,
-    );
-    if ("outcome" in decision) {
-      this.#office.lookAfter(input, decision.outcome, now);
-      return decision.outcome;
-    }
-    const write = caller === undefined ? decision.write : { ...decision.write, spender_id: caller[0].spender_id };
-    const entry = this.#office.append(write, now);
-    this.#office.lookAfter(input, undefined, now);
-    const after = balances(this.#store.account(now, tag));
-    const charged = { outcome: "charged", seq: entry.seq, amount_micros: taken(entry), ...after } as const;
-    return this.#office.alerted(charged, input.alerts, now);
+  settle(...input: Input<"settle">): Answer<"settle"> {
+    return this.#at((till) => till.settle(...input));
   }
 
-  async hold(input: HoldInput): Promise<HoldOutcome> {
-    if (input.sign_up !== undefined) await this.#office.welcome(input);
-    const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
-    return this.#office.group.run(() => desk.hold(input));
+  extend(...input: Input<"extend">): Answer<"extend"> {
+    return this.#at((till) => till.extend(...input));
   }
 
-  async settle(input: SettleInput): Promise<SettleOutcome> {
-    const { desks } = this.#office;
-    if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
-    const desk = this.#holds ?? (await desks.ask("holds"));
-    return this.#office.group.run(() => desk.settle(input));
+  openMeter(...input: Input<"openMeter">): Answer<"openMeter"> {
+    return this.#at((till) => till.openMeter(...input));
   }
 
-  async extend(input: ExtendInput): Promise<ExtendOutcome> {
-    const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
-    return this.#office.group.run(() => desk.extend(input));
-  }
-
-  async openMeter(input: OpenMeterInput): Promise<OpenMeterOutcome> {
-    const { desks } = this.#office;
-    await this.#office.welcome(input);
-    if (input.alerts !== undefined && desks.open.alerts === undefined) await desks.ask("alerts");
-    const desk = await desks.ask("meters");
-    return this.#office.group.run(() => desk.open(input));
-  }
-
-  async release(input: { readonly hold_id: number } | { readonly op: string }): Promise<ReleaseOutcome> {
-    const desk = this.#holds ?? (await this.#office.desks.ask("holds"));
-    return this.#office.group.run(() => desk.release(input));
-  }
-
-  /** Where it is open, a hold keeps its place among the charges of its turn. */
-  get #holds(): HoldsDesk | undefined {
-    return this.#office.desks.open.holds;
+  release(...input: Input<"release">): Answer<"release"> {
+    return this.#at((till) => till.release(...input));
   }
 
   /** The one alarm of all that is to be done later. At-least-once is enough for each: done again, it changes nothing. */
-  override async alarm(): Promise<void> {
-    return (await this.#office.desks.ask("mirror")).ring();
+  override alarm(): Promise<void> {
+    return this.#at((till) => till.alarm());
   }
 
-  async afford(...input: Input<"afford">): Answer<"afford"> {
-    await this.#office.welcome(input[0]);
-    return (await this.#office.desks.ask("holder")).afford(...input);
+  afford(...input: Input<"afford">): Answer<"afford"> {
+    return this.#at((till) => till.afford(...input));
   }
 
-  async state(...input: Input<"state">): Answer<"state"> {
-    await this.#office.welcome(input[0]);
-    return (await this.#office.desks.ask("holder")).state(...input);
+  state(...input: Input<"state">): Answer<"state"> {
+    return this.#at((till) => till.state(...input));
   }
 
-  async grant(...input: Input<"grant">): Answer<"grant"> {
-    return (await this.#office.desks.ask("payments")).grant(...input);
+  grant(...input: Input<"grant">): Answer<"grant"> {
+    return this.#at((till) => till.grant(...input));
   }
 
-  async revoke(...input: Input<"revoke">): Answer<"revoke"> {
-    return (await this.#office.desks.ask("lots")).revoke(...input);
+  revoke(...input: Input<"revoke">): Answer<"revoke"> {
+    return this.#at((till) => till.revoke(...input));
   }
 
-  async refund(...input: Input<"refund">): Answer<"refund"> {
-    return (await this.#office.desks.ask("payments")).refund(...input);
+  refund(...input: Input<"refund">): Answer<"refund"> {
+    return this.#at((till) => till.refund(...input));
   }
 
-  async report(...input: Input<"report">): Answer<"report"> {
-    return (await this.#office.desks.ask("payments")).report(...input);
+  report(...input: Input<"report">): Answer<"report"> {
+    return this.#at((till) => till.report(...input));
   }
 
-  async paymentState(...input: Input<"paymentState">): Answer<"paymentState"> {
-    return (await this.#office.desks.ask("payments")).paymentState(...input);
+  paymentState(...input: Input<"paymentState">): Answer<"paymentState"> {
+    return this.#at((till) => till.paymentState(...input));
   }
 
-  async disown(...input: Input<"disown">): Answer<"disown"> {
-    return (await this.#office.desks.ask("payments")).disown(...input);
+  disown(...input: Input<"disown">): Answer<"disown"> {
+    return this.#at((till) => till.disown(...input));
   }
 
-  async entries(...input: Input<"entries">): Answer<"entries"> {
-    return (await this.#office.desks.ask("mirror")).entries(...input);
+  entries(...input: Input<"entries">): Answer<"entries"> {
+    return this.#at((till) => till.entries(...input));
   }
 
-  async ship(...input: Input<"ship">): Answer<"ship"> {
-    return (await this.#office.desks.ask("mirror")).ship(...input);
+  ship(...input: Input<"ship">): Answer<"ship"> {
+    return this.#at((till) => till.ship(...input));
   }
 
-  async sums(...input: Input<"sums">): Answer<"sums"> {
-    return (await this.#office.desks.ask("mirror")).sums(...input);
+  sums(...input: Input<"sums">): Answer<"sums"> {
+    return this.#at((till) => till.sums(...input));
   }
 
-  async rotate(...input: Input<"rotate">): Answer<"rotate"> {
-    return (await this.#office.desks.ask("logins")).rotate(...input);
+  rotate(...input: Input<"rotate">): Answer<"rotate"> {
+    return this.#at((till) => till.rotate(...input));
   }
 
-  async returned(...input: Input<"returned">): Answer<"returned"> {
-    return (await this.#office.desks.ask("logins")).returned(...input);
+  returned(...input: Input<"returned">): Answer<"returned"> {
+    return this.#at((till) => till.returned(...input));
   }
 
-  async keepCard(...input: Input<"keepCard">): Answer<"keepCard"> {
-    return (await this.#office.desks.ask("logins")).keepCard(...input);
+  keepCard(...input: Input<"keepCard">): Answer<"keepCard"> {
+    return this.#at((till) => till.keepCard(...input));
   }
 
-  async keeps(...input: Input<"keeps">): Answer<"keeps"> {
-    return (await this.#office.desks.ask("logins")).keeps(...input);
+  keeps(...input: Input<"keeps">): Answer<"keeps"> {
+    return this.#at((till) => till.keeps(...input));
   }
 
-  async bear(...input: Input<"bear">): Answer<"bear"> {
-    return (await this.#office.desks.ask("logins")).bear(...input);
+  bear(...input: Input<"bear">): Answer<"bear"> {
+    return this.#at((till) => till.bear(...input));
   }
 
-  async shut(...input: Input<"shut">): Answer<"shut"> {
-    return (await this.#office.desks.ask("logins")).shut(...input);
+  shut(...input: Input<"shut">): Answer<"shut"> {
+    return this.#at((till) => till.shut(...input));
   }
 
-  async mistaken(...input: Input<"mistaken">): Answer<"mistaken"> {
-    return (await this.#office.desks.ask("logins")).mistaken(...input);
+  mistaken(...input: Input<"mistaken">): Answer<"mistaken"> {
+    return this.#at((till) => till.mistaken(...input));
   }
 
-  async admit(...input: Input<"admit">): Answer<"admit"> {
-    return (await this.#office.desks.ask("logins")).admit(...input);
+  admit(...input: Input<"admit">): Answer<"admit"> {
+    return this.#at((till) => till.admit(...input));
   }
 
-  async endLimited(...input: Input<"endLimited">): Answer<"endLimited"> {
-    return (await this.#office.desks.ask("logins")).endLimited(...input);
+  endLimited(...input: Input<"endLimited">): Answer<"endLimited"> {
+    return this.#at((till) => till.endLimited(...input));
   }
 
-  async beginTopUp(...input: Input<"beginTopUp">): Answer<"beginTopUp"> {
-    return (await this.#office.desks.ask("topups")).beginTopUp(...input);
+  beginTopUp(...input: Input<"beginTopUp">): Answer<"beginTopUp"> {
+    return this.#at((till) => till.beginTopUp(...input));
   }
 
-  async noteTopUp(...input: Input<"noteTopUp">): Answer<"noteTopUp"> {
-    return (await this.#office.desks.ask("topups")).noteTopUp(...input);
+  noteTopUp(...input: Input<"noteTopUp">): Answer<"noteTopUp"> {
+    return this.#at((till) => till.noteTopUp(...input));
   }
 
-  async topUp(...input: Input<"topUp">): Answer<"topUp"> {
-    return (await this.#office.desks.ask("topups")).topUp(...input);
+  topUp(...input: Input<"topUp">): Answer<"topUp"> {
+    return this.#at((till) => till.topUp(...input));
   }
 
-  async topUps(...input: Input<"topUps">): Answer<"topUps"> {
-    return (await this.#office.desks.ask("topups")).topUps(...input);
+  topUps(...input: Input<"topUps">): Answer<"topUps"> {
+    return this.#at((till) => till.topUps(...input));
   }
 
-  async usage(...input: Input<"usage">): Answer<"usage"> {
-    return (await this.#office.desks.ask("usage")).usage(...input);
+  usage(...input: Input<"usage">): Answer<"usage"> {
+    return this.#at((till) => till.usage(...input));
   }
 
-  async setAutoTopUp(...input: Input<"setAutoTopUp">): Answer<"setAutoTopUp"> {
-    return (await this.#office.desks.ask("topups")).setAutoTopUp(...input);
+  setAutoTopUp(...input: Input<"setAutoTopUp">): Answer<"setAutoTopUp"> {
+    return this.#at((till) => till.setAutoTopUp(...input));
   }
 
-  async configure(...input: Input<"configure">): Answer<"configure"> {
-    return (await this.#office.desks.ask("windows")).configure(...input);
+  configure(...input: Input<"configure">): Answer<"configure"> {
+    return this.#at((till) => till.configure(...input));
   }
 
-  async mintKey(...input: Input<"mintKey">): Answer<"mintKey"> {
-    return (await this.#office.desks.ask("spenders")).mintKey(...input);
+  mintKey(...input: Input<"mintKey">): Answer<"mintKey"> {
+    return this.#at((till) => till.mintKey(...input));
   }
 
-  async spenders(...input: Input<"spenders">): Answer<"spenders"> {
-    return (await this.#office.desks.ask("spenders")).spenders(...input);
+  spenders(...input: Input<"spenders">): Answer<"spenders"> {
+    return this.#at((till) => till.spenders(...input));
   }
 
-  async revokeSpender(...input: Input<"revokeSpender">): Answer<"revokeSpender"> {
-    return (await this.#office.desks.ask("spenders")).revokeSpender(...input);
+  revokeSpender(...input: Input<"revokeSpender">): Answer<"revokeSpender"> {
+    return this.#at((till) => till.revokeSpender(...input));
   }
 
-  async noteIdentity(...input: Input<"noteIdentity">): Answer<"noteIdentity"> {
-    return (await this.#office.desks.ask("spenders")).noteIdentity(...input);
+  noteIdentity(...input: Input<"noteIdentity">): Answer<"noteIdentity"> {
+    return this.#at((till) => till.noteIdentity(...input));
   }
 
-  async activateIdentity(...input: Input<"activateIdentity">): Answer<"activateIdentity"> {
-    return (await this.#office.desks.ask("spenders")).activateIdentity(...input);
+  activateIdentity(...input: Input<"activateIdentity">): Answer<"activateIdentity"> {
+    return this.#at((till) => till.activateIdentity(...input));
   }
 
-  async dropIdentity(...input: Input<"dropIdentity">): Answer<"dropIdentity"> {
-    return (await this.#office.desks.ask("spenders")).dropIdentity(...input);
+  dropIdentity(...input: Input<"dropIdentity">): Answer<"dropIdentity"> {
+    return this.#at((till) => till.dropIdentity(...input));
   }
 
-  async endIdentity(...input: Input<"endIdentity">): Answer<"endIdentity"> {
-    return (await this.#office.desks.ask("spenders")).endIdentity(...input);
+  endIdentity(...input: Input<"endIdentity">): Answer<"endIdentity"> {
+    return this.#at((till) => till.endIdentity(...input));
   }
 
-  async freeze(...input: Input<"freeze">): Answer<"freeze"> {
-    return (await this.#office.desks.ask("owners")).freeze(...input);
+  freeze(...input: Input<"freeze">): Answer<"freeze"> {
+    return this.#at((till) => till.freeze(...input));
   }
 
-  async reissue(...input: Input<"reissue">): Answer<"reissue"> {
-    return (await this.#office.desks.ask("owners")).reissue(...input);
+  reissue(...input: Input<"reissue">): Answer<"reissue"> {
+    return this.#at((till) => till.reissue(...input));
   }
 
-  async beginStripeRefund(...input: Input<"beginStripeRefund">): Answer<"beginStripeRefund"> {
-    return (await this.#office.desks.ask("owners")).beginStripeRefund(...input);
+  beginStripeRefund(...input: Input<"beginStripeRefund">): Answer<"beginStripeRefund"> {
+    return this.#at((till) => till.beginStripeRefund(...input));
   }
 
-  async noteStripeRefund(...input: Input<"noteStripeRefund">): Answer<"noteStripeRefund"> {
-    return (await this.#office.desks.ask("owners")).noteStripeRefund(...input);
+  noteStripeRefund(...input: Input<"noteStripeRefund">): Answer<"noteStripeRefund"> {
+    return this.#at((till) => till.noteStripeRefund(...input));
   }
 
-  async payments(...input: Input<"payments">): Answer<"payments"> {
-    return (await this.#office.desks.ask("owners")).payments(...input);
+  payments(...input: Input<"payments">): Answer<"payments"> {
+    return this.#at((till) => till.payments(...input));
   }
 
-  async audit(...input: Input<"audit">): Answer<"audit"> {
-    return (await this.#office.desks.ask("owners")).audit(...input);
+  audit(...input: Input<"audit">): Answer<"audit"> {
+    return this.#at((till) => till.audit(...input));
   }
 
-  async query(...input: Input<"query">): Answer<"query"> {
-    return (await this.#office.desks.ask("owners")).query(...input);
+  query(...input: Input<"query">): Answer<"query"> {
+    return this.#at((till) => till.query(...input));
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Where something is left of grants: what the balance consists of, in memory and in the rows, and what every entry moves in it. The
- * rules are in lots.ts and giving.ts. Loaded where the newest entry names a lot, and with the first grant.
+ * rules are in lots.ts and giving.ts. Loaded where there ever was a lot, and with the first grant.
  */
 import { writeAudit } from "../audit-rows.js";
 import type { EnvelopeState, LotTerms, LotView, RevokeInput, RevokeOutcome } from "../contract.js";

@@ -56,7 +56,7 @@ export class Office {
   /** Gives a caller that the Worker vouches for what they begin with: once, before the turn that may want to spend it. */
   async welcome({ sign_up, currency, credential }: Partial<Asked>): Promise<void> {
     if (this.#isWelcomed || sign_up === undefined || currency === undefined || credential !== undefined) return;
-    await (await this.desks.ask("payments")).welcome(sign_up, currency);
+    await (await this.desks.ask("giving")).welcome(sign_up, currency);
     this.#isWelcomed = true;
   }
 

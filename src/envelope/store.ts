@@ -13,12 +13,13 @@ import type { Hold } from "./holds.js";
 import { type Account, type Draft, isExpired, type Prior, reserved } from "./ledger.js";
 
 /**
- * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge.
- * Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
+ * What a plain envelope has not: a desk, and the table that has a row where that desk's rules are needed in the turn of a charge, or of
+ * a payment. Such a desk is opened on waking, before anything else; the first row is written by the desk itself.
  */
 const OPENED_BY = {
-  logins: "limited_session",
-  topups: "auto_topup",
+  logins: "limited_session UNION ALL SELECT 1 FROM payment_login",
+  lots: "lot",
+  topups: "auto_topup UNION ALL SELECT 1 FROM topup",
   alerts: "alert",
   spenders: "spender",
   windows: "spending_window WHERE ended_at_ms IS NULL UNION ALL SELECT 1 FROM envelope WHERE prepaid = 0",
@@ -83,7 +84,7 @@ export interface WindowKeeper {
 /** What a hold wants reserved, and for what. */
 export type Reserving = Pick<HoldInput, "amount_micros" | "tag" | "reason">;
 
-const EMPTY: Head = {
+const EMPTY: Readonly<Head> = {
   seq: 0,
   at_ms: 0,
   balance_micros: ZERO,
@@ -103,6 +104,12 @@ export interface Appended extends Pick<Draft, "kind" | "amount_micros" | "spende
   readonly at_ms: number;
 }
 
+const PLAIN_ENTRY =
+  "INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, op, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
+const ENTRY = `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, op, reason,
+    key, scope, ref_seq, hold_id, payment_id, spender_id, metadata, lots, windows)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+
 export class Store {
   readonly storage: DurableObjectStorage;
   readonly sql: SqlStorage;
@@ -111,7 +118,8 @@ export class Store {
   /** Absent where nothing but the balance limits spending. */
   windows: WindowKeeper | undefined;
   named: Named = UNNAMED;
-  #head: Head = EMPTY;
+  /** Changed in place: whoever needs what it was, takes it out first. */
+  #head: Head = { ...EMPTY };
   /** Those that are open, by their number. */
   holds: Map<number, Hold> = new Map();
   #credentials: StoredCredential[] = [];
@@ -138,13 +146,12 @@ export class Store {
   }
 
   /** The desks whose rules a charge needs here. */
-  get desks(): readonly (keyof typeof OPENED_BY | "lots")[] {
+  get desks(): readonly (keyof typeof OPENED_BY)[] {
     if (!this.exists) return [];
     const names = Object.keys(OPENED_BY) as (keyof typeof OPENED_BY)[];
     const columns = names.map((name) => `EXISTS (SELECT 1 FROM ${OPENED_BY[name]}) AS ${name}`);
     const row = this.sql.exec(`SELECT ${columns.join()}`).one();
-    const needed = names.filter((name) => row[name] === 1);
-    return this.#head.lots === null ? needed : [...needed, "lots"];
+    return names.filter((name) => row[name] === 1);
   }
 
   /** Several writes as one: all of them, or none and the exception. */
@@ -174,7 +181,7 @@ export class Store {
 
   /** Notes what was just written, where that was not done here. */
   know(news: Partial<Head>): void {
-    this.#head = { ...this.#head, ...news };
+    Object.assign(this.#head, news);
   }
 
   get credentials(): readonly StoredCredential[] {
@@ -230,28 +237,10 @@ export class Store {
     const seq = this.#head.seq + 1;
     const at_ms = this.timeOf(now_ms);
     const balance_micros = (this.#head.balance_micros + draft.amount_micros) as Micros;
-    this.sql.exec(
-      `INSERT INTO entry (seq, at_ms, kind, amount_micros, balance_micros, key, scope, op, ref_seq, hold_id, payment_id, reason, metadata, lots, windows, spender_id)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      seq,
-      at_ms,
-      draft.kind,
-      draft.amount_micros,
-      balance_micros,
-      draft.key ?? null,
-      draft.scope ?? null,
-      draft.op ?? null,
-      draft.ref_seq ?? null,
-      draft.hold_id ?? null,
-      draft.payment_id ?? null,
-      draft.reason ?? null,
-      draft.metadata ?? null,
-      lots,
-      this.windows === undefined ? null : this.windows.count(draft, seq, at_ms),
-      draft.spender_id ?? null,
-    );
+    const windows = this.windows === undefined ? null : this.windows.count(draft, seq, at_ms);
+    this.#insert(seq, at_ms, draft, balance_micros, lots, windows);
     this.windows?.counted();
-    this.#head = { ...this.#head, seq, at_ms, balance_micros, lots };
+    this.know({ seq, at_ms, balance_micros, lots });
     if (draft.op !== undefined)
       this.#remember(draft.op, {
         seq,
@@ -260,8 +249,34 @@ export class Store {
         amount_micros: draft.amount_micros,
         scope: draft.scope ?? null,
       });
-    this.onAppend?.({ ...draft, seq, at_ms });
+    if (this.onAppend !== undefined) this.onAppend({ ...draft, seq, at_ms });
     return { seq, amount_micros: draft.amount_micros };
+  }
+
+  #insert(
+    seq: number,
+    at_ms: number,
+    draft: Draft,
+    balance_micros: Micros,
+    lots: string | null,
+    windows: string | null,
+  ): void {
+    const { kind, amount_micros, key, scope, op, ref_seq, hold_id, payment_id, spender_id, reason, metadata } = draft;
+    const rest = [
+      key,
+      scope,
+      ref_seq,
+      hold_id,
+      payment_id,
+      spender_id,
+      metadata,
+      lots ?? undefined,
+      windows ?? undefined,
+    ];
+    const named = [seq, at_ms, kind, amount_micros, balance_micros, op ?? null, reason ?? null];
+    // Nearly all there are: the fewer columns are named, the less there is to do.
+    if (rest.every((value) => value === undefined)) this.sql.exec(PLAIN_ENTRY, ...named);
+    else this.sql.exec(ENTRY, ...named, ...rest.map((value) => value ?? null));
   }
 
   priorByKey(key: string | undefined): Prior | undefined {
@@ -327,7 +342,7 @@ export class Store {
 
   setMirrored(seq: number): void {
     this.sql.exec("UPDATE envelope SET mirrored_seq = ? WHERE id = 1", seq);
-    this.#head = { ...this.#head, mirrored_seq: seq };
+    this.#head.mirrored_seq = seq;
   }
 
   /** Closes what payments opened, and forgets the cards that could open it again. */
@@ -351,7 +366,7 @@ export class Store {
 
   load(): void {
     this.loads += 1;
-    this.#head = EMPTY;
+    this.#head = { ...EMPTY };
     this.named = UNNAMED;
     this.holds = new Map();
     this.#credentials = [];
@@ -401,7 +416,7 @@ export class Store {
       )
       .toArray();
     const open_disputes = (row?.["open_disputes"] as number | undefined) ?? 0;
-    this.#head = { ...this.#head, open_disputes, disputed: row?.["disputed"] === 1 };
+    this.know({ open_disputes, disputed: row?.["disputed"] === 1 });
   }
 
   loadCredentials(): void {

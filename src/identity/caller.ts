@@ -2,7 +2,8 @@
 import { knownPlace, type NamedIdentity } from "../places.js";
 import { digest } from "../secrets.js";
 import type { Keys } from "../settings.js";
-import { cookieValues, limitedValues } from "./cookie.js";
+import { isLocalUrl } from "../wire.js";
+import { limitedValues, nameOf, SLOTS, valuesOf } from "./cookie.js";
 import {
   type KeyToken,
   type LimitedToken,
@@ -74,7 +75,7 @@ export interface Presented {
 }
 
 /** The app's word first, then the bearer token, then the cookies. A bad bearer does not fall back to a cookie. */
-export function identifyCaller(request: Request, url: URL, keys: () => Keys, presented: Presented): Caller {
+export function identifyCaller(request: Request, url: string, keys: () => Keys, presented: Presented): Caller {
   const { identity, limited } = presented;
   if (typeof identity === "string") return { kind: "app", envelopeId: envelopeIdOf(identity) };
   if (identity !== undefined) return placedCaller(identity, keys());
@@ -87,8 +88,10 @@ export function identifyCaller(request: Request, url: URL, keys: () => Keys, pre
     return token === undefined ? { kind: "rejected" } : { kind: "bearer", envelopeId: token.envelopeId, token };
   }
   const cookies = presented.cookies ? request.headers.get("Cookie") : null;
-  const own = ownCaller(url, cookies, keys);
-  return (limited ? limitedCaller(url, cookies, keys, own) : undefined) ?? own;
+  if (cookies === null) return freshCaller();
+  const local = isLocalUrl(url);
+  const own = ownCaller(local, cookies, keys);
+  return (limited ? limitedCaller(local, cookies, keys, own) : undefined) ?? own;
 }
 
 function placedCaller(identity: NamedIdentity, keys: Keys): Caller {
@@ -97,17 +100,20 @@ function placedCaller(identity: NamedIdentity, keys: Keys): Caller {
   return { kind: "identity", envelopeId: place.envelope_id, identityId: place.identity_id, identity };
 }
 
-function ownCaller(url: URL, cookies: string | null, keys: () => Keys): Own {
-  for (const value of cookieValues(url, cookies)) {
-    const token = readToken(keys().token, value);
-    if (token !== undefined) return { kind: "cookie", envelopeId: token.envelopeId, token };
+function ownCaller(local: boolean, cookies: string, keys: () => Keys): Own {
+  const name = nameOf(local);
+  for (const slot of SLOTS) {
+    for (const value of valuesOf(cookies, name + slot)) {
+      const token = readToken(keys().token, value);
+      if (token !== undefined) return { kind: "cookie", envelopeId: token.envelopeId, token };
+    }
   }
   return freshCaller();
 }
 
 /** Wins over the browser's own cookie, which is left alone; but not for the envelope that is its own anyway. */
-function limitedCaller(url: URL, cookies: string | null, keys: () => Keys, own: Own): Caller | undefined {
-  for (const value of limitedValues(url, cookies)) {
+function limitedCaller(local: boolean, cookies: string, keys: () => Keys, own: Own): Caller | undefined {
+  for (const value of limitedValues(local, cookies)) {
     const limited = readLimitedToken(keys().token, value);
     if (limited !== undefined && limited.envelopeId !== own.envelopeId) {
       return { kind: "limited", envelopeId: limited.envelopeId, limited, own };

@@ -1,13 +1,18 @@
 /** The cookies we set: host-only, never shared with sub-domains, never readable by a page's scripts. Loaded with the first one. */
-import { LIMITED_COOKIE, PAY_COOKIE } from "../wire.js";
-import { ASIDE, isLocal, nameOf, valuesOf } from "./cookie.js";
+import { COOKIE, isLocalUrl, LIMITED_COOKIE, PAY_COOKIE } from "../wire.js";
+import { nameOf, SLOTS, valuesOf } from "./cookie.js";
 import { looksLikeToken } from "./token.js";
 
 /** 400 days, the longest a browser keeps a cookie (RFC 6265bis §5.6.3). Sent anew by `/me` once a month, so it lasts. */
 const MAX_AGE_SECONDS = 34_560_000;
 
+const [, ...KEPT_ASIDE] = SLOTS;
+
+const named = (url: URL, cookie: { readonly secure: string; readonly local: string } = COOKIE): string =>
+  nameOf(isLocalUrl(url.href), cookie);
+
 export function setCookie(url: URL, token: string): string {
-  return attributes(url, nameOf(url), token);
+  return attributes(url, named(url), token);
 }
 
 /**
@@ -15,10 +20,10 @@ export function setCookie(url: URL, token: string): string {
  * that is kept already: the oldest is the likeliest to hold money. Ask only when no value was genuine.
  */
 export function keepAside(url: URL, header: string | null): string | undefined {
-  const name = nameOf(url);
+  const name = named(url);
   const token = valuesOf(header, name).find(looksLikeToken);
-  const kept = ASIDE.flatMap((slot) => valuesOf(header, name + slot));
-  const free = ASIDE.find((slot) => !valuesOf(header, name + slot).some(looksLikeToken));
+  const kept = KEPT_ASIDE.flatMap((slot) => valuesOf(header, name + slot));
+  const free = KEPT_ASIDE.find((slot) => !valuesOf(header, name + slot).some(looksLikeToken));
   return token === undefined || free === undefined || kept.includes(token)
     ? undefined
     : attributes(url, name + free, token);
@@ -29,11 +34,11 @@ const RENEWED_MAX_AGE_SECONDS = 2_592_000;
 const RENEWED = "_renewed";
 
 export function wasRenewed(url: URL, header: string | null): boolean {
-  return valuesOf(header, nameOf(url) + RENEWED).length > 0;
+  return valuesOf(header, named(url) + RENEWED).length > 0;
 }
 
 export function setRenewed(url: URL): string {
-  return attributes(url, nameOf(url) + RENEWED, "1", RENEWED_MAX_AGE_SECONDS);
+  return attributes(url, named(url) + RENEWED, "1", RENEWED_MAX_AGE_SECONDS);
 }
 
 /** An hour to finish a payment in. */
@@ -42,26 +47,26 @@ const NONCE = /^[0-9A-Za-z]{22}$/;
 
 /** The nonces this browser started payments with. */
 export function payNonces(url: URL, header: string | null): readonly string[] {
-  return valuesOf(header, nameOf(url, PAY_COOKIE)).filter((value) => NONCE.test(value));
+  return valuesOf(header, named(url, PAY_COOKIE)).filter((value) => NONCE.test(value));
 }
 
 export function setPayNonce(url: URL, nonce: string): string {
-  return attributes(url, nameOf(url, PAY_COOKIE), nonce, PAY_MAX_AGE_SECONDS);
+  return attributes(url, named(url, PAY_COOKIE), nonce, PAY_MAX_AGE_SECONDS);
 }
 
 export function forgetPayNonce(url: URL): string {
-  return attributes(url, nameOf(url, PAY_COOKIE), "", 0);
+  return attributes(url, named(url, PAY_COOKIE), "", 0);
 }
 
 export function setLimited(url: URL, token: string, maxAgeSeconds: number): string {
-  return attributes(url, nameOf(url, LIMITED_COOKIE), token, maxAgeSeconds);
+  return attributes(url, named(url, LIMITED_COOKIE), token, maxAgeSeconds);
 }
 
 export function forgetLimited(url: URL): string {
-  return attributes(url, nameOf(url, LIMITED_COOKIE), "", 0);
+  return attributes(url, named(url, LIMITED_COOKIE), "", 0);
 }
 
 function attributes(url: URL, name: string, token: string, maxAgeSeconds = MAX_AGE_SECONDS): string {
-  const secure = isLocal(url) ? "" : " Secure;";
+  const secure = isLocalUrl(url.href) ? "" : " Secure;";
   return `${name}=${token}; Path=/;${secure} HttpOnly; SameSite=Lax; Max-Age=${maxAgeSeconds}`;
 }

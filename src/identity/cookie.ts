@@ -1,30 +1,21 @@
 /** The holder's cookies, as they come. Where they are set is cookie-jar.ts. */
-import { COOKIE, isLocalHost, LIMITED_COOKIE } from "../wire.js";
-
-export const isLocal = (url: URL): boolean => url.protocol === "http:" && isLocalHost(url.hostname);
+import { COOKIE, LIMITED_COOKIE } from "../wire.js";
 
 /**
- * Every value sent under our names, in order: one may have been planted, so the caller takes the first genuine one. The one
- * kept aside comes last. However long the header is, because who overlooks a genuine cookie will overwrite it.
+ * Where a token of ours may be, in the order in which it counts. The main one may have been planted, so the caller takes the first
+ * genuine one. Those kept aside come last; two, because a deployment may be wrong twice in a row.
  */
-export function* cookieValues(url: URL, header: string | null): Generator<string, void> {
-  if (header === null) return;
-  const name = nameOf(url);
-  yield* valuesOf(header, name);
-  for (const slot of ASIDE) yield* valuesOf(header, name + slot);
+export const SLOTS = ["", "_aside", "_aside2"] as const;
+
+export function limitedValues(local: boolean, header: string | null): readonly string[] {
+  return valuesOf(header, nameOf(local, LIMITED_COOKIE));
 }
 
-export function limitedValues(url: URL, header: string | null): readonly string[] {
-  return valuesOf(header, nameOf(url, LIMITED_COOKIE));
+export function nameOf(local: boolean, cookie: { readonly secure: string; readonly local: string } = COOKIE): string {
+  return local ? cookie.local : cookie.secure;
 }
 
-/** Two, because a deployment may be wrong twice in a row. */
-export const ASIDE = ["_aside", "_aside2"] as const;
-
-export function nameOf(url: URL, cookie: { readonly secure: string; readonly local: string } = COOKIE): string {
-  return isLocal(url) ? cookie.local : cookie.secure;
-}
-
+/** Every value sent under a name, in order. However long the header is, because who overlooks a genuine cookie will overwrite it. */
 export function valuesOf(header: string | null, name: string): readonly string[] {
   const values: string[] = [];
   for (const pair of (header ?? "").split(";")) {
