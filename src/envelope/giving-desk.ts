@@ -82,19 +82,39 @@ export class GivingDesk {
     if (this.#store.priorByKey(SIGN_UP_KEY) === undefined) await this.grant(signUpOf(rules, currency, Date.now()));
   }
 
-  /** Whoever pays for the first time is given something besides, as long as it stays paid. */
+  /**
+   * Whoever pays for the first time is given something besides, for as long as nothing of that payment is taken back. What is due follows
+   * from how the payment stands, so the order in which its news comes does not matter.
+   */
   signUp({ payment_id, sign_up, currency }: PaymentReport, written: readonly BookedEntry[], now: number): void {
-    const credit = written.find(({ kind }) => kind === "topup");
-    if (written.some(({ kind }) => kind === "clawback")) {
-      const given = this.#payments.givenWith(payment_id);
-      if (given !== undefined) this.#lots.withdraw(given, now);
-    } else if (credit !== undefined && sign_up !== undefined && !this.#payments.isOneOfMany(payment_id)) {
-      const amount_micros = Math.min(sign_up.amount_micros, credit.amount_micros) as Micros;
-      const input = signUpOf({ ...sign_up, amount_micros }, currency, now);
-      const prior = this.#store.priorByKey(input.key);
-      const decision = decideGrant(this.#store.account(now), this.#lots.open(now), prior, input, now);
-      if ("write" in decision) this.#store.append({ ...decision.write, ref_seq: credit.seq }, now);
+    const paid = written.length === 0 ? undefined : this.#payments.firstPaid(payment_id);
+    if (paid === undefined) return;
+    const { credited_seq, credit_micros, reversed_micros } = paid;
+    const given = this.#lots.givenWith(credited_seq);
+    if (reversed_micros > 0) {
+      if (given !== undefined) this.#lots.withdraw(given.seq, now);
+    } else if (given !== undefined) {
+      // Its reversal did not stand: what was left of the gift comes again, on its terms.
+      const { seq, back_micros: amount_micros, terms } = given;
+      const again = {
+        op: SIGN_UP_KEY,
+        key: `${SIGN_UP_KEY}:${seq}`,
+        reason: "sign-up",
+        amount_micros,
+        currency,
+        ...terms,
+      };
+      this.#give(again, credited_seq, now);
+    } else if (sign_up !== undefined) {
+      const amount_micros = Math.min(sign_up.amount_micros, credit_micros) as Micros;
+      this.#give(signUpOf({ ...sign_up, amount_micros }, currency, now), credited_seq, now);
     }
+  }
+
+  #give(input: GrantInput, ref_seq: number, now: number): void {
+    const prior = this.#store.priorByKey(input.key);
+    const decision = decideGrant(this.#store.account(now), this.#lots.open(now), prior, input, now);
+    if ("write" in decision) this.#store.append({ ...decision.write, ref_seq }, now);
   }
 
   /** What an owner did, in the transaction that does it. What the app itself does by code of its own has no author. */

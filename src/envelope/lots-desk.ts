@@ -156,6 +156,26 @@ export class LotsDesk implements LotKeeper {
     return { outcome: "revoked", seq: entry.seq, amount_micros: taken(entry), ...balances(this.#store.account(now)) };
   }
 
+  /** The newest grant that came with a top-up, what went of it without being spent, and its terms. */
+  givenWith(
+    topup_seq: number,
+  ): { readonly seq: number; readonly back_micros: Micros; readonly terms: LotTerms } | undefined {
+    const [row] = this.#sql
+      .exec<{ seq: number; amount_micros: Micros; lots: string; back_micros: Micros }>(
+        `SELECT seq, amount_micros, lots,
+           (SELECT 0 - coalesce(sum(amount_micros), 0) FROM entry AS back
+            WHERE back.ref_seq = entry.seq AND back.kind IN ('revocation', 'expiry')) AS back_micros
+         FROM entry WHERE ref_seq = ? AND kind = 'grant' ORDER BY seq DESC LIMIT 1`,
+        topup_seq,
+      )
+      .toArray();
+    const [moved] = row === undefined ? [] : movedBy(row);
+    const [lot] = moved === undefined ? [] : this.#rows([moved[0]]);
+    if (row === undefined || lot === undefined) return undefined;
+    const { priority, expires_at_ms, only } = lot;
+    return { seq: row.seq, back_micros: row.back_micros, terms: { priority, expires_at_ms, only } };
+  }
+
   /** In a transaction: what is left of a grant goes, because what it was given for was taken back. */
   withdraw(seq: number, now: number): void {
     const found = this.#revocable({ seq }, now);

@@ -42,22 +42,18 @@ export class PaymentsBook {
     this.#store.loadDisputes();
   }
 
-  /** Another payment was credited here, now or before. */
-  isOneOfMany(payment_id: string): boolean {
-    const others = "SELECT 1 FROM payment WHERE state = 'paid' AND payment_id <> ? LIMIT 1";
-    return this.#sql.exec(others, payment_id).toArray().length > 0;
-  }
-
-  /** The grant that came with a payment. */
-  givenWith(payment_id: string): number | undefined {
+  /** How a payment stands that was credited before any other; `undefined` of one that was not. */
+  firstPaid(
+    payment_id: string,
+  ): { readonly credited_seq: number; readonly credit_micros: Micros; readonly reversed_micros: Micros } | undefined {
     const [row] = this.#sql
-      .exec<{ seq: number }>(
-        `SELECT seq FROM entry WHERE kind = 'grant'
-           AND ref_seq = (SELECT credited_seq FROM payment WHERE payment_id = ? AND credited_seq IS NOT NULL)`,
+      .exec<{ credited_seq: number; credit_micros: Micros; reversed_micros: Micros }>(
+        `SELECT credited_seq, credit_micros, reversed_micros FROM payment WHERE payment_id = ? AND state = 'paid'
+           AND credited_seq = (SELECT min(credited_seq) FROM payment WHERE state = 'paid')`,
         payment_id,
       )
       .toArray();
-    return row?.seq;
+    return row;
   }
 
   disown(payment_id: string, assignment: number, now_ms: number): void {

@@ -19,6 +19,7 @@ import { judgeSite, newcomers, siteWithStripe } from "./support.js";
 afterEach(() => vi.restoreAllMocks());
 
 const ORDERS_OF_NINE = 362_880;
+const SEED = "T33";
 
 /** An envelope as small as the rules allow: an account and one payment's file. */
 interface Tiny {
@@ -175,7 +176,6 @@ describe("negative controls: the same orders tell a wrong reducer", () => {
 
 describe("T33 random orders through the real webhook", () => {
   const ORDERS = 150;
-  const SEED = "T33";
 
   it(`${ORDERS} of them, some events told twice`, { timeout: 120_000 }, async () => {
     const { site } = siteWithStripe();
@@ -193,6 +193,31 @@ describe("T33 random orders through the real webhook", () => {
     );
     expect(verdicts.flatMap(({ findings }) => findings)).toEqual([]);
     expect(verdicts.reduce((sum, { credits }) => sum + credits, 0)).toBe(ORDERS);
+  });
+});
+
+describe("what a payer is given besides", () => {
+  const ORDERS = 60;
+
+  it(`T33 stands exactly while nothing of the payment is away, in ${ORDERS} random orders`, {
+    timeout: 120_000,
+  }, async () => {
+    const { site } = siteWithStripe({}, { signUpGrant: { amount: "300", to: "payers" } });
+    const callers = await newcomers(site, ORDERS);
+    const random = randomOf(SEED, "gifts");
+    const ends = await Promise.all(
+      callers.map(async (caller, index) => {
+        const story = STORIES[index % STORIES.length] as Story;
+        const { account, events, payment_id } = tellStory(story, caller.reference);
+        for (const event of inAnyOrder(events, random)) expect((await site.webhook(event)).status).toBe(200);
+        const goods = story.amount - story.tax;
+        const left = leftMicros(account.booksOf(payment_id), goods);
+        const { paid_micros, promotional_micros } = await caller.envelope.state();
+        expect([paid_micros, promotional_micros]).toEqual([left, left === goods * 10_000 ? 3_000_000 : 0]);
+        return promotional_micros;
+      }),
+    );
+    expect(new Set(ends)).toEqual(new Set([0, 3_000_000]));
   });
 });
 

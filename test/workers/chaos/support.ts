@@ -11,9 +11,15 @@ const STRIPE_API_BASE = "http://stripe.test";
 const PAGE = 1000;
 
 /** Stripe's place is taken by a stand-in: whatever else is fetched fails. */
-export function siteWithStripe(options: StandInOptions = {}): { readonly site: Site; readonly standIn: StripeStandIn } {
+export function siteWithStripe(
+  options: StandInOptions = {},
+  siteOptions: ConstructorParameters<typeof Site>[0] = {},
+): { readonly site: Site; readonly standIn: StripeStandIn } {
   const standIn = new StripeStandIn(options);
-  const site = new Site({ onIncident: () => undefined }, { STRIPE_SECRET_KEY: standIn.key, STRIPE_API_BASE });
+  const site = new Site(
+    { onIncident: () => undefined, ...siteOptions },
+    { STRIPE_SECRET_KEY: standIn.key, STRIPE_API_BASE },
+  );
   vi.spyOn(globalThis, "fetch").mockImplementation((input, init) => {
     const request = new Request(input as Request, init);
     if (!request.url.startsWith(STRIPE_API_BASE)) throw new TypeError(`Not to be fetched in a test: ${request.url}`);

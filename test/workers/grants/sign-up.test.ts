@@ -1,6 +1,6 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { envelopeOf } from "../../../src/index.js";
-import { completed, expectMirrored, type Me, nextId, refund, Site } from "../support.js";
+import { completed, type Me, nextId, refund, reversalEvent, Site } from "../support.js";
 
 const identify = (request: Request) => request.headers.get("X-User") ?? undefined;
 const as = (user: string) => ({ headers: { "X-User": user } });
@@ -12,8 +12,6 @@ const siteOf = (signUpGrant: object, vouches = true) =>
     {},
     () => new Response("ok", { headers: { "X-Price": "100" } }),
   );
-
-afterAll(expectMirrored);
 
 describe("a sign-up grant for who the app vouches for", () => {
   it("is given with the first look or the first priced request, once, however many come at once", async () => {
@@ -107,6 +105,124 @@ describe("a sign-up grant for who pays", () => {
     await pay(early.reference, 200, "pi_refunded_early");
     expect(await early.envelope.state()).toMatchObject({ balance_micros: 0, promotional_micros: 0 });
   });
+});
+
+describe("T33 T39 T41 a gift whose payment is taken back and comes again", () => {
+  const site = siteOf({ amount: "300", to: "payers" }, false);
+  type Story = readonly (readonly [
+    event: "paid" | "refunded" | "failed" | "withdrawn" | "reinstated",
+    minute: number,
+  ])[];
+
+  const eventOf = (reference: string, payment_intent: string, [what, minute]: Story[number]) => {
+    const created = { created: 1_700_000_000 + 60 * minute };
+    const dispute = { id: `du_${payment_intent}`, object: "dispute", payment_intent, amount: 500 };
+    switch (what) {
+      case "paid":
+        return completed({ client_reference_id: reference, amount_total: 500, payment_intent });
+      case "refunded":
+        return { ...refund(payment_intent, 500, { id: `re_${payment_intent}` }), ...created };
+      case "failed":
+        return {
+          ...refund(payment_intent, 500, { id: `re_${payment_intent}`, status: "failed" }),
+          type: "refund.failed",
+          ...created,
+        };
+      case "withdrawn":
+        return {
+          ...reversalEvent("charge.dispute.funds_withdrawn", { ...dispute, status: "under_review" }),
+          ...created,
+        };
+      default:
+        return { ...reversalEvent("charge.dispute.funds_reinstated", { ...dispute, status: "won" }), ...created };
+    }
+  };
+
+  const orders = <One>(all: readonly One[]): One[][] =>
+    all.length === 0
+      ? [[]]
+      : all.flatMap((one, index) => orders(all.filter((_, other) => other !== index)).map((rest) => [one, ...rest]));
+
+  const STORIES: readonly (readonly [story: Story, promotional_micros: number])[] = [
+    [
+      [
+        ["paid", 0],
+        ["refunded", 1],
+      ],
+      0,
+    ],
+    [
+      [
+        ["paid", 0],
+        ["refunded", 1],
+        ["failed", 2],
+      ],
+      3_000_000,
+    ],
+    [
+      [
+        ["paid", 0],
+        ["withdrawn", 1],
+      ],
+      0,
+    ],
+    [
+      [
+        ["paid", 0],
+        ["withdrawn", 1],
+        ["reinstated", 2],
+      ],
+      3_000_000,
+    ],
+    [
+      [
+        ["paid", 0],
+        ["refunded", 1],
+        ["failed", 2],
+        ["withdrawn", 3],
+      ],
+      0,
+    ],
+  ];
+
+  for (const [story, promotional_micros] of STORIES) {
+    it(`is ${promotional_micros} after ${story.map(([what]) => what).join(", ")}, in every order`, async () => {
+      for (const order of orders(story)) {
+        const caller = await site.newcomer();
+        const payment_intent = nextId("pi");
+        for (const one of order) {
+          expect((await site.webhook(eventOf(caller.reference, payment_intent, one))).status).toBe(200);
+        }
+        expect(await caller.envelope.state(), JSON.stringify(order)).toMatchObject({ promotional_micros });
+        await pay(caller.reference, 500);
+        expect(await caller.envelope.state(), "with another").toMatchObject({ promotional_micros });
+      }
+    });
+  }
+
+  it("comes again as much as went, and no more: what was spent of it stays spent", async () => {
+    const caller = await site.newcomer();
+    const payment_intent = nextId("pi");
+    const tell = (what: Story[number][0], minute: number) =>
+      site.webhook(eventOf(caller.reference, payment_intent, [what, minute]));
+    await tell("paid", 0);
+    await caller.fetch("/work");
+    const news = [
+      ["withdrawn", 0],
+      ["reinstated", 2_000_000],
+      ["refunded", 0],
+      ["failed", 2_000_000],
+    ] as const;
+    for (const [index, [what, promotional_micros]] of news.entries()) {
+      await tell(what, index + 1);
+      expect(await caller.envelope.state()).toMatchObject({ promotional_micros });
+    }
+    const grants = (await caller.envelope.entries()).filter(({ kind }) => kind === "grant");
+    expect(grants.map(({ amount_micros }) => amount_micros)).toEqual([3_000_000, 2_000_000, 2_000_000]);
+  });
+
+  const pay = (reference: string, amount_total: number) =>
+    site.webhook(completed({ client_reference_id: reference, amount_total, payment_intent: nextId("pi") }));
 });
 
 describe("what is said of a wrong option", () => {
