@@ -1,5 +1,7 @@
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
-import { defineConfig } from "vitest/config";
+import { defineConfig, type Plugin } from "vitest/config";
+
+const SOURCES = new URL("src/", import.meta.url).pathname;
 
 const secrets = {
   ENVELOPE_SECRET: "test-root-secret-0123456789-abcdefghij",
@@ -16,6 +18,26 @@ const secrets = {
 /** `CASES`: how many the differential test of the webhook's gate, and the model of grants, draw. */
 const bindings = { ...secrets, CASES: process.env["CASES"] ?? "" };
 
+/**
+ * What `src/` loads when it is asked for is loaded at once here. The runner asks its server for every `import()`, also of a module
+ * it has: where two objects of one isolate wait for that one answer, workerd refuses the second ("I/O on behalf of a different
+ * Durable Object"). In a bundle, which the tests in `test/node` run, such an import is no I/O.
+ */
+const eager: Plugin = {
+  name: "eager-imports",
+  enforce: "pre",
+  transform(code, id) {
+    if (!id.startsWith(SOURCES) || !code.includes("import(")) return null;
+    const names = new Map<string, string>();
+    const body = code.replaceAll(/(?<!typeof )import\("(\.[^"]+)"\)/g, (_, path: string) => {
+      const name = names.get(path) ?? `eager${names.size}`;
+      names.set(path, name);
+      return `Promise.resolve(${name})`;
+    });
+    return [...names].map(([path, name]) => `import * as ${name} from "${path}";`).join(" ") + body;
+  },
+};
+
 export default defineConfig({
   test: {
     reporters: process.env["CI"] ? ["default", "json"] : ["default"],
@@ -24,7 +46,7 @@ export default defineConfig({
       {
         // Without it, a hundred lines on source maps that the stripe package does not ship.
         logLevel: "error",
-        plugins: [cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings } })],
+        plugins: [eager, cloudflareTest({ wrangler: { configPath: "./test/wrangler.toml" }, miniflare: { bindings } })],
         // A busy machine is no failure: nothing here is a measurement.
         test: {
           name: "workers",
