@@ -3,11 +3,10 @@
  * in one turn, all sums that the shard keeps are held against the sum of those rows. Comparing is pure; the rest only reads.
  */
 import type { Difference, LedgerSums } from "../contract.js";
-import { KIND_OF, SUMS, type SumName } from "./mirror.js";
-import { NO_SUMS } from "./rollup.js";
+import { KIND_OF, SUMS } from "./mirror.js";
+import { RAW_NAMES, type RawSums, rawSums, SUM_NAMES } from "./raw.js";
 import type { Copy } from "./store.js";
 
-const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
 const ADDED = SUM_NAMES.map((sum) => `coalesce(sum(${sum}), 0) AS ${sum}`).join(", ");
 const BATCHES_PER_PAGE = 200;
 
@@ -15,13 +14,6 @@ const BATCHES_PER_PAGE = 200;
 export type ProofCursor =
   | { readonly at: "envelopes"; readonly after: string }
   | { readonly at: "raw"; readonly after: number; readonly pruned: number; readonly sums: RawSums };
-
-/** Over all envelopes, they may pass what a number holds. */
-export type RawSums = Record<SumName | "entries" | "keyed_micros", bigint>;
-
-/** `keyed_micros`: what keys and identities spent, net of what was given back of it. */
-export const RAW_NAMES = ["entries", "keyed_micros", ...SUM_NAMES] as const;
-export const NO_RAW = Object.fromEntries(RAW_NAMES.map((name) => [name, 0n])) as RawSums;
 
 export function writeCursor(cursor: ProofCursor): string {
   return JSON.stringify(cursor, (_, value) => (typeof value === "bigint" ? String(value) : value));
@@ -79,29 +71,6 @@ export function addRaw(sql: SqlStorage, after: number, sums: RawSums): { after: 
   const last = ids.at(-1)?.batch_id ?? after;
   const added = rawSums(sql, "batch_id > ? AND batch_id <= ?", after, last);
   return { after: last, done: ids.length < BATCHES_PER_PAGE, sums: plus(sums, added) };
-}
-
-export function rawSums(sql: SqlStorage, where: string, ...bindings: number[]): RawSums {
-  const sums = { ...NO_RAW };
-  const rows = sql.exec(
-    // As text, which is exact however large.
-    `SELECT kind, count(*) AS entries, CAST(sum(amount_micros) AS TEXT) AS amount,
-       CAST(coalesce(sum(iif(spender IS NULL, 0, amount_micros)), 0) AS TEXT) AS keyed FROM event WHERE ${where} GROUP BY kind`,
-    ...bindings,
-  );
-  for (const { kind, entries, amount, keyed } of rows as Iterable<{
-    kind: keyof typeof SUMS;
-    entries: number;
-    amount: string;
-    keyed: string;
-  }>) {
-    sums.entries += BigInt(entries);
-    sums.keyed_micros -= BigInt(keyed);
-    // A kind that is none was written by nobody but who tampered: it is missing in the sums, and so found.
-    const [sum, sign] = SUMS[kind] ?? [];
-    if (sum !== undefined) sums[sum] += BigInt(sign) * BigInt(amount);
-  }
-  return sums;
 }
 
 function plus(one: RawSums, other: RawSums): RawSums {

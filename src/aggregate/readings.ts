@@ -22,16 +22,8 @@ import { readQuery } from "../read-query.js";
 import { envelopeStub } from "../stubs.js";
 import type { Copies } from "./copies.js";
 import { NO_SUMMARY } from "./mirror.js";
-import {
-  addRaw,
-  compareCopy,
-  compareFrozen,
-  compareSums,
-  NO_RAW,
-  type ProofCursor,
-  readCursor,
-  writeCursor,
-} from "./proof.js";
+import { addRaw, compareCopy, compareFrozen, compareSums, type ProofCursor, readCursor, writeCursor } from "./proof.js";
+import { NO_RAW } from "./raw.js";
 import * as reports from "./reports.js";
 import type { Copy } from "./store.js";
 

@@ -1,12 +1,9 @@
 /** What a shard does by itself: forgets all copies when it is rebuilt, drops raw events that are too old, knows whom to ask. */
 
 import { DAY_MS } from "./calendar.js";
-import type { SumName } from "./mirror.js";
-import { RAW_NAMES, rawSums } from "./proof.js";
-import { NO_SUMS } from "./rollup.js";
+import { RAW_NAMES, rawSums, SUM_NAMES } from "./raw.js";
 import { raised } from "./store.js";
 
-const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
 /** One step of pruning reads this many batches: at most 25,000 entries. */
 const PRUNED_PER_STEP = 50;
 

@@ -13,6 +13,7 @@ import type { MirrorDesk } from "./mirror-desk.js";
 import type { Office } from "./office.js";
 import type { OwnersDesk } from "./owners-desk.js";
 import type { PaymentsDesk } from "./payments-desk.js";
+import type { RotationDesk } from "./rotation-desk.js";
 import type { SpenderDesk } from "./spender-desk.js";
 import type { TopUpDesk } from "./topup-desk.js";
 import type { UsageDesk } from "./usage-desk.js";
@@ -23,6 +24,7 @@ interface All {
   readonly holds: HoldsDesk;
   readonly payments: PaymentsDesk;
   readonly giving: GivingDesk;
+  readonly rotation: RotationDesk;
   readonly logins: LoginsDesk;
   readonly lots: LotsDesk;
   readonly topups: TopUpDesk;
@@ -43,6 +45,7 @@ const LOAD: { readonly [Name in keyof All]: (office: Office) => Promise<All[Name
     const [{ GivingDesk }, lots] = await Promise.all([import("./giving-desk.js"), office.desks.ask("lots")]);
     return new GivingDesk(office, lots);
   },
+  rotation: async (office) => new (await import("./rotation-desk.js")).RotationDesk(office),
   logins: async (office) => new (await import("./logins-desk.js")).LoginsDesk(office),
   lots: async (office) => new (await import("./lots-desk.js")).LotsDesk(office),
   topups: async (office) => new (await import("./topup-desk.js")).TopUpDesk(office),

@@ -1,4 +1,4 @@
-/** Who may use the envelope, beyond whoever holds its token: rotation, login by payment and its limited sessions. */
+/** Who may use the envelope, beyond whoever holds its token: login by payment and its limited sessions. */
 import type {
   AdmitInput,
   AdmitOutcome,
@@ -9,13 +9,10 @@ import type {
   LoginOutcome,
   ReturnedInput,
   ReturnedOutcome,
-  RotateInput,
-  RotateOutcome,
   ShutInput,
   ShutOutcome,
   Undo,
 } from "../contract.js";
-import { decideRotation } from "./credentials.js";
 import { found } from "./founding.js";
 import { decideAdmission, decideLogin, judgeLimited, standingOf, undoOf } from "./logins.js";
 import { LoginsBook } from "./logins-book.js";
@@ -43,20 +40,6 @@ export class LoginsDesk {
 
   sessions(now: number): readonly LimitedSessionView[] {
     return this.#logins.limitedSessions(now);
-  }
-
-  async rotate(input: RotateInput): Promise<RotateOutcome> {
-    if (!this.#store.exists) return { outcome: "unfunded" };
-    const now = Date.now();
-    const decision = decideRotation(this.#store.credentials, input, now);
-    if ("outcome" in decision) return decision.outcome;
-    this.#store.transaction(() => {
-      if (decision.first !== undefined) this.#store.fileCredential(decision.first, now, now);
-      this.#store.fileCredential(decision.issue, null, now);
-      // Who replaces their token wants to be alone.
-      this.#store.closeLogins(now);
-    });
-    return { outcome: "rotated" };
   }
 
   async returned(input: ReturnedInput): Promise<ReturnedOutcome> {

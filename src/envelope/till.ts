@@ -177,7 +177,7 @@ export class Till implements EnvelopeApi {
   }
 
   async rotate(...input: Input<"rotate">): Answer<"rotate"> {
-    return (await this.#office.desks.ask("logins")).rotate(...input);
+    return (await this.#office.desks.ask("rotation")).rotate(...input);
   }
 
   async returned(...input: Input<"returned">): Answer<"returned"> {
