@@ -18,9 +18,6 @@ interface Namespace<Api> {
   getByName(name: string, options?: { locationHint?: DurableObjectLocationHint }): Api;
 }
 
-/** What a Worker exports is the same for all its requests. */
-const exported = new Map<string, Namespace<unknown>>();
-
 function isNamespace<Api>(candidate: unknown): candidate is Namespace<Api> {
   return typeof (candidate as Partial<Namespace<Api>> | undefined)?.getByName === "function";
 }
@@ -33,13 +30,9 @@ export function namespaceOf<Api>(
   env: unknown,
   { name, binding, lines }: { readonly name: string; readonly binding: string; readonly lines: string },
 ): Namespace<Api> {
-  const known = exported.get(name);
-  if (known !== undefined) return known as Namespace<Api>;
+  // Looked up each time, for half a microsecond: `withExports` may have others in place.
   const own = (workers as { exports?: Record<string, unknown> }).exports?.[name];
-  if (isNamespace<Api>(own)) {
-    exported.set(name, own);
-    return own;
-  }
+  if (isNamespace<Api>(own)) return own;
   const bound = (env as Record<string, unknown> | null | undefined)?.[binding];
   if (isNamespace<Api>(bound)) return bound;
   throw new ConfigurationError(

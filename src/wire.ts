@@ -98,8 +98,11 @@ export function isLocalHost(hostname: string): boolean {
 
 /** Whether a request came to this machine over plain http: then the cookies have names that browsers take there. */
 export function isLocalUrl(url: string): boolean {
-  if (!url.startsWith("http:")) return false;
-  return /^http:\/\/(localhost|127\.0\.0\.1)[:/]/.test(url) || isLocalHost(new URL(url).hostname);
+  if (url.startsWith("https:")) return false;
+  // Nearly all that are local. What else it may be is for the parser to say: user information, another spelling of the host.
+  if (/^http:\/\/(localhost|127\.0\.0\.1)(:\d+)?\//.test(url)) return true;
+  const { protocol, hostname } = new URL(url);
+  return protocol === "http:" && isLocalHost(hostname);
 }
 
 /**
@@ -112,8 +115,9 @@ export function pathnameOf(url: string): string {
   const rest = fragment === -1 ? url : url.slice(0, fragment);
   const query = rest.indexOf("?");
   const path = query === -1 ? rest.slice(begin) : rest.slice(begin, query);
-  return begin === -1 || UNUSUAL.test(path) ? new URL(url).pathname : path;
+  const isUnusual = begin === -1 || url.lastIndexOf("\\", begin) !== -1 || UNUSUAL.test(path);
+  return isUnusual ? new URL(url).pathname : path;
 }
 
-/** Dot segments, and characters that a URL in its normal form has encoded. No path is empty. */
-const UNUSUAL = /\/\.|[^!-~]|["<>\\^`{|}]|^(?!\/)/;
+/** Dot segments, encoded or not, and characters that a URL in its normal form has encoded. No path is empty. */
+const UNUSUAL = /\/(?:\.|%2e)|[^!-~]|["<>\\^`{|}]|^(?!\/)/i;
