@@ -21,7 +21,7 @@ export default { fetch: withEnvelope((request) =>
   request.url.endsWith("/loaded") ? Response.json(globalThis.LOADED) : new Response("hello", { headers: { "X-Price": "1" } })) };
 `;
 
-interface Piece {
+export interface Piece {
   readonly name: string;
   readonly text: string;
 }
@@ -74,7 +74,7 @@ export async function loaded(): Promise<Loaded> {
 }
 
 /** The entry first. */
-async function bundled(): Promise<readonly Piece[]> {
+export async function bundled(): Promise<readonly Piece[]> {
   const { outputFiles } = await build({
     stdin: { contents: WORKER, resolveDir: PACKAGE_FOLDER, loader: "js", sourcefile: "entry.js" },
     bundle: true,
