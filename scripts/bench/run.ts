@@ -19,6 +19,8 @@ export interface BenchInput {
   readonly envelopes: number;
   /** Length of the long ledger. */
   readonly entries: number;
+  /** Ratios that are wanted; all of them where it is absent. */
+  readonly only: readonly string[] | undefined;
   readonly say: (text: string) => void;
 }
 
@@ -58,16 +60,32 @@ const PAIRS = {
   control_floor_vs_itself: { kind: "latency", of: "floor_row_1_again", by: "floor_row_1" },
 } as const;
 
+const WAKE = "wake_at_1e6_entries_vs_1e3";
+
+/** The ratios that a run takes. */
+function wanted(only: BenchInput["only"]): readonly (keyof typeof PAIRS | typeof WAKE)[] {
+  const all = [...(Object.keys(PAIRS) as (keyof typeof PAIRS)[]), WAKE] as const;
+  const unknown = only?.find((name) => !all.some((one) => one === name));
+  if (unknown !== undefined) throw new TypeError(`--only: there is no ratio ${unknown}; there are ${all.join(", ")}`);
+  return all.filter((name) => only === undefined || only.includes(name));
+}
+
 export async function speeds(input: BenchInput): Promise<Speeds> {
+  const names = wanted(input.only);
+  const pairs = names.flatMap((name) => (name === WAKE ? [] : [[name, PAIRS[name]] as const]));
+  const needed = new Set<string>(pairs.flatMap(([, { of, by }]) => [of, by]));
   const folder = temporaryFolder("bench");
   const stand = await startStand(prepare(folder.path), join(folder.path, "storage"));
   try {
-    input.say(`workerd up in ${stand.start_ms.toFixed(0)} ms; making ${input.envelopes + 3} envelopes`);
-    const [single, hot, short, long, ...many] = await makeHolders(stand, input.envelopes + 4);
+    const envelopes = 4 + (needed.has("charge_128_spread") ? input.envelopes : 0);
+    input.say(`workerd up in ${stand.start_ms.toFixed(0)} ms; making ${envelopes} envelopes`);
+    const [single, hot, short, long, ...many] = await makeHolders(stand, envelopes);
     if (!single || !hot || !short || !long) throw new Error("No holders");
-    await fill(stand, short, 1_000);
-    await fill(stand, long, input.entries);
-    const names = many.map((_, index) => ({ "X-Name": `floor-${index}` }));
+    if (needed.has("charge_1_long") || names.includes(WAKE)) {
+      await fill(stand, short, 1_000);
+      await fill(stand, long, input.entries);
+    }
+    const floors = many.map((_, index) => ({ "X-Name": `floor-${index}` }));
     const product = (path: string, connections: number, holders: readonly Holder[]) => () =>
       measure(
         { url: stand.product + path, connections, seconds: input.seconds, headers: holders.map((one) => one.headers) },
@@ -93,7 +111,7 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
       charge_1_long: product("/charge", 1, [long]),
       floor_row_128_hot: floor("/row", 128),
       charge_128_hot: product("/charge", 128, [hot]),
-      floor_row_128_spread: floor("/row", 128, names),
+      floor_row_128_spread: floor("/row", 128, floors),
       charge_128_spread: product("/charge", 128, many),
       socket_row_unwrapped: socket(stand.floor, "/socket-row"),
       socket_row_metered: socket(stand.product, "/socket-row", single.headers),
@@ -104,20 +122,24 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
     const rounds: Record<string, Measured>[] = [];
     // The first round warms up and is thrown away: code is compiled, objects are awake.
     for (let round = 0; round <= input.rounds; round++) {
-      const order = Object.entries(steps);
+      const order = Object.entries(steps).filter(([name]) => needed.has(name));
       if (round % 2 === 1) order.reverse();
       const seen: Record<string, Measured> = {};
       for (const [name, step] of order) seen[name] = await step();
       if (round > 0) rounds.push(seen);
       input.say(round === 0 ? "warmed up" : `round ${round} of ${input.rounds}`);
     }
-    const wakes = await wake(stand, input.rounds, { short, long });
+    const wakes = names.includes(WAKE) ? [await wake(stand, input.rounds, { short, long })] : [];
     return {
-      results: Object.fromEntries(Object.keys(steps).map((name) => [name, medianOf(rounds.map((one) => one[name]))])),
-      ratios: {
-        ...Object.fromEntries(Object.entries(PAIRS).map(([name, pair]) => [name, ratioOf(rounds, pair)])),
-        wake_at_1e6_entries_vs_1e3: spreadOf(wakes),
-      },
+      results: Object.fromEntries(
+        Object.keys(steps).flatMap((name) =>
+          needed.has(name) ? [[name, medianOf(rounds.map((one) => one[name]))]] : [],
+        ),
+      ),
+      ratios: Object.fromEntries([
+        ...pairs.map(([name, pair]) => [name, ratioOf(rounds, pair)] as const),
+        ...wakes.map((ratios) => [WAKE, spreadOf(ratios)] as const),
+      ]),
       start_ms: stand.start_ms,
     };
   } finally {
