@@ -73,10 +73,10 @@ export async function loaded(): Promise<Loaded> {
   }
 }
 
-/** The entry first. */
-export async function bundled(): Promise<readonly Piece[]> {
+/** A Worker in pieces, the entry first. */
+export async function bundled(contents = WORKER): Promise<readonly Piece[]> {
   const { outputFiles } = await build({
-    stdin: { contents: WORKER, resolveDir: PACKAGE_FOLDER, loader: "js", sourcefile: "entry.js" },
+    stdin: { contents, resolveDir: PACKAGE_FOLDER, loader: "js", sourcefile: "entry.js" },
     bundle: true,
     splitting: true,
     format: "esm",

@@ -1,7 +1,8 @@
 /** What comes first in a process that was just started: the rules of an envelope are loaded with the first event of the first one. */
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bundled } from "../../scripts/bench/sizes.ts";
 import { readLedger } from "../../scripts/chaos/ledgers.ts";
@@ -13,24 +14,37 @@ import { completedEvent, deliver } from "../../scripts/lib/stripe.ts";
 import { configureWorkerd, startWorkerd } from "../../scripts/lib/workerd.ts";
 import { bundle, type Server } from "../../scripts/lib/wrangler.ts";
 
+const WORKER = fileURLToPath(new URL("../../scripts/workers/chaos.ts", import.meta.url));
+
 const vars = randomVars();
 const folder = temporaryFolder("cold");
 const storage = join(folder.path, "storage");
-let built: string;
+const inPieces = join(folder.path, "pieces");
+let whole: string;
 let server: Server | undefined;
 
-beforeAll(() => {
-  writeProject({ folder: folder.path, main: join(import.meta.dirname, "../../scripts/workers/chaos.ts"), vars });
-  built = bundle(folder.path);
-  configureWorkerd(built, vars);
+beforeAll(async () => {
+  // What wrangler makes is one module, and what is imported later a function in it; other bundlers leave modules.
+  writeProject({ folder: folder.path, main: WORKER, vars });
+  whole = bundle(folder.path);
+  configureWorkerd(whole, vars);
+  const main = JSON.stringify(WORKER);
+  write(inPieces, await bundled(`export * from ${main}; export { default } from ${main};`));
 });
+
+function write(to: string, pieces: Awaited<ReturnType<typeof bundled>>): void {
+  mkdirSync(to, { recursive: true });
+  for (const { name, text } of pieces) writeFileSync(join(to, name), text);
+  configureWorkerd(to, vars, pieces[0]?.name);
+}
+
 afterAll(async () => {
   await server?.kill();
   folder.remove();
 });
 
 /** The same storage in a new process. */
-async function restart(): Promise<string> {
+async function restart(built = whole): Promise<string> {
   await server?.kill();
   server = await startWorkerd(built, storage);
   return server.origin;
@@ -54,24 +68,28 @@ async function payer(origin: string, amount: number): Promise<Payer> {
 const charge = (origin: string, { cookie }: Holder, name: string) =>
   send(origin, `/charge/${name}?price=1`, { method: "POST", headers: { Cookie: cookie } });
 
-test("I2 the first calls of a process, many at once on two envelopes, are each charged exactly once and as far as the money goes", async () => {
-  const first = await restart();
-  const payers = [await payer(first, 20), await payer(first, 30)];
-  const origin = await restart();
-  const answers = await Promise.all(
-    Array.from({ length: 80 }, (_, number) => charge(origin, payers[number % 2] as Payer, `n${number}`)),
-  );
-  for (const [index, cents] of [20, 30].entries()) {
-    const own = answers.filter((_, number) => number % 2 === index);
-    const paid = own.filter(({ status }) => status === 200);
-    expect(paid).toHaveLength(cents);
-    expect(own.filter(({ status }) => status === 402)).toHaveLength(40 - cents);
-    expect(new Set(paid.map((answer) => header(answer, "X-Balance"))).size).toBe(cents);
-    const ledger = await readLedger(origin, (payers[index] as Payer).id);
-    expect(ledger.balance_micros).toBe(0);
-    expect(ledger.entries.map(({ seq }) => seq)).toEqual(Array.from({ length: cents + 1 }, (_, at) => at + 1));
-  }
-});
+test.each(["one module", "pieces"])(
+  "I2 the first calls of a process of %s, many at once on two envelopes, are each charged exactly once and as far as the money goes",
+  async (kind) => {
+    const built = kind === "pieces" ? inPieces : whole;
+    const first = await restart(built);
+    const payers = [await payer(first, 20), await payer(first, 30)];
+    const origin = await restart(built);
+    const answers = await Promise.all(
+      Array.from({ length: 80 }, (_, number) => charge(origin, payers[number % 2] as Payer, `n${number}`)),
+    );
+    for (const [index, cents] of [20, 30].entries()) {
+      const own = answers.filter((_, number) => number % 2 === index);
+      const paid = own.filter(({ status }) => status === 200);
+      expect(paid).toHaveLength(cents);
+      expect(own.filter(({ status }) => status === 402)).toHaveLength(40 - cents);
+      expect(new Set(paid.map((answer) => header(answer, "X-Balance"))).size).toBe(cents);
+      const ledger = await readLedger(origin, (payers[index] as Payer).id);
+      expect(ledger.balance_micros).toBe(0);
+      expect(ledger.entries.map(({ seq }) => seq)).toEqual(Array.from({ length: cents + 1 }, (_, at) => at + 1));
+    }
+  },
+);
 
 test("T84 an alarm may be the first event of a process: what was written before the kill is mirrored, though nobody asks the envelope", async () => {
   const overview = async (origin: string) => readJson(await send(origin, "/overview"));
@@ -91,10 +109,10 @@ test("rules that cannot be loaded are an outage: nothing is charged, no body is 
   const pieces = await bundled();
   const till = pieces.filter(({ name }) => name.startsWith("till-"));
   expect(till).toHaveLength(1);
-  for (const { name, text } of pieces) {
-    writeFileSync(join(broken.path, name), till[0]?.name === name ? `throw new Error("no rules");${text}` : text);
-  }
-  configureWorkerd(broken.path, vars, pieces[0]?.name);
+  const sabotaged = pieces.map(({ name, text }) => {
+    return { name, text: till[0]?.name === name ? `throw new Error("no rules");${text}` : text };
+  });
+  write(broken.path, sabotaged);
   const other = await startWorkerd(broken.path, join(broken.path, "storage"));
   try {
     const holder = await newHolder(other.origin);
