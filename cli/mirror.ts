@@ -34,6 +34,7 @@ interface ProofPage {
     readonly what: string;
     readonly expected: number;
     readonly found: number;
+    readonly exact?: { readonly expected: string; readonly found: string };
   }[];
   readonly cursor: string | null;
 }
@@ -58,8 +59,10 @@ export async function proof(argv: readonly string[]): Promise<number> {
   const { envelopes, entries, behind, differences } = total;
   if (json) print(JSON.stringify({ ok: differences.length === 0, ...total }));
   else {
-    for (const { envelope_id, what, expected, found } of differences) {
-      print(`${envelope_id ?? "sums"}: ${what} is ${found}, and should be ${expected}`);
+    for (const { envelope_id, what, expected, found, exact } of differences) {
+      print(
+        `${envelope_id ?? "sums"}: ${what} is ${exact?.found ?? found}, and should be ${exact?.expected ?? expected}`,
+      );
     }
     print(`${envelopes} envelopes, ${entries} entries, ${behind} behind: ${differences.length} differences`);
   }

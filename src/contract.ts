@@ -1329,6 +1329,8 @@ export interface MirrorOpening extends Sums {
   /** Of the first entry of all, and of entry `seq`. */
   readonly first_at_ms: number;
   readonly at_ms: number;
+  /** Absent where an earlier version of this code still runs. */
+  readonly exact?: ExactSums;
 }
 
 /** Sent again under the same id until an answer comes, so that none is counted twice. Those of an object that is evicted first are lost. */
@@ -1351,7 +1353,10 @@ export interface MirrorOutcome {
   readonly overtaken_by_ms?: number;
 }
 
-/** Sums over entries. All in micros and at least zero, but `reversed_micros`, which is below zero where more came back than was taken. */
+/**
+ * Sums over entries. All in micros and at least zero, but `reversed_micros`, which is below zero where more came back than was taken.
+ * What was ever paid or spent may be more than 2^53 micros, though no balance is: above that, a sum here is the nearest number to what is stored.
+ */
 export interface Sums {
   readonly credited_micros: Micros;
   readonly granted_micros: Micros;
@@ -1362,6 +1367,9 @@ export interface Sums {
   /** What was given and never spent: it expired, or the owner took it back. */
   readonly expired_micros: Micros;
 }
+
+/** `Sums` to the last digit, as decimal text. */
+export type ExactSums = Readonly<Record<keyof Sums, string>>;
 
 /** What one shard of the aggregate knows; the owner's figure is the sum over shards, and the maximum of `lag_ms`. */
 export interface Overview extends Sums {
@@ -1497,6 +1505,8 @@ export interface Difference {
   readonly what: string;
   readonly expected: number;
   readonly found: number;
+  /** Where a number does not hold one of them: both, to the last digit. */
+  readonly exact?: { readonly expected: string; readonly found: string };
 }
 
 /** One page of a proof: the shard's copies against the envelopes themselves, each at the entry the copy stands at. */
@@ -1550,6 +1560,8 @@ export interface LedgerSums extends Sums {
   readonly frozen?: boolean;
   /** Its balance limits nothing. Absent where an earlier version of this code still runs. */
   readonly budget?: boolean;
+  /** Absent where an earlier version of this code still runs. */
+  readonly exact?: ExactSums;
 }
 
 /** The remote face of an `EnvelopeAggregate` shard. */

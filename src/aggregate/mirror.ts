@@ -1,35 +1,37 @@
 /** The mirror's receiving rule: each entry is applied once and in order, whatever is lost, doubled or reordered on the way. */
-import { type EntryKind, isSpending, type MirrorEntry, type MirrorOpening, type Sums } from "../contract.js";
+import {
+  type EntryKind,
+  type ExactSums,
+  isSpending,
+  type MirrorEntry,
+  type MirrorOpening,
+  type Sums,
+} from "../contract.js";
 import { type Micros, ZERO } from "../money.js";
 
-export interface Summary {
+export type SumName = keyof Sums;
+
+/** No balance is more than a number holds, but what was ever paid in or spent may be. */
+export type WholeSums = Readonly<Record<SumName, bigint>>;
+
+export interface Summary extends WholeSums {
   readonly applied_seq: number;
   readonly balance_micros: Micros;
-  readonly credited_micros: Micros;
-  readonly granted_micros: Micros;
-  /** Positive: what charges took. */
-  readonly spent_micros: Micros;
-  readonly refunded_micros: Micros;
-  /** What clawbacks took, less what reinstatements gave. */
-  readonly reversed_micros: Micros;
-  /** What expired of grants, or was taken back by the owner. */
-  readonly expired_micros: Micros;
   readonly last_at_ms: number;
 }
 
-export const NO_SUMMARY: Summary = {
-  applied_seq: 0,
-  balance_micros: ZERO,
-  credited_micros: ZERO,
-  granted_micros: ZERO,
-  spent_micros: ZERO,
-  refunded_micros: ZERO,
-  reversed_micros: ZERO,
-  expired_micros: ZERO,
-  last_at_ms: 0,
+export const NO_SUMS: WholeSums = {
+  credited_micros: 0n,
+  granted_micros: 0n,
+  spent_micros: 0n,
+  refunded_micros: 0n,
+  reversed_micros: 0n,
+  expired_micros: 0n,
 };
 
-export type SumName = keyof Sums;
+export const SUM_NAMES = Object.keys(NO_SUMS) as readonly SumName[];
+
+export const NO_SUMMARY: Summary = { ...NO_SUMS, applied_seq: 0, balance_micros: ZERO, last_at_ms: 0 };
 
 /** The sum an entry counts towards, and its sign there. */
 export const SUMS = {
@@ -74,46 +76,55 @@ export interface Opened {
   readonly opening: MirrorOpening;
   readonly entries: number;
   readonly charges: number;
-  readonly sums: Readonly<Record<SumName, number>>;
+  readonly sums: WholeSums;
 }
 
 /** Takes an opening, where there is one that begins at what is known, and then the entries that follow. */
 export function applyBatch(known: Summary, told: MirrorOpening | undefined, entries: readonly MirrorEntry[]): Applied {
   if (told === undefined || told.seq <= known.applied_seq) return applyEntries(known, entries);
-  // An envelope that an earlier version of this code runs knows of nothing that expired, and has none.
-  const opening = Object.assign({ expired_micros: ZERO }, told);
+  const { after_seq, balance_micros, charges, at_ms, seq } = told;
+  const sums = wholeSums(told);
   // An opening says how many of the entries it stands for were charges: of others than those, it is of no use.
-  if (opening.after_seq !== known.applied_seq || !addsUp(opening)) return { ...applyEntries(known, []), gap: true };
-  const { after_seq: _, charges, first_at_ms: __, at_ms, seq, ...sums } = opening;
-  const change = (sum: SumName) => opening[sum] - known[sum];
-  const applied = applyEntries({ ...sums, applied_seq: seq, last_at_ms: at_ms }, entries);
+  if (after_seq !== known.applied_seq || !addsUp(sums, balance_micros)) {
+    return { ...applyEntries(known, []), gap: true };
+  }
+  const applied = applyEntries({ ...sums, balance_micros, applied_seq: seq, last_at_ms: at_ms }, entries);
   const opened: Opened = {
-    opening,
+    opening: told,
     entries: seq - known.applied_seq,
     charges,
-    sums: {
-      credited_micros: change("credited_micros"),
-      granted_micros: change("granted_micros"),
-      spent_micros: change("spent_micros"),
-      refunded_micros: change("refunded_micros"),
-      reversed_micros: change("reversed_micros"),
-      expired_micros: change("expired_micros"),
-    },
+    sums: sumsOf((sum) => sums[sum] - known[sum]),
   };
   return { ...applied, opened };
 }
 
+/** An envelope that an earlier version of this code runs knows fewer sums: of what it does not know, it has none. */
+export function wholeSums(told: Partial<Sums> & { readonly exact?: Partial<ExactSums> }): WholeSums {
+  return sumsOf((sum) => BigInt(told.exact?.[sum] ?? told[sum] ?? 0));
+}
+
+export function sumsOf(of: (sum: SumName) => bigint): WholeSums {
+  return {
+    credited_micros: of("credited_micros"),
+    granted_micros: of("granted_micros"),
+    spent_micros: of("spent_micros"),
+    refunded_micros: of("refunded_micros"),
+    reversed_micros: of("reversed_micros"),
+    expired_micros: of("expired_micros"),
+  };
+}
+
 /** A balance is what came in less what went out: of anything else, nothing would follow. */
-function addsUp(opening: MirrorOpening): boolean {
-  const { credited_micros, granted_micros, refunded_micros, spent_micros, reversed_micros, expired_micros } = opening;
+function addsUp(sums: WholeSums, balance_micros: number): boolean {
+  const { credited_micros, granted_micros, refunded_micros, spent_micros, reversed_micros, expired_micros } = sums;
   const out = spent_micros + reversed_micros + expired_micros;
-  return credited_micros + granted_micros + refunded_micros - out === opening.balance_micros;
+  return credited_micros + granted_micros + refunded_micros - out === BigInt(balance_micros);
 }
 
 /** Takes the entries that follow on `known` and leaves the rest: old ones are in it already, later ones wait for the gap to be filled. */
 export function applyEntries(known: Summary, entries: readonly MirrorEntry[]): Applied {
   // A plain loop over one mutable copy: this is all that a shard does per entry.
-  const summary: { -readonly [name in keyof Summary]: number } = { ...known };
+  const summary: { -readonly [name in keyof Summary]: Summary[name] } = { ...known };
   const taken: MirrorEntry[] = [];
   let duplicates = 0;
   let gap = false;
@@ -133,8 +144,8 @@ export function applyEntries(known: Summary, entries: readonly MirrorEntry[]): A
     summary.applied_seq = entry.seq;
     summary.balance_micros = entry.balance_micros;
     summary.last_at_ms = entry.at_ms;
-    summary[sum[0]] += sum[1] * entry.amount_micros;
+    summary[sum[0]] += BigInt(sum[1] * entry.amount_micros);
     taken.push(entry);
   }
-  return { summary: summary as Summary, entries: taken, duplicates, gap };
+  return { summary, entries: taken, duplicates, gap };
 }

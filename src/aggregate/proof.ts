@@ -3,11 +3,11 @@
  * in one turn, all sums that the shard keeps are held against the sum of those rows. Comparing is pure; the rest only reads.
  */
 import type { Difference, LedgerSums } from "../contract.js";
-import { KIND_OF, SUMS } from "./mirror.js";
-import { RAW_NAMES, type RawSums, rawSums, SUM_NAMES } from "./raw.js";
+import { KIND_OF, SUM_NAMES, SUMS, type SumName, wholeSums } from "./mirror.js";
+import { RAW_NAMES, type RawSums, rawSums } from "./raw.js";
 import type { Copy } from "./store.js";
 
-const ADDED = SUM_NAMES.map((sum) => `coalesce(sum(${sum}), 0) AS ${sum}`).join(", ");
+const ADDED = Object.fromEntries(SUM_NAMES.map((sum) => [sum, `coalesce(sum(${sum}), 0)`]));
 const BATCHES_PER_PAGE = 200;
 
 /** Where a proof is: among the envelopes, or among the raw events, with what was added up there. */
@@ -42,12 +42,12 @@ export function compareCopy(copy: Copy, ledger: LedgerSums | undefined): Differe
   if (ledger === undefined) return [{ envelope_id, what: "unreachable", expected: copy.applied_seq, found: 0 }];
   // The ledger has folded what this copy still waits for, and is compared once that has come, as one sum.
   if ((ledger.folded_seq ?? 0) > copy.applied_seq) return [];
-  const pairs: (readonly [what: string, expected: number, found: number])[] = [
+  const sums = wholeSums(ledger);
+  const pairs: Pair[] = [
     ["applied_seq", ledger.seq, copy.applied_seq],
     ["balance_micros", ledger.balance_micros, copy.balance_micros],
     ["budget", ledger.budget ? 1 : 0, copy.budget],
-    // An earlier version of an envelope knows fewer of them: of what it does not know, it has none.
-    ...SUM_NAMES.map((sum) => [sum, ledger[sum] ?? 0, copy[sum]] as const),
+    ...SUM_NAMES.map((sum) => [sum, sums[sum], copy[sum]] as const),
   ];
   return differences(envelope_id, pairs);
 }
@@ -79,73 +79,67 @@ function plus(one: RawSums, other: RawSums): RawSums {
 
 /** All that the shard keeps, against the rows of its envelopes. `raw` is absent where events were pruned meanwhile. */
 export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Difference[] {
-  const read = (query: string) => sql.exec(query).one() as Record<string, number>;
-  const copies = read(
-    `SELECT count(*) AS envelopes, coalesce(sum(applied_seq), 0) AS entries, ${ADDED},
-       coalesce(sum(iif(budget, max(0, balance_micros), balance_micros)), 0) AS outstanding_micros,
-       coalesce(sum(iif(budget, 0, max(0, -balance_micros))), 0) AS owed_micros,
-       coalesce(sum(iif(budget, max(0, -balance_micros), 0)), 0) AS budgeted_micros
-     FROM envelope_summary WHERE applied_seq > 0`,
-  );
-  const waiting = read(
-    "SELECT coalesce(sum(frozen), 0) AS frozen, count(behind_since_ms) AS behind FROM envelope_summary",
-  );
   const found: Difference[] = [];
-  const compare = (name: string, expected: Record<string, number>, sums: Record<string, number>) => {
-    const pairs = Object.keys(sums).map((sum) => [`${name}.${sum}`, expected[sum] ?? 0, sums[sum] ?? 0] as const);
+  const compare = (name: string, expected: Figures, sums: Figures) => {
+    const pairs = Object.keys(sums).map((sum) => [`${name}.${sum}`, expected[sum] ?? 0n, sums[sum] ?? 0n] as const);
     found.push(...differences(null, pairs));
   };
-  compare(
-    "total",
-    { ...copies, ...waiting },
-    read(
-      `SELECT envelopes, entries, ${SUM_NAMES.join(", ")}, outstanding_micros, owed_micros, budgeted_micros, frozen,
-         behind FROM total`,
-    ),
-  );
-  const charges = read("SELECT coalesce(sum(charges), 0) AS charges FROM day");
+  const copies = standing(sql);
+  compare("total", copies, figures(sql, "total", TOTALS));
+  const [entries, charges] = ["coalesce(sum(entries), 0)", "coalesce(sum(charges), 0)"];
+  const { spent_micros, refunded_micros, credited_micros } = ADDED as Record<SumName, string>;
+  const all = { ...copies, ...figures(sql, "day", { charges }) };
   for (const table of ["day", "hour"]) {
-    compare(
-      table,
-      { ...copies, ...charges },
-      read(`SELECT coalesce(sum(entries), 0) AS entries, coalesce(sum(charges), 0) AS charges, ${ADDED} FROM ${table}`),
-    );
-    compare(
-      `spend_${table}`,
-      { ...copies, ...charges },
-      read(
-        `SELECT coalesce(sum(charges), 0) AS charges, coalesce(sum(spent_micros), 0) AS spent_micros,
-           coalesce(sum(refunded_micros), 0) AS refunded_micros FROM spend_${table}`,
-      ),
-    );
+    compare(table, all, figures(sql, table, { entries, charges, ...ADDED }));
+    compare(`spend_${table}`, all, figures(sql, `spend_${table}`, { charges, spent_micros, refunded_micros }));
   }
   for (const table of ["moved_hour", "moved_day"]) compare(table, copies, movedSums(sql, table));
-  compare(
-    "cohort",
-    copies,
-    read(
-      "SELECT coalesce(sum(spent_micros), 0) AS spent_micros, coalesce(sum(credited_micros), 0) AS credited_micros FROM cohort",
-    ),
-  );
+  compare("cohort", copies, figures(sql, "cohort", { spent_micros, credited_micros }));
   for (const period of ["day", "week", "month"]) compareActive(sql, period, found);
   if (raw !== undefined) {
-    const added = RAW_NAMES.map((name) => `${name} + CAST('${raw[name]}' AS INTEGER) AS ${name}`);
-    const { keyed_micros = 0, ...all } = read(`SELECT ${added.join(", ")} FROM pruned`);
-    compare("raw", copies, all);
-    const byKey = read("SELECT coalesce(sum(spent_micros - refunded_micros), 0) AS spent_micros FROM spend_key");
+    const added = RAW_NAMES.map((name) => [name, `${name} + CAST('${raw[name]}' AS INTEGER)`]);
+    const { keyed_micros = 0n, ...rest } = figures(sql, "pruned", Object.fromEntries(added));
+    compare("raw", copies, rest);
+    const byKey = figures(sql, "spend_key", { spent_micros: "coalesce(sum(spent_micros - refunded_micros), 0)" });
     compare("spend_key", { spent_micros: keyed_micros }, byKey);
   }
   return found;
 }
 
-function movedSums(sql: SqlStorage, table: string): Record<string, number> {
+type Figures = Readonly<Record<string, bigint>>;
+
+/** As text, which is exact however large. */
+function figures(sql: SqlStorage, from: string, columns: Readonly<Record<string, string>>): Figures {
+  const texts = Object.entries(columns).map(([name, column]) => `CAST(${column} AS TEXT) AS ${name}`);
+  const row = sql.exec<Record<string, string>>(`SELECT ${texts.join(", ")} FROM ${from}`).one();
+  return Object.fromEntries(Object.entries(row).map(([name, digits]) => [name, BigInt(digits)]));
+}
+
+const STANDING = {
+  envelopes: "count(*)",
+  entries: "coalesce(sum(applied_seq), 0)",
+  ...ADDED,
+  outstanding_micros: "coalesce(sum(iif(budget, max(0, balance_micros), balance_micros)), 0)",
+  owed_micros: "coalesce(sum(iif(budget, 0, max(0, -balance_micros))), 0)",
+  budgeted_micros: "coalesce(sum(iif(budget, max(0, -balance_micros), 0)), 0)",
+};
+const WAITING = { frozen: "coalesce(sum(frozen), 0)", behind: "count(behind_since_ms)" };
+const TOTALS = Object.fromEntries([...Object.keys(STANDING), ...Object.keys(WAITING)].map((name) => [name, name]));
+
+/** What all copies come to. */
+function standing(sql: SqlStorage): Figures {
+  const copies = figures(sql, "envelope_summary WHERE applied_seq > 0", STANDING);
+  return { ...copies, ...figures(sql, "envelope_summary", WAITING) };
+}
+
+function movedSums(sql: SqlStorage, table: string): Figures {
   const sums: Record<string, bigint> = Object.fromEntries(Object.keys(KIND_OF).map((sum) => [sum, 0n]));
   const rows = sql.exec(`SELECT kind, CAST(sum(amount_micros) AS TEXT) AS amount FROM ${table} GROUP BY kind`);
   for (const { kind, amount } of rows as Iterable<{ kind: keyof typeof SUMS; amount: string }>) {
     const [sum, sign] = SUMS[kind] ?? [];
     if (sum !== undefined) sums[sum] = (sums[sum] ?? 0n) + BigInt(sign) * BigInt(amount);
   }
-  return Object.fromEntries(Object.entries(sums).map(([sum, amount]) => [sum, Number(amount)]));
+  return sums;
 }
 
 /** Of the newest period only: of an earlier one, an envelope's row no longer tells. */
@@ -160,11 +154,14 @@ function compareActive(sql: SqlStorage, period: string, found: Difference[]): vo
   if (row !== undefined) found.push(...differences(null, [[`active.${period}`, row.expected, row.envelopes]]));
 }
 
-function differences(
-  envelope_id: string | null,
-  pairs: readonly (readonly [what: string, expected: number, found: number])[],
-): Difference[] {
+type Pair = readonly [what: string, expected: number | bigint, found: number | bigint];
+
+function differences(envelope_id: string | null, pairs: readonly Pair[]): Difference[] {
   return pairs
-    .filter(([, expected, found]) => expected !== found)
-    .map(([what, expected, found]) => ({ envelope_id, what, expected, found }));
+    .filter(([, expected, found]) => BigInt(expected) !== BigInt(found))
+    .map(([what, expected, found]) => {
+      const nearest = { envelope_id, what, expected: Number(expected), found: Number(found) };
+      const fits = Number.isSafeInteger(nearest.expected) && Number.isSafeInteger(nearest.found);
+      return fits ? nearest : { ...nearest, exact: { expected: String(expected), found: String(found) } };
+    });
 }

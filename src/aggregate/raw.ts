@@ -1,8 +1,5 @@
 /** What the raw events of a shard come to: kept when they are dropped, and held against all else in a proof. Only reads. */
-import { SUMS, type SumName } from "./mirror.js";
-import { NO_SUMS } from "./rollup.js";
-
-export const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
+import { SUM_NAMES, SUMS, type SumName } from "./mirror.js";
 
 /** Over all envelopes, they may pass what a number holds. */
 export type RawSums = Record<SumName | "entries" | "keyed_micros", bigint>;

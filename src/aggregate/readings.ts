@@ -17,15 +17,15 @@ import type {
   SpenderSpendRow,
   SpendRow,
 } from "../contract.js";
+import { ZERO } from "../money.js";
 import { inParallel } from "../parallel.js";
 import { readQuery } from "../read-query.js";
 import { envelopeStub } from "../stubs.js";
 import type { Copies } from "./copies.js";
-import { NO_SUMMARY } from "./mirror.js";
 import { addRaw, compareCopy, compareFrozen, compareSums, type ProofCursor, readCursor, writeCursor } from "./proof.js";
 import { NO_RAW } from "./raw.js";
 import * as reports from "./reports.js";
-import type { Copy } from "./store.js";
+import { COPY, toCopy } from "./store.js";
 
 const CALLS_AT_ONCE = 8;
 const PAGE_MAX = 500;
@@ -104,11 +104,12 @@ export class Readings {
     const most = Math.max(1, Math.min(limit, PAGE_MAX));
     const copies = this.#sql
       .exec(
-        "SELECT * FROM envelope_summary WHERE envelope_id > ? AND applied_seq > 0 ORDER BY envelope_id LIMIT ?",
+        `SELECT ${COPY} FROM envelope_summary WHERE envelope_id > ? AND applied_seq > 0 ORDER BY envelope_id LIMIT ?`,
         after,
         most,
       )
-      .toArray() as unknown as Copy[];
+      .toArray()
+      .map(toCopy);
     const answers = await inParallel(copies, CALLS_AT_ONCE, async (copy) => {
       const ledger = await envelopeStub(this.#env, copy.envelope_id)
         .sums({ up_to: copy.applied_seq })
@@ -144,8 +145,6 @@ export class Readings {
     return this.#sql.exec<{ entries: number }>("SELECT entries FROM pruned").one().entries;
   }
 }
-
-const ZERO = NO_SUMMARY.balance_micros;
 
 const NO_OVERVIEW: Overview = {
   envelopes: 0,

@@ -187,10 +187,11 @@ const SUMMARY = `envelope_id, name, currency, balance_micros, applied_seq, head_
 
 const ORDERS = {
   recent: "last_at_ms",
-  spent: "spent_micros",
+  // As its index has it, and as it is told.
+  spent: "CAST(spent_micros AS REAL)",
   balance: "balance_micros",
   id: "envelope_id",
-} as const satisfies Record<EnvelopeOrder, keyof EnvelopeSummary>;
+} as const satisfies Record<EnvelopeOrder, string>;
 
 /** It has entries here, or none at all. Of the others, nothing was copied yet. */
 const SHOWN = "(applied_seq > 0 OR head_seq = 0)";

@@ -1,22 +1,22 @@
 /** What a batch of applied entries changes in the roll-ups, grouped by key, so that each row is written once. Pure. */
 import { type EntryKind, isSpending, type MirrorEntry } from "../contract.js";
 import { dayOf, hourOf, monthName, monthOf, weekOf } from "./calendar.js";
-import { isMovement, KIND_OF, type Opened, SUMS, type SumName } from "./mirror.js";
+import { isMovement, KIND_OF, NO_SUMS, type Opened, SUM_NAMES, SUMS, type SumName } from "./mirror.js";
 import { FOLDED_REASON } from "./reasons.js";
 
-export type MutableSums = Record<SumName, number>;
+export type MutableSums = Record<SumName, bigint>;
 
 export interface SpendChange {
   charges: number;
-  spent_micros: number;
-  refunded_micros: number;
+  spent_micros: bigint;
+  refunded_micros: bigint;
 }
 
 export interface Movement {
   readonly kind: EntryKind;
   readonly reason: string;
   entries: number;
-  amount_micros: number;
+  amount_micros: bigint;
 }
 
 export interface PeriodChange extends MutableSums {
@@ -33,8 +33,8 @@ export interface PeriodChange extends MutableSums {
 export interface MonthChange {
   readonly month: string;
   active: number;
-  credited_micros: number;
-  spent_micros: number;
+  credited_micros: bigint;
+  spent_micros: bigint;
 }
 
 /** When an envelope was last charged: an earlier period tells that it is the first time in the new one. */
@@ -52,15 +52,6 @@ export interface Activity {
   readonly first: readonly (readonly [period: ActivePeriod, at_ms: number])[];
 }
 
-export const NO_SUMS: Readonly<MutableSums> = {
-  credited_micros: 0,
-  granted_micros: 0,
-  spent_micros: 0,
-  refunded_micros: 0,
-  reversed_micros: 0,
-  expired_micros: 0,
-};
-
 /** By hour; the entries are in the order of time. `nameOf` says under which name a reason is counted. */
 export function byHour(
   entries: readonly MirrorEntry[],
@@ -74,18 +65,19 @@ export function byHour(
       hours.push(hour);
     }
     const [sum, sign] = SUMS[entry.kind];
+    const amount = BigInt(entry.amount_micros);
     hour.entries += 1;
-    hour[sum] += sign * entry.amount_micros;
+    hour[sum] += sign === 1 ? amount : -amount;
     if (isSpending(entry.kind)) {
       hour.charges += 1;
       if (entry.amount_micros < 0) hour.paid += 1;
       const spend = spendOf(hour, nameOf(entry.reason));
       spend.charges += 1;
-      spend.spent_micros -= entry.amount_micros;
+      spend.spent_micros -= amount;
     } else if (entry.kind === "refund") {
-      spendOf(hour, nameOf(entry.charge_reason)).refunded_micros += entry.amount_micros;
+      spendOf(hour, nameOf(entry.charge_reason)).refunded_micros += amount;
     }
-    if (isMovement(entry.kind)) move(hour, entry.kind, nameOf(entry.reason), 1, entry.amount_micros);
+    if (isMovement(entry.kind)) move(hour, entry.kind, nameOf(entry.reason), 1, amount);
   }
   return hours;
 }
@@ -104,13 +96,13 @@ export function bySpender(entries: readonly MirrorEntry[]): SpenderChange[] {
     const key = `${day} ${spender}`;
     let change = changes.get(key);
     if (change === undefined) {
-      change = { at_ms: day, spender, charges: 0, spent_micros: 0, refunded_micros: 0 };
+      change = { at_ms: day, spender, charges: 0, spent_micros: 0n, refunded_micros: 0n };
       changes.set(key, change);
     }
-    if (kind === "refund") change.refunded_micros += amount_micros;
+    if (kind === "refund") change.refunded_micros += BigInt(amount_micros);
     else {
       change.charges += 1;
-      change.spent_micros -= amount_micros;
+      change.spent_micros -= BigInt(amount_micros);
     }
   }
   return [...changes.values()];
@@ -131,7 +123,7 @@ export function folded({ opening, entries, charges, sums }: Opened): PeriodChang
     moved,
   };
   for (const [sum, kind] of Object.entries(KIND_OF) as [keyof typeof KIND_OF, EntryKind][]) {
-    if (sums[sum] !== 0) move(hour, kind, FOLDED_REASON, 0, SUMS[kind][1] * sums[sum]);
+    if (sums[sum] !== 0n) move(hour, kind, FOLDED_REASON, 0, BigInt(SUMS[kind][1]) * sums[sum]);
   }
   return hour;
 }
@@ -145,7 +137,7 @@ function move(
   kind: EntryKind,
   reason: string,
   entries: number,
-  amount_micros: number,
+  amount_micros: bigint,
 ): void {
   const key = `${kind} ${reason}`;
   const movement = moved.get(key);
@@ -169,7 +161,7 @@ export function byDay(hours: readonly PeriodChange[]): PeriodChange[] {
     day.entries += hour.entries;
     day.charges += hour.charges;
     day.paid += hour.paid;
-    for (const sum of Object.keys(NO_SUMS) as SumName[]) day[sum] += hour[sum];
+    for (const sum of SUM_NAMES) day[sum] += hour[sum];
     for (const [reason, change] of hour.reasons) {
       add(spendOf(day, reason), change);
     }
@@ -202,7 +194,7 @@ export function byMonth(days: readonly PeriodChange[], first: Activity["first"])
     const month = monthName(at_ms);
     let change = months.get(month);
     if (change === undefined) {
-      change = { month, active: 0, credited_micros: 0, spent_micros: 0 };
+      change = { month, active: 0, credited_micros: 0n, spent_micros: 0n };
       months.set(month, change);
     }
     change.credited_micros += credited_micros;
@@ -237,7 +229,7 @@ function add(spend: SpendChange, change: SpendChange): void {
 function spendOf({ reasons }: Pick<PeriodChange, "reasons">, reason: string): SpendChange {
   let spend = reasons.get(reason);
   if (spend === undefined) {
-    spend = { charges: 0, spent_micros: 0, refunded_micros: 0 };
+    spend = { charges: 0, spent_micros: 0n, refunded_micros: 0n };
     reasons.set(reason, spend);
   }
   return spend;

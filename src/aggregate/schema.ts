@@ -178,4 +178,9 @@ export const AGGREGATE_MIGRATIONS: readonly string[] = [
   ALTER TABLE envelope_summary ADD COLUMN name TEXT;
   CREATE INDEX summary_name ON envelope_summary (name COLLATE NOCASE) WHERE name IS NOT NULL;
   `,
+  // In the order of the numbers that a page and its cursor tell, which above 2^53 are the nearest ones.
+  `
+  DROP INDEX summary_spent;
+  CREATE INDEX summary_spent ON envelope_summary (CAST(spent_micros AS REAL));
+  `,
 ];

@@ -1,7 +1,7 @@
 /** The rows of one shard: what an applied batch adds to them. Decides nothing. Grouped before, so each row is written once a batch. */
 import type { MirrorBatch, MirrorEntry } from "../contract.js";
 import { dayOf, hourOf, monthName } from "./calendar.js";
-import { type Applied, NO_SUMMARY, type Opened, type Summary, type SumName } from "./mirror.js";
+import { type Applied, NO_SUMMARY, type Opened, SUM_NAMES, type Summary, sumsOf } from "./mirror.js";
 import { FOLDED_REASON, NO_REASON, normalReason, OTHER_REASON } from "./reasons.js";
 import {
   type Activity,
@@ -13,11 +13,9 @@ import {
   capReasons,
   folded,
   type LastActive,
-  NO_SUMS,
   type PeriodChange,
 } from "./rollup.js";
 
-const SUM_NAMES = Object.keys(NO_SUMS) as SumName[];
 const COUNTS = [
   "envelopes",
   "entries",
@@ -81,8 +79,8 @@ export class AggregateStore {
   }
 
   copy(envelope_id: string): Copy | undefined {
-    const [row] = this.#sql.exec("SELECT * FROM envelope_summary WHERE envelope_id = ?", envelope_id).toArray();
-    return row as unknown as Copy | undefined;
+    const [row] = this.#sql.exec(`SELECT ${COPY} FROM envelope_summary WHERE envelope_id = ?`, envelope_id).toArray();
+    return row && toCopy(row);
   }
 
   /** To be called inside a transaction. */
@@ -159,7 +157,7 @@ export class AggregateStore {
     const known = before !== undefined && before.applied_seq > 0 ? before.cohort : NO_COHORT;
     if (known !== NO_COHORT) return { name: known, from: 0 };
     // Of what was folded, no more is known than when it began and whether any of it was paid.
-    if (opened !== undefined && opened.opening.credited_micros > 0) {
+    if (opened !== undefined && opened.sums.credited_micros > 0n) {
       return { name: monthName(opened.opening.first_at_ms), from: 0 };
     }
     const from = entries.findIndex(({ kind }) => kind === "topup");
@@ -172,7 +170,7 @@ export class AggregateStore {
       `INSERT INTO envelope_summary (envelope_id, currency, applied_seq, balance_micros, credited_micros, granted_micros,
          spent_micros, refunded_micros, reversed_micros, expired_micros, last_at_ms, head_seq, frozen, first_at_ms, cohort,
          active_day_ms, active_week_ms, active_month_ms, behind_since_ms, pull_at_ms, refusals_id, budget, told_at_ms, name)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       VALUES (?, ?, ?, ?${`, ${WHOLE}`.repeat(6)}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq, balance_micros = excluded.balance_micros,
          credited_micros = excluded.credited_micros, granted_micros = excluded.granted_micros,
          spent_micros = excluded.spent_micros, refunded_micros = excluded.refunded_micros,
@@ -187,12 +185,12 @@ export class AggregateStore {
       copy.currency,
       copy.applied_seq,
       copy.balance_micros,
-      copy.credited_micros,
-      copy.granted_micros,
-      copy.spent_micros,
-      copy.refunded_micros,
-      copy.reversed_micros,
-      copy.expired_micros,
+      String(copy.credited_micros),
+      String(copy.granted_micros),
+      String(copy.spent_micros),
+      String(copy.refunded_micros),
+      String(copy.reversed_micros),
+      String(copy.expired_micros),
       copy.last_at_ms,
       copy.head_seq,
       copy.frozen,
@@ -229,15 +227,15 @@ export class AggregateStore {
   #fileSpenders(envelope_id: string, entries: readonly MirrorEntry[]): void {
     for (const { at_ms, spender, charges, spent_micros, refunded_micros } of bySpender(entries)) {
       this.#sql.exec(
-        `INSERT INTO spend_key (at_ms, envelope_id, spender, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ?, ?, ?)
+        `INSERT INTO spend_key (at_ms, envelope_id, spender, charges, spent_micros, refunded_micros) VALUES (?, ?, ?, ?, ${WHOLE}, ${WHOLE})
          ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
            refunded_micros = refunded_micros + excluded.refunded_micros`,
         at_ms,
         envelope_id,
         spender,
         charges,
-        spent_micros,
-        refunded_micros,
+        String(spent_micros),
+        String(refunded_micros),
       );
     }
   }
@@ -247,7 +245,7 @@ export class AggregateStore {
     this.#sql.exec(
       `UPDATE pruned SET ${["entries", ...SUM_NAMES].map(raised).join(", ")}`,
       entries,
-      ...SUM_NAMES.map((sum) => sums[sum]),
+      ...SUM_NAMES.map((sum) => String(sums[sum])),
     );
   }
 
@@ -264,7 +262,7 @@ export class AggregateStore {
       change.at_ms,
       change.entries,
       change.charges,
-      ...SUM_NAMES.map((sum) => change[sum]),
+      ...SUM_NAMES.map((sum) => String(change[sum])),
     );
     const { reasons, moved } = capReasons(change, this.#reasonsOf(change.at_ms), REASONS_PER_DAY_MAX, OTHER_REASON);
     for (const [reason, { charges, spent_micros, refunded_micros }] of reasons) {
@@ -275,8 +273,8 @@ export class AggregateStore {
         change.at_ms,
         reason,
         charges,
-        spent_micros,
-        refunded_micros,
+        String(spent_micros),
+        String(refunded_micros),
       );
     }
     for (const { kind, reason, entries, amount_micros } of moved.values()) {
@@ -287,7 +285,7 @@ export class AggregateStore {
         kind,
         reason,
         entries,
-        amount_micros,
+        String(amount_micros),
       );
     }
   }
@@ -301,8 +299,8 @@ export class AggregateStore {
         cohort,
         month,
         active,
-        credited_micros,
-        spent_micros,
+        String(credited_micros),
+        String(spent_micros),
       );
     }
   }
@@ -331,14 +329,14 @@ export class AggregateStore {
          last_batch_at_ms = ?, arrival_ms = coalesce(?, arrival_ms) WHERE id = 1`,
       was.applied_seq === 0 && after.applied_seq > 0 ? 1 : 0,
       entries.length + (opened?.entries ?? 0),
-      stands.outstanding - stood.outstanding,
-      stands.owed - stood.owed,
-      stands.budgeted - stood.budgeted,
+      String(stands.outstanding - stood.outstanding),
+      String(stands.owed - stood.owed),
+      String(stands.budgeted - stood.budgeted),
       after.frozen - was.frozen,
       (after.behind_since_ms === null ? 0 : 1) - (was.behind_since_ms === null ? 0 : 1),
       gap ? 1 : 0,
       duplicates,
-      ...SUM_NAMES.map((sum) => after[sum] - was[sum]),
+      ...SUM_NAMES.map((sum) => String(after[sum] - was[sum])),
       now_ms,
       arrival_ms,
     );
@@ -372,8 +370,15 @@ export class AggregateStore {
   }
 }
 
-/** A number is bound as a real one: over all envelopes sums may pass 2^53, and would then lose their last digits. */
+/** A number is bound as a real one: sums may pass 2^53, and would then lose their last digits. As text, none is lost. */
 const WHOLE = "CAST(? AS INTEGER)";
+
+/** For the same reason they are read as text. Whatever else a row has is never that large. */
+export const COPY = `*, ${SUM_NAMES.map((sum) => `CAST(${sum} AS TEXT) AS ${sum}_text`).join(", ")}`;
+
+export function toCopy(row: Record<string, SqlStorageValue>): Copy {
+  return { ...row, ...sumsOf((sum) => BigInt(row[`${sum}_text`] as string)) } as unknown as Copy;
+}
 
 export function raised(sum: string): string {
   return `${sum} = ${sum} + ${WHOLE}`;
@@ -386,10 +391,11 @@ const NO_COPY = { ...NO_SUMMARY, frozen: 0, behind_since_ms: null, budget: 0 } a
 
 /** What a balance is to the owner. A budget's below zero is what was used and not paid for: it is nobody's debt, and takes nothing from what others have. */
 function standing({ balance_micros, budget }: Pick<Copy, "balance_micros" | "budget">) {
-  const below = Math.max(0, 0 - balance_micros);
+  const balance = BigInt(balance_micros);
+  const below = balance < 0n ? -balance : 0n;
   return budget === 1
-    ? { outstanding: balance_micros + below, owed: 0, budgeted: below }
-    : { outstanding: balance_micros, owed: below, budgeted: 0 };
+    ? { outstanding: balance + below, owed: 0n, budgeted: below }
+    : { outstanding: balance, owed: below, budgeted: 0n };
 }
 
 /** One array of arrays: without the numbers, which are consecutive, with times from the first on, and without what is empty at the end. */

@@ -1,7 +1,8 @@
 /** What a shard does by itself: forgets all copies when it is rebuilt, drops raw events that are too old, knows whom to ask. */
 
 import { DAY_MS } from "./calendar.js";
-import { RAW_NAMES, rawSums, SUM_NAMES } from "./raw.js";
+import { SUM_NAMES } from "./mirror.js";
+import { RAW_NAMES, rawSums } from "./raw.js";
 import { raised } from "./store.js";
 
 /** One step of pruning reads this many batches: at most 25,000 entries. */
@@ -66,30 +67,30 @@ export function prune(storage: DurableObjectStorage, before_ms: number): boolean
 /** Of what a key spent, the days of this time are kept; what is older is one row for each key, of no day. */
 const KEY_DAYS_MS = 400 * DAY_MS;
 const KEYS_PER_STEP = 500;
+const THIS_ROW = "(at_ms, envelope_id, spender) = (?, ?, ?)";
 
 /** True when more is left to do. */
 export function sumUpKeys(storage: DurableObjectStorage, now_ms: number): boolean {
   const { sql } = storage;
   const old = sql
     .exec(
-      `SELECT * FROM spend_key WHERE at_ms = (SELECT min(at_ms) FROM spend_key WHERE at_ms > 0) AND at_ms < ? LIMIT ?`,
+      `SELECT at_ms, envelope_id, spender FROM spend_key WHERE at_ms = (SELECT min(at_ms) FROM spend_key WHERE at_ms > 0) AND at_ms < ? LIMIT ?`,
       now_ms - KEY_DAYS_MS,
       KEYS_PER_STEP,
     )
     .toArray();
   storage.transactionSync(() => {
-    for (const { at_ms, envelope_id, spender, charges, spent_micros, refunded_micros } of old) {
-      sql.exec("DELETE FROM spend_key WHERE (at_ms, envelope_id, spender) = (?, ?, ?)", at_ms, envelope_id, spender);
+    for (const { at_ms, envelope_id, spender } of old) {
       sql.exec(
-        `INSERT INTO spend_key (at_ms, envelope_id, spender, charges, spent_micros, refunded_micros) VALUES (0, ?, ?, ?, ?, ?)
+        `INSERT INTO spend_key (at_ms, envelope_id, spender, charges, spent_micros, refunded_micros)
+         SELECT 0, envelope_id, spender, charges, spent_micros, refunded_micros FROM spend_key WHERE ${THIS_ROW}
          ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, spent_micros = spent_micros + excluded.spent_micros,
            refunded_micros = refunded_micros + excluded.refunded_micros`,
+        at_ms,
         envelope_id,
         spender,
-        charges,
-        spent_micros,
-        refunded_micros,
       );
+      sql.exec(`DELETE FROM spend_key WHERE ${THIS_ROW}`, at_ms, envelope_id, spender);
     }
   });
   return old.length > 0;

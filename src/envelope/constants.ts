@@ -4,4 +4,4 @@
 export const ENTRIES_KEPT = 8_192;
 
 /** How many migrations there are: the list itself is only loaded where one is missing. */
-export const ENVELOPE_VERSION = 14;
+export const ENVELOPE_VERSION = 15;

@@ -3,6 +3,7 @@ import {
   ENTRIES_PAGE_MAX,
   type Entry,
   type EntryKind,
+  type ExactSums,
   type LedgerSums,
   type MirrorEntry,
   type MirrorOpening,
@@ -22,12 +23,12 @@ const SUM_OF = {
   reinstatement: ["reversed_micros", -1],
   expiry: ["expired_micros", -1],
   revocation: ["expired_micros", -1],
-} as const satisfies Record<EntryKind, readonly [keyof LedgerSums, 1 | -1]>;
+} as const satisfies Record<EntryKind, readonly [keyof ExactSums, 1 | -1]>;
 
-/** What a page's charges come to. */
+/** What a page's charges come to; the amount as text, because all of them together may be more than a number holds. */
 export interface FoldedSums {
   readonly charges: number;
-  readonly amount_micros: number;
+  readonly amount: string;
 }
 
 const SPENDER = "(SELECT public_id FROM spender WHERE spender.spender_id = entry.spender_id) AS spender";
@@ -81,7 +82,7 @@ export class LedgerBook {
   page({ first_seq, last_seq }: Stretch): { readonly entries: readonly Entry[]; readonly sums: FoldedSums } {
     const sums = this.#sql
       .exec(
-        "SELECT count(*) AS charges, coalesce(sum(amount_micros), 0) AS amount_micros FROM foldable WHERE seq BETWEEN ? AND ?",
+        "SELECT count(*) AS charges, CAST(coalesce(sum(amount_micros), 0) AS TEXT) AS amount FROM foldable WHERE seq BETWEEN ? AND ?",
         first_seq,
         last_seq,
       )
@@ -90,7 +91,7 @@ export class LedgerBook {
   }
 
   /** What was archived becomes part of the checkpoint, and its rows go. The schema refuses it where the sums are others by now. */
-  fold({ first_seq, last_seq }: Stretch, { charges, amount_micros }: FoldedSums): void {
+  fold({ first_seq, last_seq }: Stretch, { charges, amount }: FoldedSums): void {
     this.#store.transaction(() => {
       // Holds that were settled before what they paid was noted with them.
       this.#sql.exec(
@@ -101,10 +102,10 @@ export class LedgerBook {
       );
       this.#sql.exec(
         `UPDATE envelope SET folded_seq = ?1, folded_at_ms = (SELECT at_ms FROM entry WHERE seq = ?1),
-           folded_charges = folded_charges + ?2, folded_micros = folded_micros + ?3 WHERE id = 1`,
+           folded_charges = folded_charges + ?2, folded_micros = folded_micros + CAST(?3 AS INTEGER) WHERE id = 1`,
         last_seq,
         charges,
-        amount_micros,
+        amount,
       );
       this.#sql.exec(
         "DELETE FROM entry WHERE seq IN (SELECT seq FROM foldable WHERE seq BETWEEN ? AND ?)",
@@ -152,32 +153,40 @@ export class LedgerBook {
    */
   sums(up_to: number): LedgerSums {
     const sums = {
-      credited_micros: 0,
-      granted_micros: 0,
-      spent_micros: 0,
-      refunded_micros: 0,
-      reversed_micros: 0,
-      expired_micros: 0,
+      credited_micros: 0n,
+      granted_micros: 0n,
+      spent_micros: 0n,
+      refunded_micros: 0n,
+      reversed_micros: 0n,
+      expired_micros: 0n,
     };
     let seq = 0;
-    let balance_micros = 0;
+    // Each may be more than a number holds; what they come to is a balance, which is not.
+    let balance = 0n;
     const [checkpoint] = this.#store.exists ? this.#sql.exec("SELECT folded_seq FROM envelope").toArray() : [];
     const folded_seq = (checkpoint?.["folded_seq"] as number | undefined) ?? 0;
     const rows = this.#store.exists
       ? this.#sql.exec(
-          `SELECT kind, sum(amount_micros) AS amount, count(*) AS entries FROM entry WHERE seq <= ? GROUP BY kind
-           UNION ALL SELECT 'charge', folded_micros, folded_charges FROM envelope`,
+          `SELECT kind, CAST(sum(amount_micros) AS TEXT) AS amount, count(*) AS entries FROM entry WHERE seq <= ? GROUP BY kind
+           UNION ALL SELECT 'charge', CAST(folded_micros AS TEXT), folded_charges FROM envelope`,
           Math.max(up_to, folded_seq),
         )
       : [];
     for (const row of rows) {
-      const amount = row["amount"] as number;
+      const amount = BigInt(row["amount"] as string);
       const [sum, sign] = SUM_OF[row["kind"] as EntryKind];
-      sums[sum] += sign * amount;
-      balance_micros += amount;
+      sums[sum] += BigInt(sign) * amount;
+      balance += amount;
       seq += row["entries"] as number;
     }
-    return { ...sums, seq, balance_micros, head_seq: this.#store.head.seq, folded_seq } as LedgerSums;
+    return {
+      ...told(sums, Number),
+      seq,
+      balance_micros: Number(balance),
+      head_seq: this.#store.head.seq,
+      folded_seq,
+      exact: told(sums, String),
+    } as LedgerSums;
   }
 
   newest(before: number | null, limit: number): readonly Entry[] {
@@ -191,6 +200,10 @@ export class LedgerBook {
       )
       .toArray() as unknown as Entry[];
   }
+}
+
+function told<Told>(sums: Readonly<Record<keyof ExactSums, bigint>>, as: (sum: bigint) => Told) {
+  return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, as(sum)]));
 }
 
 export function pageLimit(limit: number): number {

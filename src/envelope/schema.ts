@@ -395,4 +395,19 @@ export const ENVELOPE_MIGRATIONS = [
   `
   ALTER TABLE hold ADD COLUMN used_micros INTEGER ${safe("used_micros")} CHECK (used_micros BETWEEN 0 AND amount_micros);
   `,
+  // What all folded charges took may be more than any one amount, so this one sum is not kept within what a number holds.
+  `
+  DROP TRIGGER envelope_folds;
+  ALTER TABLE envelope RENAME COLUMN folded_micros TO folded_safe_micros;
+  ALTER TABLE envelope ADD COLUMN folded_micros INTEGER NOT NULL DEFAULT 0;
+  UPDATE envelope SET folded_micros = folded_safe_micros;
+  ALTER TABLE envelope DROP COLUMN folded_safe_micros;
+  CREATE TRIGGER envelope_folds BEFORE UPDATE OF folded_seq, folded_at_ms, folded_charges, folded_micros ON envelope
+  WHEN NEW.folded_seq <= OLD.folded_seq OR NEW.folded_seq > NEW.mirrored_seq
+    OR NEW.folded_seq > (SELECT max(seq) FROM entry) - ${KEPT}
+    OR NEW.folded_at_ms IS NOT (SELECT at_ms FROM entry WHERE seq = NEW.folded_seq)
+    OR (NEW.folded_charges - OLD.folded_charges, NEW.folded_micros - OLD.folded_micros) IS NOT
+      (SELECT count(*), coalesce(sum(amount_micros), 0) FROM foldable WHERE seq > OLD.folded_seq AND seq <= NEW.folded_seq)
+  BEGIN SELECT RAISE(ABORT, 'a checkpoint is the sum of what it folds'); END;
+  `,
 ] as const satisfies readonly string[] & { readonly length: typeof ENVELOPE_VERSION };

@@ -95,7 +95,7 @@ export const currencySymbol = (): string => format.symbol.trim();
 
 const COUNT = new Intl.NumberFormat("en");
 
-export function count(number: number): string {
+export function count(number: number | bigint): string {
   return COUNT.format(number);
 }
 

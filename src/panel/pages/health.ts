@@ -252,8 +252,12 @@ function differenceTable(rows: readonly Difference[]): VNode {
     columns: [
       { head: "Envelope", cell: ({ envelope_id }) => (envelope_id === null ? "all" : envelopeLink(envelope_id)) },
       { head: "Figure", kind: "grow", cell: ({ what }) => foreign(what) },
-      { head: "Should be", kind: "num", cell: ({ expected }) => count(expected) },
-      { head: "Is", kind: "num", cell: ({ found }) => count(found) },
+      {
+        head: "Should be",
+        kind: "num",
+        cell: ({ expected, exact }) => count(exact ? BigInt(exact.expected) : expected),
+      },
+      { head: "Is", kind: "num", cell: ({ found, exact }) => count(exact ? BigInt(exact.found) : found) },
     ],
   });
 }

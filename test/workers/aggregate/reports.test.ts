@@ -268,6 +268,36 @@ describe("a shard's reports", () => {
     expect(await shard().envelope({ envelope_id: "nobody" })).toBeNull();
   });
 
+  it("T89 lists each once by what they spent, one by one, where numbers do not hold it to the last digit", async () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    // 2^53, and then 2^53 + 1, + 2 …: every other one has no number of its own.
+    for (let i = 0; i < 9; i++) {
+      const money = [most, 100].flatMap((size): Line[] => [
+        { kind: "topup", size },
+        charge(T, size - (size === 100 ? 99 - i : 0)),
+      ]);
+      await send(`rich${"gaebhcfdi"[i]}`, money);
+    }
+    const found: string[] = [];
+    for (let after: { value: number; envelope_id: string } | undefined; found.length < 20; ) {
+      const [one] = await shard().envelopes({ order: "spent", limit: 1, after });
+      if (one === undefined) break;
+      found.push(one.envelope_id);
+      after = { value: one.spent_micros, envelope_id: one.envelope_id };
+    }
+    expect(found).toHaveLength(9);
+    expect(new Set(found).size).toBe(9);
+    const plan = await inside(name, async (_, { storage: { sql } }) =>
+      sql
+        .exec(
+          "EXPLAIN QUERY PLAN SELECT envelope_id FROM envelope_summary ORDER BY CAST(spent_micros AS REAL) DESC, envelope_id DESC LIMIT 9",
+        )
+        .toArray(),
+    );
+    expect(JSON.stringify(plan)).toContain("summary_spent");
+    expect(JSON.stringify(plan)).not.toContain("TEMP B-TREE");
+  });
+
   it("whoever goes through them by id misses none that is charged meanwhile", async () => {
     const ids = ["a", "b", "c", "d"];
     for (const [i, id] of ids.entries()) await send(id, [{ kind: "topup", size: 1_000, at_ms: T + i }]);
