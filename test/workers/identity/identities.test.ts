@@ -2,7 +2,7 @@
 import { evictAllDurableObjects, listDurableObjectIds, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { EnvelopeUnreachableError } from "../../../src/attempt.js";
 import type { AuthorizeOutcome, SpenderView } from "../../../src/contract.js";
 import {
@@ -16,7 +16,7 @@ import { Envelope, EnvelopeDirectory } from "../../../src/index.js";
 import { knownPlace, type NamedIdentity } from "../../../src/places.js";
 import { keysOf } from "../../../src/settings.js";
 import { micros } from "../rules/values.js";
-import { type Caller, expectMirrored, type Me, type Problem, Site } from "../support.js";
+import { type Caller, type Me, type Problem, Site } from "../support.js";
 
 const site = new Site();
 const BY = { actor: "owner", reason: null };
@@ -27,7 +27,6 @@ afterEach(() => {
   vi.restoreAllMocks();
   vi.useRealTimers();
 });
-afterAll(expectMirrored);
 
 const authorize = (id: string, identity: NamedIdentity, over: Partial<Authorization> = {}, at: unknown = env) =>
   authorizeIdentity(at, keysOf(at), {

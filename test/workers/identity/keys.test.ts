@@ -1,11 +1,11 @@
 /** API keys: who makes, lists and ends them, what they may do, and what junk costs. */
 import { evictAllDurableObjects, listDurableObjectIds, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { verifyAudit } from "../../../src/audit.js";
 import type { Envelope } from "../../../src/index.js";
 import { ADMIN, basic, bearer, newAddress, siteOf } from "../admin/support.js";
-import { type Caller, expectMirrored, type Me, type Problem, Site, tokenOf } from "../support.js";
+import { type Caller, type Me, type Problem, Site, tokenOf } from "../support.js";
 
 const site = siteOf();
 
@@ -51,8 +51,6 @@ const refusalOf = async (response: Response): Promise<Record<string, unknown>> =
   const { type, ...body } = await response.json<Problem>();
   return { ...body, problem: type.replace("urn:with-envelope:problem:", "") };
 };
-
-afterAll(expectMirrored);
 
 describe("an API key", () => {
   it("is made by the holder, shown once, and spends from their envelope without their token", async () => {
