@@ -206,6 +206,31 @@ describe("authorising again", () => {
     expect(audit.map(({ action, actor }) => [action, actor])).toEqual([["authorize", "owner"]]);
   });
 
+  it("T14 with one key for two identities at once, lets one of them in and is a conflict for the other", async () => {
+    const [payer, other] = [await site.payer(50), await site.payer(50)];
+    for (let round = 0; round < 10; round++) {
+      const [identities, key] = [[newEmail(), newEmail()], crypto.randomUUID()];
+      const outcomes = await Promise.all(identities.map((one) => authorize(payer.id, one, { key })));
+      expect(outcomes.map(({ outcome }) => outcome).sort()).toEqual(["authorized", "key_used"]);
+      const [lost] = identities.filter((_, at) => outcomes[at]?.outcome === "key_used");
+      // And leaves nothing behind that would keep it from others.
+      expect((await authorize(other.id, lost as NamedIdentity)).outcome).toBe("authorized");
+    }
+    expect(new Set(await statuses(payer.id))).toEqual(new Set(["active"]));
+  });
+
+  it("with two limits at once, is told the limit that it has, and the other is told that it differs", async () => {
+    const payer = await site.payer(50);
+    for (let round = 0; round < 10; round++) {
+      const identity = newEmail();
+      const caps = [10_000, 20_000, 30_000].map(micros);
+      const outcomes = await Promise.all(caps.map((cap_micros) => authorize(payer.id, identity, { cap_micros })));
+      expect(outcomes.map(({ outcome }) => outcome).sort()).toEqual(["authorized", "differs", "differs"]);
+      const won = outcomes.findIndex(({ outcome }) => outcome === "authorized");
+      for (const outcome of outcomes) expect(outcome).toMatchObject({ spender: { cap_micros: caps[won] } });
+    }
+  });
+
   it("keeps windows apart from others, whatever order their members are written in", async () => {
     const [payer, identity] = [await site.payer(50), newEmail()];
     const windows = [{ unit: "DAILY", limit_micros: micros(5), time_zone: "Asia/Tokyo" }] as const;

@@ -418,6 +418,30 @@ describe("keys that a key makes", () => {
   });
 });
 
+describe("how many keys there can be", () => {
+  it("T63 a key that made as many as there can be keeps nobody from making one, once it is revoked", async () => {
+    const payer = await site.payer(50);
+    const maker = await mint(payer, { scopes: ["keys"] });
+    const { newKeyToken } = await import("../../../src/identity/token.js");
+    const { keyCredentialOf, readKeyToken } = await import("../../../src/identity/token.js");
+    const { keysOf } = await import("../../../src/settings.js");
+    const credential = readKeyToken(keysOf(env).token, maker.key);
+    if (credential === undefined) throw new Error("The key is not genuine");
+    const fill = Array.from({ length: 999 }, (_, at) => {
+      const { api_key: id, hash } = keyCredentialOf(newKeyToken(payer.id));
+      return env.ENVELOPE.getByName(payer.id).mintKey({
+        ...{ id, hash, last4: "last", currency: "usd", key: `fill-${at}`, by: { actor: "test", reason: null } },
+        ...{ name: null, scopes: ["keys"], cap_micros: null, windows: [], expires_at_ms: null },
+        credential: keyCredentialOf(credential),
+      });
+    });
+    expect((await Promise.all(fill)).filter(({ outcome }) => outcome === "minted")).toHaveLength(999);
+    expect((await post(bearer(payer.token), {})).status).toBe(400);
+    await revoke(bearer(payer.token), maker.id);
+    for (let made = 0; made < 3; made++) expect((await post(bearer(payer.token), {})).status).toBe(201);
+  }, 60_000);
+});
+
 describe("POST /keys", () => {
   it("makes one key per Idempotency-Key: what was shown is not kept", async () => {
     const payer = await site.payer(50);
