@@ -941,12 +941,10 @@ export interface EnvelopeApi {
   revokeSpender(input: RevokeSpenderInput): Promise<RevokeSpenderOutcome>;
   /** Notes an identity that is to be claimed in the directory. It counts for nothing until it is activated. */
   noteIdentity(input: NoteIdentityInput): Promise<NoteIdentityOutcome>;
-  /** The directory has it as this envelope's. */
-  activateIdentity(input: {
-    readonly identity_id: string;
-    readonly by: Author;
-    readonly key: string;
-  }): Promise<ActivateIdentityOutcome>;
+  /** The directory has it as this envelope's. With the settings that are given here: others may have noted it with theirs meanwhile. */
+  activateIdentity(
+    input: { readonly identity_id: string; readonly by: Author; readonly key: string } & Partial<SpenderSettings>,
+  ): Promise<ActivateIdentityOutcome>;
   /** Forgets an identity that was noted and is another envelope's. One that was activated stays. */
   dropIdentity(input: { readonly identity_id: string }): Promise<void>;
   /** Whether an identity has ended here: revoked, expired or never heard of. What is told to have ended never begins again, whatever the clock does. */
@@ -1081,6 +1079,10 @@ export type NoteIdentityOutcome = { readonly outcome: "noted"; readonly identity
 
 export type ActivateIdentityOutcome =
   | { readonly outcome: "authorized"; readonly spender: SpenderView }
+  /** It was authorised meanwhile, with other settings. */
+  | { readonly outcome: "differs"; readonly spender: SpenderView }
+  /** Meanwhile, for another identity: this one is forgotten. */
+  | { readonly outcome: "key_used" }
   /** It was revoked meanwhile. */
   | { readonly outcome: "ended" };
 

@@ -122,9 +122,9 @@ export async function authorizeIdentity(
     const { identity_id } = noted;
     const owner = await claim(env, shard, { hashes, envelope_id, identity_id });
     if (owner === undefined) {
-      const outcome = await attempt(() => envelope().activateIdentity({ identity_id, by, key }));
-      // Revoked while it was being authorised: then nobody has it.
-      if (outcome.outcome === "ended") await release(env, shard, identity_id);
+      const outcome = await attempt(() => envelope().activateIdentity({ ...settings, identity_id, by, key }));
+      // Revoked while it was being authorised, or its key used for another one: then nobody has it.
+      if (outcome.outcome === "ended" || outcome.outcome === "key_used") await release(env, shard, identity_id);
       return outcome;
     }
     await attempt(() => envelope().dropIdentity({ identity_id }));

@@ -117,11 +117,15 @@ export class SpenderBook {
     );
   }
 
+  /** A key ends with the one that made it. */
   livingKeys(now_ms: number): number {
+    const lives = "spender.revoked_at_ms IS NULL AND coalesce(spender.expires_at_ms > ?1, true)";
     return this.#sql
       .exec<{ keys: number }>(
-        `SELECT count(*) AS keys FROM spender
-         WHERE minted = 1 AND revoked_at_ms IS NULL AND coalesce(expires_at_ms > ?, true)`,
+        `WITH RECURSIVE living (id, minted) AS (
+           SELECT spender_id, minted FROM spender WHERE maker_id IS NULL AND ${lives}
+           UNION ALL SELECT spender.spender_id, spender.minted FROM living JOIN spender ON maker_id = living.id WHERE ${lives})
+         SELECT count(*) AS keys FROM living WHERE minted = 1`,
         now_ms,
       )
       .one().keys;

@@ -7,6 +7,7 @@ import type {
   ActivateIdentityOutcome,
   AnyCredential,
   Author,
+  EnvelopeApi,
   IdentityCredential,
   KeyCredential,
   ManagingRefusal,
@@ -18,6 +19,7 @@ import type {
   RevokeSpenderInput,
   RevokeSpenderOutcome,
   Scope,
+  SpenderSettings,
   SpendersInput,
   SpendersOutcome,
   SpenderView,
@@ -42,6 +44,8 @@ import {
   viewOf,
 } from "./spenders.js";
 import type { Store } from "./store.js";
+
+type Input<Name extends keyof EnvelopeApi> = Parameters<EnvelopeApi[Name]>[0];
 
 export class SpenderDesk {
   readonly #office: Office;
@@ -208,27 +212,42 @@ export class SpenderDesk {
     return true;
   }
 
-  async activateIdentity({
-    identity_id,
-    by,
-    key,
-  }: {
-    readonly identity_id: string;
-    readonly by: Author;
-    readonly key: string;
-  }): Promise<ActivateIdentityOutcome> {
+  async activateIdentity(input: Input<"activateIdentity">): Promise<ActivateIdentityOutcome> {
     const now = Date.now();
+    const { identity_id, by } = input;
     const noted = this.#store.exists ? this.#book.byId(identity_id) : undefined;
     if (noted === undefined || noted.minted || hasEnded(noted) || this.#over(noted, now)) return { outcome: "ended" };
-    if (noted.activated_at_ms !== null) return { outcome: "authorized", spender: this.#viewOf(noted, now) };
+    const asked = this.#asked(input, now);
+    if (noted.activated_at_ms !== null) {
+      const outcome = asked === undefined || sameSettings(noted, asked) ? "authorized" : "differs";
+      return { outcome, spender: this.#viewOf(noted, now) };
+    }
+    const key = authorizeKey(input.key);
+    if (this.#owners.done(key) !== undefined) {
+      this.#book.drop(noted);
+      return { outcome: "key_used" };
+    }
     const active = this.#store.transaction(() => {
-      const activated = this.#book.activate(noted, now);
-      const after = accountOf(activated);
-      const once = this.#owners.done(authorizeKey(key)) === undefined ? { key: authorizeKey(key) } : {};
-      this.#audit(by, { action: "authorize", before: null, after, ...once }, now);
+      const activated = this.#book.activate(asked === undefined ? noted : this.#book.resettle(noted, asked), now);
+      this.#audit(by, { action: "authorize", before: null, after: accountOf(activated), key }, now);
       return activated;
     });
     return { outcome: "authorized", spender: this.#viewOf(active, now) };
+  }
+
+  /** An earlier version of the code says nothing of settings: then those count that were noted. */
+  #asked(
+    { scopes, name = null, cap_micros = null, windows = [], expires_at_ms = null }: Partial<SpenderSettings>,
+    now: number,
+  ) {
+    if (scopes === undefined) return undefined;
+    const decision = decideMint(
+      undefined,
+      this.#standing(0),
+      { scopes, name, cap_micros, windows, expires_at_ms },
+      now,
+    );
+    return "file" in decision ? decision.file : undefined;
   }
 
   async dropIdentity({ identity_id }: { readonly identity_id: string }): Promise<void> {

@@ -3,7 +3,14 @@
  * same turn. An identity that nobody authorised is refused, never waved through.
  */
 import { attempt } from "../../attempt.js";
-import { type ChargeInput, type ChargeOutcome, METADATA_MAX, REASON_MAX } from "../../contract.js";
+import {
+  type ChargeInput,
+  type ChargeOutcome,
+  type IdentityPlace,
+  METADATA_MAX,
+  REASON_MAX,
+  type RefusalReason,
+} from "../../contract.js";
 import { findPlace, normalIdentity } from "../../identities.js";
 import { isKey } from "../../keys.js";
 import { formatMain, type Micros, parseMain } from "../../money.js";
@@ -50,23 +57,30 @@ interface Charged {
   readonly outcome: ChargeOutcome;
 }
 
-/** Once more where a remembered place said no to it: it may be another envelope's by now. */
+/** Once more where a remembered place says that the identity has ended there: it may be another envelope's by now. */
 async function charge(
   { env, keys }: Called<"use">,
   identity: NamedIdentity,
   inputFor: (identity_id: string) => ChargeInput,
 ): Promise<Charged | undefined> {
-  let place = knownPlace(keys, identity);
-  for (let remembered = place !== undefined; ; remembered = false) {
-    place = remembered ? place : await findPlace(env, keys, identity);
-    if (place === undefined) return undefined;
-    const { envelope_id, identity_id } = place;
+  const chargeAt = async ({ envelope_id, identity_id }: IdentityPlace): Promise<Charged> => {
     const input = inputFor(identity_id);
-    const outcome = await attempt((retry) => envelopeStub(env, envelope_id).charge({ ...input, retry }));
-    const revoked = outcome.outcome === "refused" && outcome.refusal.reason === "credential_revoked";
-    if (!revoked) return { envelope_id, outcome };
-    if (!remembered) return undefined;
-  }
+    return {
+      envelope_id,
+      outcome: await attempt((retry) => envelopeStub(env, envelope_id).charge({ ...input, retry })),
+    };
+  };
+  const known = knownPlace(keys, identity);
+  const first = known && (await chargeAt(known));
+  if (first !== undefined && !isRefused(first, "credential_revoked", "key_expired")) return first;
+  const place = await findPlace(env, keys, identity);
+  if (place === undefined) return undefined;
+  const charged = first !== undefined && place.identity_id === known?.identity_id ? first : await chargeAt(place);
+  return isRefused(charged, "credential_revoked") ? undefined : charged;
+}
+
+function isRefused({ outcome }: Charged, ...reasons: readonly RefusalReason[]): boolean {
+  return outcome.outcome === "refused" && reasons.includes(outcome.refusal.reason);
 }
 
 type Asked = Pick<ChargeInput, "key" | "reason" | "metadata">;

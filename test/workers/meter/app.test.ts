@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { EnvelopeContext, EnvelopeFetchHandler, MeterRate, MeterResult } from "../../../src/index.js";
-import { expectMirrored, type Problem } from "../support.js";
+import type { Problem } from "../support.js";
 import { anthropicStream, CHAT_USAGE, chatStream, responsesStream } from "./llm-fixtures.js";
 import { encoder, expectPaid, holdsOf, MeteredSite, readAll, streamOf, Tap } from "./support.js";
 
@@ -393,5 +393,3 @@ describe("the answer of a language model", () => {
     expect(await holdsOf(rich.id)).toEqual([]);
   });
 });
-
-it("the owner's totals are the envelopes'", expectMirrored);

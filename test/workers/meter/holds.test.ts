@@ -2,7 +2,6 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { EnvelopeContext, EnvelopeHold, HoldResult } from "../../../src/index.js";
 import { envelopeOf } from "../../../src/index.js";
-import { expectMirrored } from "../support.js";
 import { expectPaid, holdsOf, inside, MeteredSite } from "./support.js";
 
 const CENT = 10_000;
@@ -301,5 +300,3 @@ describe("envelopeOf", () => {
     await expectPaid(caller, { paid_micros: 15 * CENT });
   });
 });
-
-it("the owner's totals are the envelopes'", expectMirrored);

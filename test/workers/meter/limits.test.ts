@@ -4,7 +4,7 @@ import type { MeterSession, OpenMeterInput, OpenMeterOutcome } from "../../../sr
 import { envelopeOf } from "../../../src/index.js";
 import { START, Subject } from "../grants/support.js";
 import { micros } from "../rules/values.js";
-import { type Caller, expectMirrored } from "../support.js";
+import type { Caller } from "../support.js";
 import { decoder, inside, MeteredSite, readAll, streamOf } from "./support.js";
 
 const CENT = 10_000;
@@ -173,5 +173,3 @@ describe("beside grants", () => {
     expect((await one.lines()).slice(2)).toEqual(["expiry -18 112", "charge -12 100", "charge -1 99"]);
   });
 });
-
-it("the owner's totals are the envelopes'", expectMirrored);

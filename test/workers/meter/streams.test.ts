@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { EnvelopeFetchHandler } from "../../../src/index.js";
-import { Caller, expectMirrored, type Problem } from "../support.js";
+import { Caller, type Problem } from "../support.js";
 import { encoder, expectPaid, holdsOf, inside, MeteredSite, readAll, streamOf, Tap } from "./support.js";
 
 const CENT = 10_000;
@@ -623,5 +623,3 @@ describe("beside options.price", () => {
     await expectPaid(caller, { paid_micros: 0 });
   });
 });
-
-it("the owner's totals are the envelopes'", expectMirrored);

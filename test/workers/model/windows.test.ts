@@ -315,6 +315,46 @@ describe("what counts in a window", () => {
     expect(await holder.spent()).toEqual([8 + 5]);
   });
 
+  it("one whose limit alone changes goes on, named or not: what is final by now counts on, and nobody is told twice", async () => {
+    const alerts = { low_micros: null, window_bps: [5_000] };
+    const settings = env as unknown as Record<string, unknown>;
+    settings["ENVELOPE_LEDGER_DAYS"] = "2";
+    const holder = new Holder();
+    await holder.grant(1_000);
+    at("2100-03-02T00:00:00Z");
+    const unnamed = (limit: number): readonly WindowInput[] => [
+      { unit: "DAILY", limit_micros: micros(500) },
+      { unit: "MONTHLY", limit_micros: micros(limit) },
+    ];
+    await holder.limit(...unnamed(100));
+    expect((await holder.charge(60, { alerts })).alerts).toMatchObject([{ kind: "window_threshold" }]);
+    const [day, month] = (await holder.state()).windows.map(({ window_id }) => window_id);
+    at("2100-03-20T00:00:00Z");
+    await holder.limit(...unnamed(90));
+    expect(await holder.spent()).toEqual([0, 60]);
+    expect((await holder.state()).windows.map(({ window_id }) => window_id)).toEqual([day, month]);
+    expect(read(await holder.charge(31))).toContain(`window ${month}`);
+    expect((await holder.charge(1, { alerts })).alerts).toBeUndefined();
+    // In another order, and with one more that is the same: each goes on once, and asked for again it is the same.
+    const more = [...[...unnamed(90)].reverse(), { unit: "DAILY", limit_micros: micros(7) } as const];
+    const asked = { windows: more, key: "more", by: { actor: "owner", reason: null } };
+    expect((await holder.configure(asked)).outcome).toBe("configured");
+    expect((await holder.configure(asked)).outcome).toBe("replayed");
+    expect((await holder.configure({ ...asked, windows: more.slice(1) })).outcome).toBe("conflict");
+    expect((await holder.configure({ ...asked, windows: [...more.slice(1), ...unnamed(91).slice(1)] })).outcome).toBe(
+      "conflict",
+    );
+    const ids = (await holder.state()).windows.map(({ window_id }) => window_id);
+    expect([ids.slice(0, 2), new Set(ids).size]).toEqual([[day, month], 3]);
+    // A name that is said is nobody else's.
+    await holder.limit({ unit: "DAILY", limit_micros: micros(7) }, window("DAILY", 500, { window_id: day as string }));
+    const left = (await holder.state()).windows.map(({ window_id, limit_micros }) => [window_id, limit_micros]);
+    expect(left).toEqual([
+      [day, 500],
+      [ids[2], 7],
+    ]);
+  });
+
   it("T92 entries that an earlier version wrote, which say nothing of windows, are counted", async () => {
     const holder = await payer(
       100,

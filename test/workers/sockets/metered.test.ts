@@ -1,9 +1,9 @@
 /** Metered WebSockets through the wrapper, as a client, an app and a ledger see them. */
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { clientOf, UPGRADE } from "../sockets.js";
-import { type Caller, completed, expectMirrored, ORIGIN, Site } from "../support.js";
+import { type Caller, completed, ORIGIN, Site } from "../support.js";
 import { seen, socketApp, useRate } from "./app.js";
 
 const site = new Site({}, {}, socketApp);
@@ -13,8 +13,6 @@ beforeEach(() => {
   seen.received.length = 0;
   useRate(undefined);
 });
-
-afterAll(() => expectMirrored());
 
 /** What was charged so far, and what is still held, once it is settled. */
 async function books(

@@ -1,11 +1,9 @@
 /** Windows and budgets as a caller and an owner meet them, through the Worker. */
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { type EnvelopeOptions, envelopeOf } from "../../../src/index.js";
-import { type Caller, expectMirrored, type Problem, Site } from "../support.js";
-
-afterAll(expectMirrored);
+import { type Caller, type Problem, Site } from "../support.js";
 
 const DAY = 24 * 3_600_000;
 const nextMidnight = () => new Date((Math.floor(Date.now() / DAY) + 1) * DAY).toISOString();
