@@ -9,6 +9,7 @@ import type {
   PaymentFacts,
   PaymentReport,
   Reversal,
+  SignUpRules,
   UnclaimedInput,
   UnclaimedPayment,
   UnclaimedPlace,
@@ -81,8 +82,13 @@ export type AssignmentResult =
   /** `amount` is needed, or does not fit. */
   | { readonly outcome: "invalid"; readonly detail: string };
 
-/** Puts an unclaimed payment into an envelope, once. `currency` as given to `withEnvelope`. */
-export async function assignPayment(env: unknown, assignment: Assignment, currency = "usd"): Promise<AssignmentResult> {
+/** Puts an unclaimed payment into an envelope, once. `sign_up`: what it brings besides, where it is the first. */
+export async function assignPayment(
+  env: unknown,
+  assignment: Assignment,
+  currency = "usd",
+  sign_up?: SignUpRules,
+): Promise<AssignmentResult> {
   const { paymentId: payment_id, envelopeId: envelope_id } = assignment;
   if (!/^[0-9A-Za-z]{22}$/.test(envelope_id))
     return { outcome: "invalid", detail: "envelopeId must be 22 letters and digits" };
@@ -97,7 +103,7 @@ export async function assignPayment(env: unknown, assignment: Assignment, curren
   if (assigned.outcome === "taken") return { outcome: "taken", envelopeId: assigned.payment.assigned_to };
   const { reversals, paid } = await takeOver(env, payment_id, assigned, currency);
   if (paid !== undefined) return { outcome: "taken", envelopeId: paid };
-  const at = { payment_id, envelope_id, currency, assignment: assigned.assignment, by: assignment.by };
+  const at = { payment_id, envelope_id, currency, assignment: assigned.assignment, by: assignment.by, sign_up };
   return book(env, at, facts, reversals);
 }
 
@@ -130,15 +136,16 @@ async function book(
     readonly currency: string;
     readonly assignment: number;
     readonly by: Author | undefined;
+    readonly sign_up: SignUpRules | undefined;
   },
   payment: PaymentFacts,
   early: readonly Reversal[],
 ): Promise<AssignmentResult> {
-  const { payment_id, envelope_id, currency, assignment, by } = at;
+  const { payment_id, envelope_id, currency, assignment, by, sign_up } = at;
   const claim = await attempt(() => directoryStub(env, payment_id).claim({ payment_id, envelope_id }));
   // Assigned anew in the meantime: the later assignment asks everybody before it, this one too.
   if (claim.envelope_id !== envelope_id) return { outcome: "taken", envelopeId: claim.envelope_id };
-  const outcome = await reportPayment(env, envelope_id, { payment_id, currency, payment, assignment, by });
+  const outcome = await reportPayment(env, envelope_id, { payment_id, currency, payment, assignment, by, sign_up });
   if (outcome.outcome === "uncreditable" || outcome.outcome === "disowned") {
     return {
       outcome: "invalid",

@@ -14,6 +14,7 @@ import { forbiddenProblem, plainProblem, unauthorizedProblem } from "./refusal.j
 import { reportPayment } from "./report.js";
 import { ConfigurationError, testCheckout } from "./settings.js";
 import { directoryStub } from "./shards.js";
+import { giftOf } from "./sign-up-options.js";
 import { hasStripeKey, webhookSecrets } from "./stripe-settings.js";
 import { envelopeStub } from "./stubs.js";
 import type { WebhookPorts } from "./topup/webhook.js";
@@ -269,8 +270,7 @@ function webhookPorts(visit: Visit<unknown>): WebhookPorts {
     paymentState: (envelope_id, payment_id) =>
       attempt(() => envelopeStub(env, envelope_id).paymentState({ payment_id })),
     report: async (envelope_id, report, reference) => {
-      const { signUpGrant } = options;
-      const told = signUpGrant?.to === "payers" ? { ...report, sign_up: signUpGrant.rules } : report;
+      const told = { ...report, sign_up: giftOf(options.signUpGrant) };
       const outcome = await reportPayment(env, envelope_id, told, reference?.locationHint);
       tellAlerts(options, outcome.alerts, { envelope_id, currency: report.currency });
       if (outcome.outcome === "noted" && outcome.unbooked_micros !== undefined) {

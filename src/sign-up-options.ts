@@ -12,7 +12,7 @@ export interface SignUpGrantOptions {
   /**
    * `"identified"`: whoever `options.identify` vouches for, with their first priced request or look at `/me`. Worth as much as an
    * account of the app's is hard to get. `"payers"`: with the first top-up, and never more than that brought; what is left of it is
-   * taken back when that top-up is refunded or disputed.
+   * taken back when that top-up is refunded or disputed, and comes again where that does not last.
    */
   readonly to: "identified" | "payers";
   /** Default: it does not expire. */
@@ -26,6 +26,11 @@ export interface SignUpGrantOptions {
 export interface SignUpGrant {
   readonly to: "identified" | "payers";
   readonly rules: SignUpRules;
+}
+
+/** What a payment is to bring besides. */
+export function giftOf(grant: SignUpGrant | undefined): SignUpRules | undefined {
+  return grant?.to === "payers" ? grant.rules : undefined;
 }
 
 const KNOWN = {

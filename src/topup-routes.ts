@@ -8,6 +8,7 @@ import { writeReference } from "./reference.js";
 import { plainProblem } from "./refusal.js";
 import { digest, randomBase62 } from "./secrets.js";
 import { directoryStub } from "./shards.js";
+import { giftOf } from "./sign-up-options.js";
 import { askForIntent, type IntentAnswer, isCardOf } from "./stripe-intent.js";
 import { stripeKey } from "./stripe-settings.js";
 import { envelopeStub } from "./stubs.js";
@@ -108,7 +109,7 @@ function stateOf(answer: Exclude<IntentAnswer, { outcome: "unknown" }>): Omit<No
 
 /** Stripe's own answer says it was paid: no need to wait for its webhook. */
 async function book(
-  { env }: Visit<unknown>,
+  { env, options }: Visit<unknown>,
   envelopeId: string,
   begun: Begun,
   { payment_id, facts }: Extract<IntentAnswer, { outcome: "paid" | "pending" }>,
@@ -118,6 +119,7 @@ async function book(
     currency: facts.currency,
     payment: facts,
     topup: { attempt: begun.attempt, code: null },
+    sign_up: giftOf(options.signUpGrant),
   };
   await bookPayment(
     {

@@ -70,8 +70,9 @@ async function linesOf(stage: Stage, { envelope_id }: Holder): Promise<readonly 
 }
 
 interface LedgerAnswer {
-  readonly lines: readonly { readonly kind: string; readonly amount_micros: number }[];
+  readonly lines: readonly { readonly kind: string; readonly amount_micros: number; readonly key: string | null }[];
   readonly state: {
+    readonly promotional_micros: number;
     readonly frozen: boolean;
     readonly limited_sessions: readonly unknown[];
     readonly autoTopUp: unknown;
@@ -102,6 +103,10 @@ function booksOf({ standIn }: Stage) {
   return { collected: sum("collected"), refunded: sum("refunded") };
 }
 
+const STRICT = { "X-Worker": "strict" };
+const EUROS = { "X-Worker": "euros" };
+const GIVING = { "X-Worker": "giving" };
+
 const webhook: readonly Flow[] = [
   {
     name: "a payment whose refund and dispute came first",
@@ -122,6 +127,28 @@ const webhook: readonly Flow[] = [
           return [
             [credits, total / CENT, found.state.frozen],
             [1, 500, true],
+          ];
+        },
+      };
+    },
+  },
+  {
+    name: "a first payment that brings something besides, and whose refund came first and failed",
+    prepare: async (stage) => {
+      const holder = await newHolder(stage);
+      const { account } = stage.standIn;
+      account.moveRefund(account.refund(pay(stage, holder).payment_intent, 400), "failed");
+      const types = ["refund.created", "checkout.session.completed", "refund.failed"] as const;
+      return {
+        act: async () => {
+          for (const type of types) await stage.deliver(eventOf(stage, type), GIVING);
+        },
+        judge: async () => {
+          const { lines, state } = await ledgerOf(stage, holder.envelope_id);
+          const total = lines.reduce((sum, { amount_micros }) => sum + amount_micros, 0);
+          return [
+            [total / CENT, state.promotional_micros / CENT, lines.filter(({ key }) => key === "sign-up").length],
+            [1300, 300, 1],
           ];
         },
       };
@@ -212,9 +239,6 @@ async function unclaimed(stage: Stage): Promise<{ readonly named: Holder; readon
   if (killed !== "Envelope.report begins") throw new Error(`Claiming ends elsewhere: ${killed}`);
   return { named, payment_id };
 }
-
-const STRICT = { "X-Worker": "strict" };
-const EUROS = { "X-Worker": "euros" };
 
 const assignment: readonly Flow[] = [
   {

@@ -91,6 +91,7 @@ const WORKERS = {
   usual: withEnvelope(app, OPTIONS),
   /** Before the owner allowed the link. */
   strict: withEnvelope(app, { ...OPTIONS, stripe: { paymentLinks: ["plink_other"] } }),
+  giving: withEnvelope(app, { ...OPTIONS, signUpGrant: { amount: 300, to: "payers" } }),
   /** After the owner changed the currency. */
   euros: withEnvelope(app, { ...OPTIONS, currency: "eur" }),
 };

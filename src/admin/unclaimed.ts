@@ -3,6 +3,7 @@
 import { assignPayment, unclaimedPage } from "../assigning.js";
 import type { Price } from "../money.js";
 import { problem, TYPE } from "../refusal.js";
+import { giftOf } from "../sign-up-options.js";
 import { invalid, json, notFound, readJson, readLimit, readPlace, readReason, writePlace } from "./answers.js";
 import type { UnclaimedAnswer } from "./api.js";
 import { foundEnvelope } from "./envelopes.js";
@@ -45,7 +46,7 @@ export async function assign(asked: OwnersRequest, { payment = "" }: Params): Pr
     by: { actor: owner.actor, reason },
     ...(worth === undefined ? {} : { amount: worth as Price }),
   };
-  const result = await assignPayment(env, assignment, currency.code);
+  const result = await assignPayment(env, assignment, currency.code, giftOf(options.signUpGrant));
   switch (result.outcome) {
     case "credited": {
       const { unbooked_micros: amount_micros } = result;

@@ -19,7 +19,6 @@ import { LedgerBook } from "./ledger-book.js";
 import type { LotsDesk } from "./lots-desk.js";
 import type { Office } from "./office.js";
 import { PaymentsBook } from "./payments-book.js";
-import type { BookedEntry } from "./payments-desk.js";
 import { SIGN_UP_KEY, signUpOf } from "./sign-up.js";
 import type { Store } from "./store.js";
 
@@ -83,38 +82,25 @@ export class GivingDesk {
   }
 
   /**
-   * Whoever pays for the first time is given something besides, for as long as nothing of that payment is taken back. What is due follows
-   * from how the payment stands, so the order in which its news comes does not matter.
+   * In a transaction: the payment that was credited here first brings a gift, which stands for as long as nothing of that payment is taken
+   * back. It is given with the word that it was paid, whoever booked it, and also where that was taken back before: then it is withdrawn
+   * at once, to stand again should that not last. So what there is of it follows from how the payment stands, in whatever order one heard.
    */
-  signUp({ payment_id, sign_up, currency }: PaymentReport, written: readonly BookedEntry[], now: number): void {
-    const paid = written.length === 0 ? undefined : this.#payments.firstPaid(payment_id);
+  signUp({ payment_id, payment, sign_up, currency }: PaymentReport, now: number): void {
+    const paid = this.#payments.firstPaid(payment_id);
     if (paid === undefined) return;
     const { credited_seq, credit_micros, reversed_micros } = paid;
-    const given = this.#lots.givenWith(credited_seq);
-    if (reversed_micros > 0) {
-      if (given !== undefined) this.#lots.withdraw(given.seq, now);
-    } else if (given !== undefined) {
-      // Its reversal did not stand: what was left of the gift comes again, on its terms.
-      const { seq, back_micros: amount_micros, terms } = given;
-      const again = {
-        op: SIGN_UP_KEY,
-        key: `${SIGN_UP_KEY}:${seq}`,
-        reason: "sign-up",
-        amount_micros,
-        currency,
-        ...terms,
-      };
-      this.#give(again, credited_seq, now);
-    } else if (sign_up !== undefined) {
+    if (sign_up !== undefined && payment?.state === "paid" && this.#lots.giftWith(credited_seq) === undefined) {
       const amount_micros = Math.min(sign_up.amount_micros, credit_micros) as Micros;
-      this.#give(signUpOf({ ...sign_up, amount_micros }, currency, now), credited_seq, now);
+      const input = signUpOf({ ...sign_up, amount_micros }, currency, now);
+      const prior = this.#store.priorByKey(input.key);
+      const decision = decideGrant(this.#store.account(now), this.#lots.open(now), prior, input, now);
+      if ("write" in decision) this.#store.append({ ...decision.write, ref_seq: credited_seq }, now);
     }
-  }
-
-  #give(input: GrantInput, ref_seq: number, now: number): void {
-    const prior = this.#store.priorByKey(input.key);
-    const decision = decideGrant(this.#store.account(now), this.#lots.open(now), prior, input, now);
-    if ("write" in decision) this.#store.append({ ...decision.write, ref_seq }, now);
+    const gift = this.#lots.giftWith(credited_seq);
+    if (gift === undefined) return;
+    if (reversed_micros > 0) this.#lots.withdraw(gift, now);
+    else this.#lots.restore(gift, now);
   }
 
   /** What an owner did, in the transaction that does it. What the app itself does by code of its own has no author. */

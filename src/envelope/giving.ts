@@ -17,6 +17,7 @@ import {
 import { addMicros, type Micros, ZERO } from "../money.js";
 import { type Account, balances, type Decision, type Prior, taken } from "./ledger.js";
 import { joinable, type Lot, OPEN_LOTS_MAX } from "./lots.js";
+import { SIGN_UP_KEY } from "./sign-up.js";
 
 /** All that is known of a charge without a row. */
 export interface FoldedCharge {
@@ -101,7 +102,7 @@ function whyNot(
   account: Account,
   open: readonly Lot[],
   terms: LotTerms,
-  { amount_micros, currency, metadata }: GrantInput,
+  { amount_micros, currency, metadata, key }: GrantInput,
   now_ms: number,
 ): string | undefined {
   const { priority, expires_at_ms, only } = terms;
@@ -121,7 +122,7 @@ function whyNot(
   if (metadata !== undefined && metadata.length > METADATA_MAX) {
     return `The metadata must be at most ${METADATA_MAX} characters of JSON`;
   }
-  if (open.length >= OPEN_LOTS_MAX && joinable(open, terms, now_ms) === undefined) {
+  if (key !== SIGN_UP_KEY && open.length >= OPEN_LOTS_MAX && joinable(open, terms, now_ms) === undefined) {
     return `Something is left of ${OPEN_LOTS_MAX} grants already, and of none on these terms`;
   }
   return undefined;

@@ -4,7 +4,7 @@
  */
 import { writeAudit } from "../audit-rows.js";
 import type { EnvelopeState, LotTerms, LotView, RevokeInput, RevokeOutcome } from "../contract.js";
-import { type Micros, ZERO } from "../money.js";
+import { addMicros, type Micros, ZERO } from "../money.js";
 import { decideRevoke, type Revocable } from "./giving.js";
 import type { Hold } from "./holds.js";
 import { type Account, balances, type Draft, reserved, tagOf, taken } from "./ledger.js";
@@ -32,18 +32,31 @@ import {
   writePurse,
 } from "./lots.js";
 import type { Office } from "./office.js";
+import { SIGN_UP_KEY } from "./sign-up.js";
 import type { LotKeeper, Reserving, Store, Written } from "./store.js";
 
 interface LotRow extends Lot {
   readonly granted_micros: Micros;
 }
 
+/** What came with a top-up: a grant with a lot of its own. */
+interface Gift {
+  readonly seq: number;
+  /** Of it, what went without being spent and did not come again. */
+  readonly gone_micros: Micros;
+  readonly expires_at_ms: number | null;
+  readonly revoked: number;
+}
+
+const NOTHING_LEFT = { text: null, lots: [] } as const;
+
 export class LotsDesk implements LotKeeper {
   readonly #office: Office;
   readonly #store: Store;
   readonly #sql: SqlStorage;
   /** The lots of the newest entry, by what it says of them: after a roll-back it says something else. */
-  #known: { readonly text: string | null; readonly lots: readonly Lot[] } = { text: null, lots: [] };
+  #known: { readonly text: string | null; readonly lots: readonly Lot[] } = NOTHING_LEFT;
+  #loads = 0;
   readonly #parts = new WeakMap<object, readonly Part[]>();
 
   constructor(office: Office) {
@@ -156,41 +169,45 @@ export class LotsDesk implements LotKeeper {
     return { outcome: "revoked", seq: entry.seq, amount_micros: taken(entry), ...balances(this.#store.account(now)) };
   }
 
-  /** The newest grant that came with a top-up, what went of it without being spent, and its terms. */
-  givenWith(
-    topup_seq: number,
-  ): { readonly seq: number; readonly back_micros: Micros; readonly terms: LotTerms } | undefined {
-    const [row] = this.#sql
-      .exec<{ seq: number; amount_micros: Micros; lots: string; back_micros: Micros }>(
-        `SELECT seq, amount_micros, lots,
-           (SELECT 0 - coalesce(sum(amount_micros), 0) FROM entry AS back
-            WHERE back.ref_seq = entry.seq AND back.kind IN ('revocation', 'expiry')) AS back_micros
-         FROM entry WHERE ref_seq = ? AND kind = 'grant' ORDER BY seq DESC LIMIT 1`,
+  /** What a top-up brought besides; `undefined` where that was nothing, or the owner has ended it. */
+  giftWith(topup_seq: number): Gift | undefined {
+    // An owner's revocation is an operation, a withdrawal is none.
+    return this.#sql
+      .exec<{ seq: number; gone_micros: Micros; expires_at_ms: number | null; revoked: number }>(
+        `SELECT lot_id AS seq, expires_at_ms, revoked_at_ms IS NOT NULL AS revoked,
+           (SELECT 0 - coalesce(sum(amount_micros), 0) FROM entry AS back WHERE back.ref_seq = entry.seq) AS gone_micros
+         FROM entry JOIN lot ON lot_id = seq WHERE ref_seq = ? AND kind = 'grant' AND NOT EXISTS
+           (SELECT 1 FROM entry AS back WHERE back.ref_seq = entry.seq AND back.kind = 'revocation' AND back.op IS NOT NULL)`,
         topup_seq,
       )
-      .toArray();
-    const [moved] = row === undefined ? [] : movedBy(row);
-    const [lot] = moved === undefined ? [] : this.#rows([moved[0]]);
-    if (row === undefined || lot === undefined) return undefined;
-    const { priority, expires_at_ms, only } = lot;
-    return { seq: row.seq, back_micros: row.back_micros, terms: { priority, expires_at_ms, only } };
+      .toArray()[0];
   }
 
-  /** In a transaction: what is left of a grant goes, because what it was given for was taken back. */
-  withdraw(seq: number, now: number): void {
-    const found = this.#revocable({ seq }, now);
-    if (found === undefined) return;
-    const left = Math.min(found.grant.free_micros, found.grant.amount_micros - found.grant.revoked_micros);
-    const { lot_id, isAlone } = found;
+  /** In a transaction: what is left of a gift goes. What a hold reserves of it goes as the hold ends, and so does what is given back of it. */
+  withdraw({ seq, revoked }: Gift, now: number): void {
+    if (revoked === 1) return;
+    const left = this.#revocable({ seq }, now)?.grant.free_micros ?? ZERO;
     const amount_micros = (0 - left) as Micros;
     if (left > 0)
-      this.#store.append({ kind: "revocation", amount_micros, ref_seq: seq, reason: "sign-up", lot_id }, now);
-    if (isAlone) this.#end(lot_id, now);
+      this.#store.append({ kind: "revocation", amount_micros, ref_seq: seq, reason: "sign-up", lot_id: seq }, now);
+    this.#end(seq, now);
+  }
+
+  /** In a transaction: the gift stands again, with all that went of it without being spent. */
+  restore({ seq, gone_micros: amount_micros, expires_at_ms, revoked }: Gift, now: number): void {
+    if (revoked === 0 || isOver({ revoked: false, expires_at_ms }, this.#moment(now).time_ms)) return;
+    const { balance_micros, given_micros } = this.#store.account(now);
+    const fits = [balance_micros, given_micros ?? ZERO].every((one) => addMicros(one, amount_micros) !== undefined);
+    if (!fits) return;
+    this.#sql.exec("UPDATE lot SET revoked_at_ms = NULL WHERE lot_id = ?", seq);
+    this.#known = NOTHING_LEFT;
+    if (amount_micros > 0)
+      this.#store.append({ kind: "grant", amount_micros, ref_seq: seq, reason: "sign-up", lot_id: seq }, now);
   }
 
   #end(lot_id: number, now: number): void {
     this.#sql.exec("UPDATE lot SET revoked_at_ms = ? WHERE lot_id = ? AND revoked_at_ms IS NULL", now, lot_id);
-    this.#known = { text: null, lots: [] };
+    this.#known = NOTHING_LEFT;
   }
 
   #revocable(
@@ -202,7 +219,7 @@ export class LotsDesk implements LotKeeper {
     const [row] = this.#sql
       .exec<{ seq: number; amount_micros: Micros; lots: string | null; revoked_micros: Micros }>(
         `SELECT seq, amount_micros, lots,
-           (SELECT 0 - coalesce(sum(amount_micros), 0) FROM entry AS back WHERE back.ref_seq = entry.seq AND back.kind = 'revocation') AS revoked_micros
+           (SELECT 0 - coalesce(sum(amount_micros), 0) FROM entry AS back WHERE back.ref_seq = entry.seq AND back.kind IN ('revocation', 'grant')) AS revoked_micros
          FROM entry WHERE ${column} = ? AND kind = 'grant'`,
         value,
       )
@@ -219,7 +236,9 @@ export class LotsDesk implements LotKeeper {
 
   get #purse(): Purse {
     const { lots: text, balance_micros } = this.#store.head;
-    if (this.#known.text !== text) {
+    // After a roll-back, the same text may be of lots that stand otherwise.
+    if (this.#known.text !== text || this.#loads !== this.#store.loads) {
+      this.#loads = this.#store.loads;
       const left = new Map(leftIn(text));
       const lots = this.#rows([...left.keys()]).map(({ granted_micros: _, ...lot }) => ({
         ...lot,
@@ -237,12 +256,17 @@ export class LotsDesk implements LotKeeper {
     if (lot_ids.length === 0) return [];
     return this.#sql
       .exec(
-        `SELECT lot_id, granted_micros, priority, expires_at_ms, only_tag AS "only", revoked_at_ms IS NOT NULL AS revoked
+        `SELECT lot_id, granted_micros, priority, expires_at_ms, only_tag AS "only", revoked_at_ms IS NOT NULL AS revoked,
+           lot_id IS (SELECT seq FROM entry WHERE key = ?) AS alone
          FROM lot WHERE lot_id IN (SELECT value FROM json_each(?))`,
+        SIGN_UP_KEY,
         JSON.stringify(lot_ids),
       )
       .toArray()
-      .map((row) => ({ ...row, left_micros: ZERO, revoked: row["revoked"] === 1 }) as unknown as LotRow);
+      .map((row) => {
+        const [revoked, alone] = [row["revoked"] === 1, row["alone"] === 1];
+        return { ...row, left_micros: ZERO, revoked, alone } as unknown as LotRow;
+      });
   }
 
   /** Never earlier than the newest entry, so that a clock set back opens nothing again. */
@@ -307,9 +331,10 @@ export class LotsDesk implements LotKeeper {
       return { moved, back: this.#rows(moved.map(([id]) => id)) };
     }
     if (terms !== undefined) {
-      const joined = purse.lots.length < OPEN_LOTS_MAX ? undefined : joinable(purse.lots, terms, now);
+      const alone = draft.key === SIGN_UP_KEY;
+      const joined = alone || purse.lots.length < OPEN_LOTS_MAX ? undefined : joinable(purse.lots, terms, now);
       const own = this.#store.head.seq + 1;
-      const lot: Lot = { ...terms, lot_id: own, left_micros: ZERO, revoked: false };
+      const lot: Lot = { ...terms, lot_id: own, left_micros: ZERO, revoked: false, alone };
       return { moved: [[joined?.lot_id ?? own, amount_micros]], back: [lot] };
     }
     return { moved: [[lot_id ?? POOL, amount_micros]], back: lot_id === undefined ? [] : this.#rows([lot_id]) };

@@ -17,8 +17,10 @@ export interface Lot extends LotTerms {
   /** Number of the grant's entry. */
   readonly lot_id: number;
   readonly left_micros: Micros;
-  /** The owner took back what was left. What returns to it later is over at once. */
+  /** What was left was taken back. What returns to it is over at once. */
   readonly revoked: boolean;
+  /** What a holder begins with: it may be taken back and come again, and nothing else with it. */
+  readonly alone?: boolean;
 }
 
 /** A signed part of an entry, or a part of what a hold reserves: of a lot, or of the pool. */
@@ -183,6 +185,7 @@ export function move(purse: Purse, moved: readonly Part[], known: readonly Lot[]
 export function joinable(lots: readonly Lot[], terms: LotTerms, time_ms: number): Lot | undefined {
   const same = lots.filter(
     (lot) =>
+      !lot.alone &&
       !isOver(lot, time_ms) &&
       lot.priority === terms.priority &&
       lot.expires_at_ms === terms.expires_at_ms &&

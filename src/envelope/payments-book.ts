@@ -46,6 +46,7 @@ export class PaymentsBook {
   firstPaid(
     payment_id: string,
   ): { readonly credited_seq: number; readonly credit_micros: Micros; readonly reversed_micros: Micros } | undefined {
+    if (!this.#store.exists) return undefined;
     const [row] = this.#sql
       .exec<{ credited_seq: number; credit_micros: Micros; reversed_micros: Micros }>(
         `SELECT credited_seq, credit_micros, reversed_micros FROM payment WHERE payment_id = ? AND state = 'paid'

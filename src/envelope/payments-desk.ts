@@ -48,13 +48,17 @@ export class PaymentsDesk {
   #report(report: PaymentReport): PaymentOutcome {
     const now = Date.now();
     const { payment_id } = report;
+    // A claw-back takes what is there: what was delivered before it is booked before it.
+    this.#office.desks.open.meters?.bookLapsed(now);
     // Where we never asked Stripe for anything, it belongs to no top-up of ours.
     const { topups } = this.#office.desks.open;
     const known = this.#payments.paymentFile(payment_id);
     const decision = decidePayment(this.#store.account(now), known, report);
+    const giving = this.#office.desks.open.giving;
     if ("outcome" in decision) {
       topups?.tell(report, now);
-      return decision.outcome;
+      if (giving !== undefined) this.#office.transaction(() => giving.signUp(report, now));
+      return { ...decision.outcome, ...balances(this.#store.account(now)) };
     }
     const { file, writes, unbooked_micros } = decision;
     const { frozen } = this.#store.account(now);
@@ -69,7 +73,7 @@ export class PaymentsDesk {
       const news = credit === undefined ? newReversals(known, report) : known.reversals;
       for (const { kind } of news) topups?.stop(payment_id, kind, now);
       if (credit !== undefined) this.#auditAssignment(report, credit, now);
-      this.#office.desks.open.giving?.signUp(report, written, now);
+      giving?.signUp(report, now);
       return written;
     });
     if (this.#store.account(now).frozen !== frozen) this.#office.tellMirror();

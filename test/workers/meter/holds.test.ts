@@ -1,7 +1,11 @@
+import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { EnvelopeApi } from "../../../src/contract.js";
 import type { EnvelopeContext, EnvelopeHold, HoldResult } from "../../../src/index.js";
 import { envelopeOf } from "../../../src/index.js";
+import { micros } from "../rules/values.js";
+import { refund } from "../support.js";
 import { expectPaid, holdsOf, inside, MeteredSite } from "./support.js";
 
 const CENT = 10_000;
@@ -299,4 +303,28 @@ describe("envelopeOf", () => {
     expect(await (await queue.heldBy(999)).settle("1")).toMatchObject({ outcome: "unknown" });
     await expectPaid(caller, { paid_micros: 15 * CENT });
   });
+});
+
+it("T40 what was delivered before is booked before a claw-back, whether an alarm has come by or not", async () => {
+  for (const rings of [false, true]) {
+    const caller = await new MeteredSite(() => new Response("free")).payer(100);
+    const payment_id = String((await caller.envelope.entries())[0]?.payment_id);
+    const stub = env.ENVELOPE.getByName(caller.id) as unknown as EnvelopeApi;
+    const slice = { taken_micros: micros(0), units: 60, unit_micros: micros(CENT) };
+    const opening = { op: "open", currency: "usd", slice, least_micros: micros(CENT), lease_ms: 60_000 };
+    const meter = await stub.openMeter(opening);
+    if (meter.outcome !== "held") throw new Error(`The meter is ${meter.outcome}`);
+    const more = { ...slice, taken_micros: micros(40 * CENT), units: 20 };
+    await meter.session.use({ used_micros: micros(40 * CENT), slice: more });
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 61_000 });
+    if (rings) await runDurableObjectAlarm(env.ENVELOPE.getByName(caller.id));
+    expect(await caller.site.outcomeOf(refund(payment_id, 100))).toBe("reversed");
+    const entries = await caller.envelope.entries(1);
+    expect(entries.map(({ kind, amount_micros }) => [kind, amount_micros])).toEqual([
+      ["charge", -40 * CENT],
+      ["clawback", -100 * CENT],
+    ]);
+    expect((await caller.envelope.state()).balance_micros).toBe(-40 * CENT);
+    vi.useRealTimers();
+  }
 });
