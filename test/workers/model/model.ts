@@ -191,7 +191,8 @@ export class Model {
 
   /** What a charge takes it from. A budget has no money to tell apart. */
   #from(amount: bigint, tag: string | undefined, own?: Reserve): readonly Link[] {
-    return this.prepaid ? negated(this.#take(amount, tag, own)) : [[0, -amount]];
+    if (this.prepaid) return negated(this.#take(amount, tag, own));
+    return amount === 0n ? [] : [[0, -amount]];
   }
 
   #line(kind: EntryKind, amount: bigint, more: Omit<Line, "seq" | "at" | "kind" | "amount">): number {
