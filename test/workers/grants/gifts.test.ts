@@ -15,7 +15,8 @@ const CENT = 10_000;
 const PAID = 500;
 const GIFT = 300;
 const signUpGrant = { amount: GIFT, to: "payers" } as const;
-const site = new Site({ signUpGrant });
+const ADMIN = "an-owners-secret-0123456789-abcdefghij";
+const site = new Site({ signUpGrant }, { ENVELOPE_ADMIN_SECRET: ADMIN });
 
 type News = "paid" | "refunded" | "failed" | "withdrawn" | "reinstated";
 const MINUTE: Readonly<Record<News, number>> = { paid: 0, refunded: 1, failed: 2, withdrawn: 3, reinstated: 4 };
@@ -186,13 +187,31 @@ describe("who books a first payment does not matter", () => {
     expect(await given(caller)).toEqual({ gift: 0, all: 0 });
   });
 
-  it("also the owner, who assigns it", async () => {
+  it.each([
+    [
+      "by code",
+      async ({ id: envelopeId }: Caller, paymentId: string) =>
+        assignPayment(site.env, { paymentId, envelopeId }, "usd", signUpGrant),
+    ],
+    [
+      "in the panel",
+      async ({ reference: envelopeId }: Caller, paymentId: string) => {
+        const headers = {
+          Authorization: `Bearer ${ADMIN}`,
+          "Content-Type": "application/json",
+          "Idempotency-Key": nextId("key"),
+        };
+        const body = JSON.stringify({ envelopeId, reason: "Theirs" });
+        const path = `/db/api/unclaimed/${paymentId}/assign`;
+        return (await site.fetch(path, { method: "POST", headers, body })).json();
+      },
+    ],
+  ])("also the owner, who assigns it %s", async (_how, assign) => {
     const caller = await site.newcomer();
     const payment_intent = nextId("pi");
     await site.webhook(completed({ client_reference_id: null, amount_total: PAID, payment_intent }));
     await tell(caller, payment_intent, "refunded");
-    const assignment = { paymentId: payment_intent, envelopeId: caller.id };
-    expect(await assignPayment(site.env, assignment, "usd", signUpGrant)).toEqual({ outcome: "credited" });
+    expect(await assign(caller, payment_intent)).toEqual({ outcome: "credited" });
     expect(await given(caller)).toEqual({ gift: 0, all: 0 });
     await tell(caller, payment_intent, "failed");
     expect(await given(caller)).toEqual({ gift: GIFT, all: GIFT });

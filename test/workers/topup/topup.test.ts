@@ -296,6 +296,18 @@ describe("its state", () => {
     await deliver();
     expect(await cents(caller)).toBe(1000);
   });
+
+  it("brings what a first payment brings, whichever tells of it", async () => {
+    const giving = new Site({ signUpGrant: { amount: 300, to: "payers" } }, { ENVELOPE_ADMIN_SECRET: ADMIN });
+    const caller = await giving.newcomer();
+    const key = nextKey();
+    const again = async () => (await ask({ envelopeId: caller.id, amount: "10" }, key, OWNER, giving)).json<Answer>();
+    pay((await again()).paymentIntentId);
+    expect(await again()).toMatchObject({ status: "SUCCEEDED" });
+    expect(await cents(caller)).toBe(1300);
+    for (const event of stripe.news()) await giving.webhook(event);
+    expect(await cents(caller)).toBe(1300);
+  });
 });
 
 describe("what Stripe says no to", () => {
