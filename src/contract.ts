@@ -264,6 +264,8 @@ export interface Slice {
   /** How many more units, where there is money for them. */
   readonly units: number;
   readonly unit_micros: Micros;
+  /** How many of them are not needed yet. Of what nobody reserved, no more than half is reserved for these: somebody else may need it sooner. */
+  readonly ahead?: number | undefined;
 }
 
 /** A hold that grows while something is delivered, and is settled at what was. */

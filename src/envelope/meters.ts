@@ -17,7 +17,10 @@ export interface Reservation {
 /** How a meter's hold is to stand from now on. */
 export type Renewal = Pick<Hold, "amount_micros" | "expires_at_ms"> & { readonly used_micros: Micros };
 
-/** The money for whole units past what is taken: for as many as are wanted, or as many as there is money for. `least` at any rate, where there is as much. */
+/**
+ * The money for whole units past what is taken: for as many as are wanted, or as many as there is money for; for those that are not
+ * needed yet, half of it. `least` at any rate, where there is as much.
+ */
 export function reserve(account: Account, held: Micros, slice: Slice, least: Micros = ZERO): Reservation {
   const { taken_micros, units, unit_micros } = slice;
   const wanted = Math.max(least, taken_micros + units * unit_micros);
@@ -25,13 +28,20 @@ export function reserve(account: Account, held: Micros, slice: Slice, least: Mic
   const within = held + (account.frozen ? 0 : Math.max(0, headroom(account)));
   const whole = unit_micros === 0 ? 0 : Math.floor((within - taken_micros) / unit_micros);
   // What is due already comes first, and is not reserved in part: it is taken in the end as far as it is there.
-  const next_micros = whole < 0 ? 0 : taken_micros + Math.min(units, whole) * unit_micros;
+  const next_micros = whole < 0 ? 0 : taken_micros + shared(slice, held, whole) * unit_micros;
   const amount = Math.max(held, next_micros, least <= within ? least : 0);
   const amount_micros = amount as Micros;
   if (amount === wanted) return { amount_micros };
   // Why there is no unit more than these.
   const next = (unit_micros + Math.max(0, taken_micros - amount)) as Micros;
   return { amount_micros, refusal: refuseSpending(moreHeld(account, amount - held), next) };
+}
+
+/** Of the units that are wanted, out of `whole` past what is taken: all that are needed now, and of the others what leaves half of the rest free. */
+function shared({ taken_micros, units, unit_micros, ahead = 0 }: Slice, held: Micros, whole: number): number {
+  const reserved = Math.max(0, Math.floor((held - taken_micros) / Math.max(1, unit_micros)));
+  const half = reserved + Math.ceil((whole - reserved) / 2);
+  return Math.min(units, whole, Math.max(units - ahead, half));
 }
 
 function moreHeld(account: Account, more: number): Account {
@@ -80,8 +90,8 @@ function isSound({ slice, least_micros, lease_ms, resume }: OpenMeterInput): boo
   return amounts.every(isAmount) && least_micros > 0 && Number.isSafeInteger(lease_ms) && lease_ms > 0;
 }
 
-function amountsOf({ taken_micros, units, unit_micros }: Slice): readonly number[] {
-  return [taken_micros, units, unit_micros, taken_micros + units * unit_micros];
+function amountsOf({ taken_micros, units, unit_micros, ahead = 0 }: Slice): readonly number[] {
+  return [taken_micros, units, unit_micros, taken_micros + units * unit_micros, ahead];
 }
 
 const isAmount = (amount: number): boolean => toMicros(amount) !== undefined && amount >= 0;

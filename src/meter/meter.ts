@@ -87,7 +87,7 @@ export async function openMeter(payer: Payer, terms: Terms): Promise<Opened> {
   const asked_ms = Date.now();
   const outcome = await payer.open({
     op,
-    slice: sliceOf(terms.base_micros, terms.first_micros, terms),
+    slice: sliceOf(terms.base_micros, terms.least_micros - terms.base_micros, terms.first_micros, terms),
     least_micros: terms.least_micros,
     lease_ms: terms.lease_ms,
     key: terms.key,
@@ -112,14 +112,17 @@ type Answer = (Balances & (MeterHeld | HoldEnded)) | OpenMeterOutcome;
 
 const ONE = 1 as Micros;
 
-/** As many units as an amount is worth, rounded up. */
+/** As many units as an amount is worth, rounded up; `needed_micros` of it now. */
 function sliceOf(
   taken_micros: Micros,
-  ahead_micros: number,
+  needed_micros: number,
+  all_micros: number,
   { unit_micros, max_micros }: Pick<Terms, "unit_micros" | "max_micros">,
 ): Slice {
-  const ahead = Math.min(ahead_micros, max_micros - taken_micros);
-  return { taken_micros, units: Math.max(0, Math.ceil(ahead / unit_micros)), unit_micros };
+  const [units, needed] = [all_micros, needed_micros].map((micros) =>
+    Math.max(0, Math.ceil(Math.min(micros, max_micros - taken_micros) / unit_micros)),
+  ) as [number, number];
+  return { taken_micros, units, unit_micros, ahead: Math.max(0, units - needed) };
 }
 
 interface Held {
@@ -169,12 +172,13 @@ export class Meter {
     this.#delivered_micros = terms.base_micros;
     const { outcome = begun as Replayed } = begun as Partial<Held>;
     this.#available_micros = outcome.available_micros;
-    this.#slice = { micros: terms.first_micros, taken_micros: terms.base_micros, at_ms: Date.now() };
+    this.#slice = { micros: ZERO, taken_micros: terms.base_micros, at_ms: Date.now() };
     if ("op" in begun) {
       this.#op = begun.op;
       this.#hold_id = begun.outcome.hold_id;
       this.#session = begun.outcome.session;
       this.#held_micros = begun.outcome.amount_micros;
+      this.#slice = { ...this.#slice, micros: Math.min(terms.first_micros, this.ahead_micros) as Micros };
       this.#until_ms = begun.asked_ms + begun.outcome.expires_in_ms;
       this.#dry = begun.outcome.refusal !== undefined;
       this.#beat();
@@ -321,7 +325,7 @@ export class Meter {
     const ahead = low ? nextSlice(this.#terms, pace) : ZERO;
     this.#refused = undefined;
     try {
-      const answer = await this.#ask(low ? this.#sliceAhead(units * unit_micros + ahead, unit_micros) : undefined);
+      const answer = await this.#ask(low ? this.#sliceAhead(units * unit_micros, ahead, unit_micros) : undefined);
       this.#available_micros = answer.available_micros;
       if (answer.outcome !== "held") {
         this.#dry = true;
@@ -332,18 +336,21 @@ export class Meter {
       this.#until_ms = now_ms + answer.expires_in_ms;
       this.#dry = answer.refusal !== undefined;
       this.#refused = answer.refusal;
-      if (low) this.#slice = { micros: ahead, taken_micros: this.#taken_micros, at_ms: now_ms };
+      // Of the slice that was given: where little is left for all, nobody asks for more while there is most of theirs.
+      const given = Math.min(ahead, this.ahead_micros) as Micros;
+      if (low) this.#slice = { micros: given, taken_micros: this.#taken_micros, at_ms: now_ms };
     } catch {
       this.#refused = "unreachable";
     }
   }
 
   /** Of the hold that is open: what earlier ones took is not its business. */
-  #sliceAhead(ahead_micros: number, unit_micros: Micros): Slice {
+  #sliceAhead(needed_micros: number, ahead_micros: number, unit_micros: Micros): Slice {
     const [taken, max] = [this.#taken_micros, this.#terms.max_micros].map(
       (all) => (all - this.#closed_micros) as Micros,
     );
-    return sliceOf(taken as Micros, ahead_micros, { unit_micros, max_micros: max as Micros });
+    const all_micros = needed_micros + ahead_micros;
+    return sliceOf(taken as Micros, needed_micros, all_micros, { unit_micros, max_micros: max as Micros });
   }
 
   async #ask(slice: Slice | undefined): Promise<Answer> {
@@ -365,7 +372,7 @@ export class Meter {
     }
   }
 
-  async #resume(slice: Slice = this.#sliceAhead(0, this.#terms.unit_micros)): Promise<Answer> {
+  async #resume(slice: Slice = this.#sliceAhead(0, 0, this.#terms.unit_micros)): Promise<Answer> {
     const hold_id = this.#hold_id;
     if (hold_id === undefined) return this.#openNext(ZERO);
     const resume = { hold_id, used_micros: this.#used() };
@@ -386,7 +393,7 @@ export class Meter {
     const taken = this.#taken_micros - this.#closed_micros;
     const outcome = await this.#payer.open({
       op: this.#op,
-      slice: this.#sliceAhead(first_micros, unit_micros),
+      slice: this.#sliceAhead(0, first_micros, unit_micros),
       least_micros: Math.max(1, taken) as Micros,
       lease_ms,
       reason,

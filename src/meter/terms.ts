@@ -49,7 +49,7 @@ export interface MeteredTokens extends TokenPrices {
 }
 
 export interface SliceOptions {
-  /** Held at first, and the least that is held ahead later; minor units. Default: 20 units of each kind; of other prices, one minor unit. */
+  /** Held at first, and the least that is held ahead later; minor units. Default: 20 units of each kind; of other prices, one minor unit. Of what is free, no more than half. */
   readonly first?: Price | undefined;
   /** How long what is held ahead should last, in seconds. Default 20. */
   readonly seconds?: number | undefined;

@@ -95,6 +95,25 @@ it("a stream of 60 s at one tick a second: at most 5 requests and 15 rows", asyn
   await expectPaid(caller, { paid_micros: 60 * CENT });
 });
 
+it("also where the money is for these 60 s and no more: what is ahead is halved, again and again, and not asked for at each tick", async () => {
+  const tap = new Tap();
+  const headers = { "Content-Type": "text/event-stream", "X-Price-Per-Second": "1" };
+  const site = new MeteredSite(() => new Response(tap.stream, { headers }));
+  const caller = await site.payer(60);
+  const counts = await counting(caller.id);
+  const { response, over } = await site.fetch(caller);
+  const reading = readAll(response);
+  await pass(61_000);
+  await reading;
+  await over();
+  await ring(caller.id);
+  const { requests, rows, alarms } = counts;
+  expect(requests).toEqual(["openMeter", "alarm"]);
+  expect(rows + alarms).toBeLessThanOrEqual(15);
+  vi.restoreAllMocks();
+  await expectPaid(caller, { paid_micros: 60 * CENT });
+});
+
 it("a fast stream asks as seldom as a slow one: 60,000 messages in a minute, each its own price", async () => {
   const tap = new Tap();
   const headers = { "Content-Type": "application/x-ndjson", "X-Price-Per-Message": "0.01" };

@@ -1,14 +1,31 @@
 /** Meters, in the model-based test: begun, told of, renewed, ended, left alone and gone on with; and holds that are extended. */
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { OpenMeterInput, OpenMeterOutcome, SettleOutcome } from "../../../src/contract.js";
+import type { OpenMeterInput, OpenMeterOutcome, SettleOutcome, Slice } from "../../../src/contract.js";
 import { micros } from "../rules/values.js";
 import { type Answer, readAnswer } from "./answers.js";
 import { currency } from "./drawn.js";
 import type { Model } from "./model.js";
 import { command, type Real } from "./real.js";
 
-const units = fc.record({ units: fc.nat(6), unit: fc.constantFrom(1, 3, 10) });
+const units = fc.record({
+  units: fc.nat(6),
+  unit: fc.constantFrom(1, 3, 10),
+  ahead: fc.constantFrom(undefined, 1, 3, 6),
+});
+interface Units {
+  readonly units: number;
+  readonly unit: number;
+  readonly ahead: number | undefined;
+}
+
+const sliceOf = (taken: number, { units, unit, ahead }: Units): Slice => ({
+  taken_micros: micros(taken),
+  units,
+  unit_micros: micros(unit),
+  ahead,
+});
+
 const lease_ms = fc.constantFrom(10_000, 40_000);
 const key = fc.constantFrom(undefined, undefined, "app:1", "app:2");
 const tagged = fc.constantFrom({}, { reason: "chat" }, { tag: "GET /images/2", reason: "chat" });
@@ -23,8 +40,8 @@ function keep(real: Real, outcome: OpenMeterOutcome): Answer {
 const begin = command(
   "meter",
   fc.record({ units, lease_ms, key, tagged, currency, base: fc.constantFrom(0, 0, 4), least: fc.constantFrom(1, 5) }),
-  async ({ units: { units, unit }, base, least, lease_ms, key, tagged, currency }, model, real) => {
-    const slice = { taken_micros: micros(base), units, unit_micros: micros(unit) };
+  async ({ units, base, least, lease_ms, key, tagged, currency }, model, real) => {
+    const slice = sliceOf(base, units);
     const asked = { op: real.op(), currency, slice, least_micros: micros(base + least), lease_ms, key, ...tagged };
     const once = async (input: OpenMeterInput) => {
       const answer = await real.inside(async (api) => keep(real, await api.openMeter(input)));
@@ -48,7 +65,7 @@ const use = command(
     const { amount, meter } = model.holds[hold_id - 1]!;
     const told = Number(meter?.told ?? 0n);
     const used = told + Math.floor(((Number(amount) - told) * part) / 4);
-    const slice = drawn && { taken_micros: micros(used), units: drawn.units, unit_micros: micros(drawn.unit) };
+    const slice = drawn && sliceOf(used, drawn);
     const input = { used_micros: micros(used), slice };
     const answer = await real.inside(() => session.use(input));
     expect(readAnswer(answer)).toBe(model.use(hold_id, input));
@@ -87,12 +104,12 @@ const leave = command("leave", fc.nat(2), async (back, model, real) => {
 const resume = command(
   "resume",
   fc.record({ back: fc.integer({ min: -1, max: 2 }), units, lease_ms, part: fc.nat(4) }),
-  async ({ back, units: { units, unit }, lease_ms, part }, model, real) => {
+  async ({ back, units, lease_ms, part }, model, real) => {
     const hold_id = Math.max(1, model.holds.length - back);
     const { amount, meter } = model.holds[hold_id - 1] ?? { amount: 0n, meter: undefined };
     const least = Number(meter?.used ?? 0n);
     const used = micros(least + Math.floor(((Number(amount) - least) * part) / 4));
-    const slice = { taken_micros: used, units, unit_micros: micros(unit) };
+    const slice = sliceOf(used, units);
     const least_micros = micros(1);
     const asked = { op: real.op(), currency: "usd", slice, least_micros, lease_ms };
     const input: OpenMeterInput = { ...asked, resume: { hold_id, used_micros: used } };

@@ -368,13 +368,20 @@ export class Model {
     for (const { meter } of this.holds) if (meter !== undefined) meter.told = undefined;
   }
 
-  /** Whole units past what is taken, as many as there is money for, one after the other. */
-  #units(held: bigint, { taken_micros, units, unit_micros }: Slice, tag: string | undefined): bigint {
+  /** Whole units past what is taken, as many as there is money for, one after the other; those not needed yet while no fewer are left. */
+  #units(held: bigint, { taken_micros, units, unit_micros, ahead = 0 }: Slice, tag: string | undefined): bigint {
     const most = this.#most(tag);
     const within = held + (this.frozen || most < 0n ? 0n : most);
+    const unit = BigInt(unit_micros);
     let amount = BigInt(taken_micros);
     if (amount > within) return held;
-    for (let n = 0; n < units && amount + BigInt(unit_micros) <= within; n++) amount += BigInt(unit_micros);
+    let added = 0n;
+    for (let n = 0; n < units && amount + unit <= within; n++) {
+      const isNew = amount + unit > held;
+      if (isNew && n >= units - ahead && added >= (within - amount) / unit) break;
+      amount += unit;
+      if (isNew) added += 1n;
+    }
     return amount > held ? amount : held;
   }
 

@@ -35,10 +35,11 @@ const hold = (amount: number, used: number | null, over: Partial<Hold> = {}): Ho
   ...over,
 });
 
-const slice = (taken: number, units: number, unit: number): Slice => ({
+const slice = (taken: number, units: number, unit: number, ahead?: number): Slice => ({
   taken_micros: micros(taken),
   units,
   unit_micros: micros(unit),
+  ahead,
 });
 
 describe("what a meter reserves", () => {
@@ -63,6 +64,24 @@ describe("what a meter reserves", () => {
     expect(amount_micros).toBe(amount);
     const full = Math.max(least, wanted.taken_micros + wanted.units * wanted.unit_micros);
     expect(refusal === undefined).toBe(amount_micros >= full);
+  });
+
+  it.each([
+    ["as many as are wanted, where as many are left for others", account(120), 0, slice(0, 6, 10, 5), 60],
+    ["half of them, where there are fewer", account(100), 0, slice(0, 9, 10, 8), 50],
+    ["the larger half", account(59), 0, slice(0, 9, 10, 8), 30],
+    ["the last one", account(10), 0, slice(0, 9, 10, 9), 10],
+    ["all that are needed now, whoever else may come", account(100), 0, slice(0, 9, 10, 1), 80],
+    ["half of what is free, beside what is held already", account(100, 60), 40, slice(10, 20, 10, 20), 60],
+    ["none, where none is free", account(60, 60), 40, slice(10, 20, 10, 20), 40],
+    ["half of what the narrowest limit admits", withLimit(account(100), 40), 0, slice(0, 9, 10, 9), 20],
+    ["a price that is due already, and half of the rest", account(100, 20), 20, slice(35, 9, 10, 9), 65],
+    ["more ahead than are wanted is all of them", account(100), 0, slice(0, 9, 10, 99), 50],
+  ] as const)("of units that are not needed yet %s", (_name, from, held, wanted, amount) => {
+    const { amount_micros, refusal } = reserve(from, micros(held), wanted);
+    expect(amount_micros).toBe(amount);
+    // Only where nothing is left there is a reason not to ask again.
+    expect(refusal === undefined).toBe(from.balance_micros - from.held_micros - (amount - held) >= 10);
   });
 
   it("says why there is no further unit, and how much is missing for it", () => {

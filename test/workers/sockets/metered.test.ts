@@ -97,6 +97,25 @@ describe("T103 exactly what there is money for", () => {
     expect(await books(caller)).toEqual({ spent: 70_000, held: 0, balance: 0, charges: 1 });
   });
 
+  test("sockets at once share a small balance: each begins while there is money for a frame, together they get what there is", async () => {
+    const caller = await site.payer(20);
+    const clients = [];
+    for (let n = 0; n < 4; n++) clients.push(await open(caller, "/echo?message=1"));
+    for (const [n, client] of clients.entries()) {
+      client.send(`${n}`);
+      await client.until(() => client.received.length === 1, "an echo");
+    }
+    // Whoever goes on uses what is left; the others have what is reserved for them.
+    const [first] = clients;
+    for (let n = 0; n < 20; n++) first?.send("more");
+    expect(await first?.end()).toEqual({ code: 4402, reason: "Balance exhausted" });
+    for (const client of clients) client.socket.close(1000);
+    const { spent, held, balance } = await books(caller);
+    const frames = seen.received.length + clients.reduce((sum, { received }) => sum + received.length, 0);
+    expect([spent, held, balance]).toEqual([frames * 10_000, 0, 200_000 - frames * 10_000]);
+    expect(frames).toBeGreaterThan(10);
+  });
+
   test("two seconds, to the millisecond that a timer can tell", async () => {
     const caller = await site.payer(2);
     const began = Date.now();
