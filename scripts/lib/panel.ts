@@ -19,6 +19,8 @@ export interface PanelServer {
   fund(name: string, cents: number): Promise<Funded>;
   pay(payment: { readonly name: string; readonly reference: string; readonly amount: number }): Promise<void>;
   charge(holder: Holder, charge: Charge): Promise<void>;
+  /** As the owner's server: a change at a path, with a key of its own. */
+  act(path: string, body: object): Promise<Readonly<Record<string, unknown>>>;
   stop(): Promise<void>;
 }
 
@@ -63,11 +65,56 @@ export async function startPanelServer(
       const { outcome } = readJson(answer);
       if (outcome !== "charged" && outcome !== "refused") throw new Error(`The charge came to ${answer.body}`);
     },
+    act: async (path, body) => {
+      const headers = {
+        Authorization: `Bearer ${vars.ENVELOPE_ADMIN_SECRET}`,
+        "Content-Type": "application/json",
+        "Idempotency-Key": crypto.randomUUID(),
+      };
+      const answer = await send(origin, path, { method: "POST", headers, body: JSON.stringify(body) });
+      if (answer.status >= 300) throw new Error(`${path} answered ${answer.status}: ${answer.body}`);
+      return readJson(answer);
+    },
     stop: async () => {
       await server.kill();
       folder.remove();
     },
   };
+}
+
+/** What an envelope may have besides money: a name, windows, keys, identities, grants, a hold's worth of spending by a key. */
+export async function furnish(
+  { act, origin }: PanelServer,
+  { id }: Funded,
+  { name, keys, tag }: { readonly name: string; readonly keys: readonly [string, string]; readonly tag: string },
+): Promise<void> {
+  const windows = [
+    { window_id: "burst", unit: "HOURLY", every: 6, alignment: "rolling", limit: "2500" },
+    { window_id: "month", unit: "MONTHLY", time_zone: "Europe/Berlin", limit: "10000" },
+    { window_id: "trial", unit: "ONCE", limit: "150" },
+  ];
+  await act("/configure", { id, name, windows });
+  const [first, second] = keys;
+  const capped = { capacity: "20", windows: [{ timeWindow: "DAILY", capacity: "5" }] };
+  const made = await act("/keys", { envelopeId: id, name: first, ...capped });
+  const { id: revoked } = await act("/keys", { envelopeId: id, name: second, scopes: ["read", "spend"] });
+  await act(`/db/api/envelopes/${id}/keys/${String(revoked)}/revoke`, { reason: "it was in a repository" });
+  const identity = {
+    type: "EMAIL",
+    value: `ada+${id}@example.com`,
+    expiresAt: new Date(Date.now() + 864_000_000).toISOString(),
+  };
+  await act(`/envelopes/${id}/authorize`, identity);
+  const headers = { Authorization: `Bearer ${String(made["key"])}`, "Content-Type": "application/json" };
+  const spent = await send(origin, "/charge", {
+    method: "POST",
+    headers,
+    body: JSON.stringify({ price: "60", reason: "nightly batch" }),
+  });
+  if (spent.status !== 200) throw new Error(`The key's charge came to ${spent.body}`);
+  const expiresAt = new Date(Date.now() + 30 * 86_400_000).toISOString();
+  await act(`/envelopes/${id}/grants`, { amount: "3", reason: "spring offer", expiresAt, priority: 10 });
+  await act(`/envelopes/${id}/grants`, { amount: "1.5", reason: "for images", scope: tag });
 }
 
 function idOf(reference: string): string {

@@ -148,7 +148,7 @@ function readEnvelopeCursor(
   cursor: string | null,
 ): { readonly value: number; readonly envelope_id: string } | undefined | "malformed" {
   if (cursor === null) return undefined;
-  const [, value, envelope_id] = /^(-?[0-9]{1,16})\.([0-9A-Za-z]{22})$/.exec(cursor) ?? [];
+  const [, value, envelope_id] = /^(-?[0-9]{1,19})\.([0-9A-Za-z]{22})$/.exec(cursor) ?? [];
   return value === undefined || envelope_id === undefined ? "malformed" : { value: Number(value), envelope_id };
 }
 

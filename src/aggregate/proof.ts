@@ -97,8 +97,8 @@ export function compareSums(sql: SqlStorage, raw: RawSums | undefined): Differen
   compare("cohort", copies, figures(sql, "cohort", { spent_micros, credited_micros }));
   for (const period of ["day", "week", "month"]) compareActive(sql, period, found);
   if (raw !== undefined) {
-    const added = RAW_NAMES.map((name) => [name, `${name} + CAST('${raw[name]}' AS INTEGER)`]);
-    const { keyed_micros = 0n, ...rest } = figures(sql, "pruned", Object.fromEntries(added));
+    const pruned = figures(sql, "pruned", Object.fromEntries(RAW_NAMES.map((name) => [name, name]))) as RawSums;
+    const { keyed_micros, ...rest } = plus(pruned, raw);
     compare("raw", copies, rest);
     const byKey = figures(sql, "spend_key", { spent_micros: "coalesce(sum(spent_micros - refunded_micros), 0)" });
     compare("spend_key", { spent_micros: keyed_micros }, byKey);

@@ -2,7 +2,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startChromium } from "../../scripts/lib/chromium.ts";
-import { type Funded, type PanelServer, startPanelServer } from "../../scripts/lib/panel.ts";
+import { type Funded, furnish, type PanelServer, startPanelServer } from "../../scripts/lib/panel.ts";
 import { audited, expectText, noBrowser, overflow, ownersSeat, type Seat, sitDown } from "./support.ts";
 
 const HOSTILE = [
@@ -18,6 +18,8 @@ const HOSTILE = [
 let server: PanelServer;
 let browser: Browser;
 let holder: Funded;
+/** With all that an envelope can have, called by names that mean harm. */
+let rich: Funded;
 
 // Without a browser each test is skipped, and says so.
 const idle = noBrowser();
@@ -31,6 +33,12 @@ beforeAll(async () => {
   for (const reason of HOSTILE)
     await server.charge(holder, { price: "1", reason, metadata: `{"note":"${"<b>x</b>".repeat(400)}"}` });
   await server.charge(holder, { price: "99999999" });
+  rich = await server.fund("rich", 90_000);
+  await furnish(server, rich, {
+    name: `${HOSTILE[0]}${HOSTILE[4]}${"name ".repeat(10)}`,
+    keys: [`${HOSTILE[1]}${HOSTILE[4]}`, HOSTILE[5]],
+    tag: `${HOSTILE[2]}*`,
+  });
   await server.pay({ name: "looks_stray", reference: "<b>not-a-reference</b>", amount: 700 });
 });
 
@@ -49,6 +57,11 @@ const pages = (): readonly (readonly [string, string, string])[] => [
   ["its holds", `/envelopes/${holder.id}?tab=holds`, ".empty"],
   ["its limits", `/envelopes/${holder.id}?tab=limits`, ".empty"],
   ["its audit", `/envelopes/${holder.id}?tab=audit`, ".empty"],
+  ["a rich one", `/envelopes/${rich.id}`, "tbody"],
+  ["its grants", `/envelopes/${rich.id}?tab=grants`, "tbody"],
+  ["its windows and keys", `/envelopes/${rich.id}?tab=limits`, "tbody"],
+  ["what was done to it", `/envelopes/${rich.id}?tab=audit`, "tbody"],
+  ["what keys spent", "?by=key", ".bars"],
   ["no envelope", "/envelopes/0000000000000000000000", ".failed"],
   ["unclaimed payments", "/unclaimed", "tbody"],
   ["the mirror", "/health", "tbody"],

@@ -60,5 +60,6 @@ function textOf(name: string, value: unknown): string {
     if (name.endsWith("_micros")) return money(value);
     if (name.endsWith("_at_ms")) return clock(value);
   }
+  if (Array.isArray(value) && value.every((one) => typeof one === "string")) return value.join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

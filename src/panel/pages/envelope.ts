@@ -203,9 +203,21 @@ function tabs(frame: Frame, id: string, tab: Tab, envelope: EnvelopeAnswer | und
         { key: name, "aria-current": name === tab ? "page" : null, "data-replace": "" },
         text,
         counter(name, envelope),
+        name === tab ? el("i", { key: "here", mount: showTab }) : null,
       ),
     ),
   );
+}
+
+/** On a phone the row of tabs is longer than the screen: the one that is open is brought to where it is seen. */
+function showTab(mark: HTMLElement): () => void {
+  requestAnimationFrame(() => {
+    const [row, tab] = [mark.closest("nav"), mark.parentElement];
+    if (row === null || tab === null) return;
+    const [around, own] = [row.getBoundingClientRect(), tab.getBoundingClientRect()];
+    row.scrollLeft += Math.max(0, own.right - around.right) + Math.min(0, own.left - around.left);
+  });
+  return () => undefined;
 }
 
 function counter(tab: Tab, envelope: EnvelopeAnswer | undefined): Child {
