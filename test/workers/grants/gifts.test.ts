@@ -142,6 +142,8 @@ describe("T33 T39 T41 a gift whose payment is taken back and comes again", () =>
     await hold.release();
     expect(await given(caller)).toEqual({ gift: 0, all: 0 });
     expect(await caller.envelope.state()).toMatchObject({ balance_micros: PAID * CENT });
+    // Nor does the ledger say that it came again, only to be gone at once.
+    expect((await caller.envelope.entries()).filter(({ kind }) => kind === "grant")).toHaveLength(1);
   });
 
   it("shares no lot: with a grant on the same terms neither takes from the other", async () => {
