@@ -10,7 +10,7 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { startChromium } from "./lib/chromium.ts";
 import { PACKAGE_FOLDER } from "./lib/folders.ts";
 import { send } from "./lib/http.ts";
-import { type Funded, type PanelServer, startPanelServer } from "./lib/panel.ts";
+import { type Funded, furnish, type PanelServer, startPanelServer } from "./lib/panel.ts";
 import { choicesOf } from "./lib/random.ts";
 
 const WORKER = fileURLToPath(new URL("./workers/panel-past.ts", import.meta.url));
@@ -37,6 +37,7 @@ try {
   await picture("panel-overview.png", "", ".feed li", desk);
   await picture("panel-overview-dark.png", "", ".feed li", { ...desk, colorScheme: "dark" });
   await picture("panel-envelope.png", `/envelopes/${holder.id}`, "tbody tr", desk);
+  await picture("panel-limits.png", `/envelopes/${holder.id}?tab=limits`, "tbody tr", desk);
   await picture("panel-phone.png", "", ".feed li", { viewport: { width: 390, height: 844 } });
 } finally {
   await browser.close();
@@ -98,19 +99,14 @@ async function tell(origin: string, batch: object, entries: readonly Line[]): Pr
 }
 
 /** One envelope that is really there. */
-async function today({ fund, charge, origin, secret, pay }: PanelServer): Promise<Funded> {
+async function today(panel: PanelServer): Promise<Funded> {
+  const { fund, charge, act, pay } = panel;
   const holder = await fund("3QxaYb2eZvKYlo2C", 2500);
+  await furnish(panel, holder, { name: "Acme Robotics", keys: ["nightly batch", "ci"], tag: "POST /v1/images" });
   for (const [reason, price] of [...REASONS, ...REASONS])
     await charge(holder, { price: String(price / 10_000), reason });
-  const headers = { Authorization: `Bearer ${secret}`, "Content-Type": "application/json" };
-  const act = async (path: string, body: object) => {
-    const key = { "Idempotency-Key": crypto.randomUUID() };
-    const sent = { method: "POST", headers: { ...headers, ...key }, body: JSON.stringify(body) } as const;
-    const answer = await send(origin, `/db/api/envelopes/${holder.id}/${path}`, sent);
-    if (answer.status >= 300) throw new Error(`${path}: ${answer.status} ${answer.body}`);
-  };
-  await act("refunds", { seq: 2, reason: "the report was empty" });
-  await act("grants", { amount_micros: 5_000_000, reason: "sorry for the outage" });
+  await act(`/db/api/envelopes/${holder.id}/refunds`, { seq: 5, reason: "the report was empty" });
+  await act(`/db/api/envelopes/${holder.id}/grants`, { amount_micros: 5_000_000, reason: "sorry for the outage" });
   for (const [reason, price] of REASONS) await charge(holder, { price: String(price / 10_000), reason });
   await pay({ name: "3QxaYd9pLmNoPqRs", reference: "nobody", amount: 1500 });
   return holder;

@@ -91,7 +91,7 @@ export async function furnish(
   const windows = [
     { window_id: "burst", unit: "HOURLY", every: 6, alignment: "rolling", limit: "2500" },
     { window_id: "month", unit: "MONTHLY", time_zone: "Europe/Berlin", limit: "10000" },
-    { window_id: "trial", unit: "ONCE", limit: "150" },
+    { window_id: "trial", unit: "ONCE", limit: "500" },
   ];
   await act("/configure", { id, name, windows });
   const [first, second] = keys;

@@ -3,6 +3,7 @@
  * the client's types are derived from. One source for the three. Amounts are in main units (`"10.5"` is ten dollars and a half);
  * answers carry exact micros beside them.
  */
+import { PRIORITY_MAX } from "../../contract.js";
 
 /** A decimal without sign, exponent or needless zero, as a string or as a number whose text fits. */
 const amount = {
@@ -303,7 +304,7 @@ export const newGrant = {
   properties: {
     amount,
     reason,
-    priority: { type: "integer", minimum: 0, maximum: 255, description: "Lower is spent first" },
+    priority: { type: "integer", minimum: 0, maximum: PRIORITY_MAX, description: "Lower is spent first" },
     expiresAt: instant,
     scope: { type: "string", minLength: 1, maxLength: 128 },
   },
