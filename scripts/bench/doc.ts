@@ -46,6 +46,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   ),
   start_gzip_kb: "≤ 20",
   core_gzip_kb: "≤ 60",
+  client_gzip_kb: "≤ 3",
 };
 
 /** The document with its block replaced. */

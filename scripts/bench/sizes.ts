@@ -46,12 +46,25 @@ export async function sizes(): Promise<Readonly<Record<string, number>>> {
     start_gzip_kb: gzipBytes(pieces, start) / 1000,
     core_gzip_kb: gzipBytes(pieces, core) / 1000,
     everything_gzip_kb: gzipBytes(pieces, all) / 1000,
+    client_gzip_kb: (await clientBytes()) / 1000,
   };
 }
 
 export function gzipBytes(pieces: readonly Piece[], names: readonly string[]): number {
   const chosen = pieces.filter(({ name }) => names.includes(name)).map(({ text }) => text);
   return gzipSync(chosen.join("\n"), { level: 9 }).length;
+}
+
+/** What a page loads of `with-envelope/client`, compressed. */
+export async function clientBytes(): Promise<number> {
+  const { outputFiles } = await build({
+    stdin: { contents: 'export * from "with-envelope/client"', resolveDir: PACKAGE_FOLDER },
+    bundle: true,
+    format: "esm",
+    minify: true,
+    write: false,
+  });
+  return gzipSync(outputFiles.map(({ text }) => text).join("\n"), { level: 9 }).length;
 }
 
 export async function loaded(): Promise<Loaded> {

@@ -115,6 +115,36 @@ describe("grouped", () => {
     expect(together).toBeGreaterThan(40);
   });
 
+  it("leaves nothing of a group that is cut off in its middle, and all of the one before: each is one transaction", async () => {
+    const name = await funded();
+    const answered: number[] = [];
+    await inside(name, async (envelope) => {
+      const { ctx } = envelope as unknown as { ctx: DurableObjectState };
+      const { sql } = ctx.storage;
+      const exec = sql.exec.bind(sql);
+      let entries = 0;
+      sql.exec = ((query: string, ...bindings: unknown[]) => {
+        if (query.startsWith("INSERT INTO entry")) entries += 1;
+        // The first two are done at once, the other eight wait for their commit.
+        if (entries === 7) ctx.abort("cut off");
+        return exec(query, ...bindings);
+      }) as typeof sql.exec;
+      await Promise.all(
+        Array.from({ length: 10 }, async (_, number) => {
+          await envelope.charge({ op: `cut-${number}`, currency: "usd", amount_micros: micros(1) });
+          answered.push(number);
+        }),
+      );
+    }).catch(() => undefined);
+    const ledger = await env.ENVELOPE.getByName(name).entries({ after: 0, limit: 100 });
+    expect(ledger.map(({ kind, balance_micros }) => [kind, balance_micros])).toEqual([
+      ["grant", 300],
+      ["charge", 299],
+      ["charge", 298],
+    ]);
+    expect(answered).toEqual([0, 1]);
+  });
+
   it("answers 1,000 charges at once exactly, over RPC", async () => {
     const name = await funded();
     const outcomes = await Promise.all(
