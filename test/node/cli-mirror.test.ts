@@ -73,6 +73,26 @@ it("says what is wrong, and no secret", () => {
   expect(cli(["proof", server.origin, "--nonsense"])).toMatchObject({ status: 2 });
 });
 
+it("ends with 1 where figures differ, and prints each to the last digit", async () => {
+  const sums = { envelope_id: null, what: "total.spent_micros", expected: 2 ** 60, found: 2 ** 60 };
+  const differences = [
+    { envelope_id: "e1", what: "balance_micros", expected: 5, found: 4 },
+    { ...sums, exact: { expected: "1152921504606846977", found: "1152921504606846976" } },
+  ];
+  const page = { envelopes: 1, entries: 2, behind: 0, differences, cursor: null };
+  const liar = createServer((_, response) => {
+    response.setHeader("Content-Type", "application/json");
+    response.end(JSON.stringify(page));
+  });
+  await new Promise<void>((resolve) => liar.listen(0, "127.0.0.1", resolve));
+  const { status, said } = await cliBeside(["proof", `http://127.0.0.1:${(liar.address() as AddressInfo).port}`]);
+  liar.close();
+  expect(status).toBe(1);
+  expect(said).toContain("e1: balance_micros is 4, and should be 5");
+  expect(said).toContain("sums: total.spent_micros is 1152921504606846976, and should be 1152921504606846977");
+  expect(said).toContain("2 differences");
+});
+
 describe("audit", () => {
   const grant = async (holder: { readonly id: string }, key: string) => {
     const answer = await fetch(`${server.origin}/db/api/envelopes/${holder.id}/grants`, {
