@@ -51,7 +51,7 @@ export default defineConfig({
         test: {
           name: "workers",
           testTimeout: 60_000,
-          hookTimeout: 60_000,
+          hookTimeout: 240_000,
           include: ["test/workers/**/*.test.ts"],
           setupFiles: ["test/workers/setup.ts"],
         },
