@@ -8,6 +8,7 @@ export interface Owner {
   readonly names: readonly string[];
   readonly json: boolean;
   readonly reason: string | undefined;
+  readonly against: string | undefined;
   /** Posts a body; gets where there is none. `path` is below `--path`. */
   ask(path: string, body?: object): Promise<unknown>;
 }
@@ -35,6 +36,7 @@ export function owner(argv: readonly string[], help: string): Owner {
     names,
     json: values.json,
     reason: values.reason,
+    against: values.against,
     ask: async (path, body) => {
       const answer = await fetch(new URL(values.path.replace(/\/$/, "") + path, base), {
         method: body === undefined ? "GET" : "POST",
@@ -57,6 +59,7 @@ function parse(argv: readonly string[]) {
     options: {
       path: { type: "string", default: "/db" },
       reason: { type: "string" },
+      against: { type: "string" },
       json: { type: "boolean", default: false },
     },
   });

@@ -335,6 +335,8 @@ export interface RefundInput extends Operation, Audited {
   readonly charge: { readonly seq: number } | { readonly key: string };
   /** Makes the refund happen once. */
   readonly key: string;
+  /** As of a grant. */
+  readonly scope?: string | undefined;
   /** Everything that is left of the charge when absent. */
   readonly amount_micros?: Micros | undefined;
   readonly reason?: string | undefined;
@@ -373,6 +375,8 @@ export interface GrantInput extends Operation, Audited {
   readonly currency: string;
   /** Makes the grant happen once. */
   readonly key: string;
+  /** Hash of all that was asked under the key: another one is a conflict. Without it, only the amount has to be the same. */
+  readonly scope?: string | undefined;
   /** A key that the same grant may have been made under before: where it was, nothing is given now. */
   readonly legacy_key?: string | undefined;
   readonly reason?: string | undefined;
@@ -584,7 +588,7 @@ export interface WindowView extends WindowRule {
   /** Half-open: `start_ms` ≤ time < `end_ms`. Of a rolling window, up to and with now. `null` where a period has no such edge. */
   readonly start_ms: number | null;
   readonly end_ms: number | null;
-  /** When it admits more by itself: the end of the period, or of a rolling window when the oldest that it counts leaves it. `null` for never, or where nothing is spent. */
+  /** When it admits more by itself: the end of the period, or of a rolling window when the oldest that it counts leaves it. `null` for never, and of a rolling one that nothing is spent in. */
   readonly resets_at_ms: number | null;
 }
 
@@ -1661,6 +1665,8 @@ export interface FreezeOutcome {
   readonly frozen: boolean;
   /** Where the caller said who they are: the envelope right afterwards. An open dispute freezes it whatever the switch says. */
   readonly after?: { readonly frozen: boolean; readonly balance_micros: Micros };
+  /** The key was used with another reason: nothing was changed. */
+  readonly key_used?: true;
 }
 
 export interface ReissueInput {

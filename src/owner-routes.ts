@@ -3,9 +3,9 @@ import { IttyRouter } from "itty-router/IttyRouter";
 import { notFound, readJson, useMethods } from "./admin/answers.js";
 import { doorOf } from "./admin/door.js";
 import { answerOutside, answerPage, enter } from "./admin/gate.js";
-import type { NewToken } from "./admin/owners-request.js";
+import type { NewToken, PresentedKey } from "./admin/owners-request.js";
 import { addOwnersRoutes } from "./admin/routes.js";
-import { credentialOf, newToken, writeToken } from "./identity/token.js";
+import { credentialOf, keyCredentialOf, newToken, readKeyToken, writeToken } from "./identity/token.js";
 import { createTopUp, setAutoTopUp, showAutoTopUp } from "./topup-routes.js";
 import type { Visit } from "./visit.js";
 
@@ -23,7 +23,17 @@ export async function answerOwnersPath(visit: Visit<unknown>): Promise<Response>
   if (page !== undefined) return page;
   const router = IttyRouter();
   const { request, url, env, options, currency, keys } = visit;
-  const asked = { request, url, env, options, currency, keys, owner, newToken: tokenFor(visit) };
+  const asked = {
+    request,
+    url,
+    env,
+    options,
+    currency,
+    keys,
+    owner,
+    newToken: tokenFor(visit),
+    readKey: keyReader(visit),
+  };
   if (base !== false) {
     addOwnersRoutes(router, { ...asked, base });
   } else {
@@ -49,6 +59,13 @@ function addServersRoutes(router: ReturnType<typeof IttyRouter>, visit: Visit<un
     );
     router.all(path, () => useMethods("GET, PUT"));
   }
+}
+
+function keyReader({ keys }: Visit<unknown>): (text: string) => PresentedKey | undefined {
+  return (text) => {
+    const key = readKeyToken(keys.token, text);
+    return key && { envelope_id: key.envelopeId, credential: keyCredentialOf(key) };
+  };
 }
 
 function tokenFor(visit: Visit<unknown>): (envelopeId: string) => NewToken {

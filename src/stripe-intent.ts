@@ -58,13 +58,28 @@ export async function askForIntent(env: unknown, request: IntentRequest): Promis
   }
 }
 
-function paramsOf(request: IntentRequest): Stripe.PaymentIntentCreateParams {
-  const { amount_micros, currency, reference, attempt, card } = request;
+/** What Stripe would answer, of one that waits for its payer. */
+export function testIntent(request: IntentRequest): IntentAnswer {
+  const { currency, attempt } = request;
+  const id = `pi_test_${attempt}`;
+  const intent: Partial<Stripe.PaymentIntent> = {
+    ...{ id, currency, livemode: false, amount: amountOf(request) },
+    ...{ status: "requires_payment_method", client_secret: `${id}_secret_test` },
+  };
+  return readIntentAnswer(intent as Stripe.PaymentIntent, false);
+}
+
+function amountOf({ amount_micros, currency }: IntentRequest): number {
   const known = currencyOf(currency);
   const amount = known && minorFromMicros(amount_micros, known);
   if (amount === undefined) throw new Error("A top-up is a whole number of minor units");
+  return amount;
+}
+
+function paramsOf(request: IntentRequest): Stripe.PaymentIntentCreateParams {
+  const { currency, reference, attempt, card } = request;
   return {
-    amount,
+    amount: amountOf(request),
     currency,
     metadata: { [METADATA.reference]: reference, [METADATA.topup]: attempt },
     // Nobody is there to be sent to a bank's page when a saved card is charged.

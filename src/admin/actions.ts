@@ -3,7 +3,7 @@
  * those of `envelopeOf`, so a server and the panel that use one key for one grant give it once.
  */
 import { attempt } from "../attempt.js";
-import type { Author } from "../contract.js";
+import type { Alerted, Author } from "../contract.js";
 import { revokeSpender } from "../identities.js";
 import { type Micros, toMicros } from "../money.js";
 import { plainProblem } from "../refusal.js";
@@ -14,6 +14,7 @@ import type { ActionAnswer, RevokeKeyAnswer, RotateAnswer } from "./api.js";
 import { existing, foundEnvelope, stateOf } from "./envelopes.js";
 import type { OwnersRequest } from "./owners-request.js";
 import type { Params } from "./routes.js";
+import { tell } from "./told.js";
 
 export const authorOf = ({ owner }: OwnersRequest, { reason }: Change): Author => ({ actor: owner.actor, reason });
 
@@ -154,7 +155,8 @@ async function setFrozen(asked: OwnersRequest, { id: name }: Params, frozen: boo
     key: `${word}:${change.key}`,
     by: authorOf(asked, change),
   };
-  const { after } = await attempt(() => envelopeStub(asked.env, found.id).freeze(input));
+  const { after, key_used } = await attempt(() => envelopeStub(asked.env, found.id).freeze(input));
+  if (key_used) return keyUsed("This Idempotency-Key was used with another reason. Nothing was changed.");
   const { balance_micros } = after ?? found;
   return json({
     outcome: frozen ? "frozen" : "unfrozen",
@@ -189,9 +191,10 @@ export async function rotate(asked: OwnersRequest, { id: name }: Params): Promis
 async function acted(
   asked: OwnersRequest,
   id: string,
-  outcome: { readonly outcome: string; readonly seq: number; readonly balance_micros: Micros },
+  outcome: Alerted & { readonly outcome: string; readonly seq: number; readonly balance_micros: Micros },
   status: number,
 ): Promise<Response> {
+  tell(asked, id, outcome);
   const { frozen } = await stateOf(asked, id);
   const { seq, balance_micros } = outcome;
   return json({ outcome: outcome.outcome, seq, balance_micros, frozen } satisfies ActionAnswer, status);

@@ -99,6 +99,12 @@ export interface EnvelopesAnswer {
   readonly next: string | null;
 }
 
+/** `GET /api/enrolled?cursor=&limit=`. All that the directory knows, also those without an entry. */
+export interface EnrolledAnswer {
+  readonly envelope_ids: readonly string[];
+  readonly next: string | null;
+}
+
 /** `GET /api/envelopes/:id`. Asked of the envelope itself: exact now. 404 for one that was never funded. */
 export interface EnvelopeAnswer {
   readonly envelope_id: string;

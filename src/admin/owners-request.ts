@@ -1,4 +1,5 @@
 /** What the owner's paths get to see of a request, and what they need of the house: the wrapper fills it in. */
+import type { KeyCredential } from "../contract.js";
 import type { Currency } from "../money.js";
 import type { ResolvedOptions } from "../options.js";
 import type { Keys } from "../settings.js";
@@ -27,6 +28,13 @@ export interface OwnersRequest extends Asked {
   readonly base: string;
   /** Makes a token for an envelope; the envelope gives it its generation. */
   readonly newToken: (envelopeId: string) => NewToken;
+  /** Whose key of ours a text is; `undefined` for what is none. Whether it still counts its envelope says. */
+  readonly readKey: (text: string) => PresentedKey | undefined;
+}
+
+export interface PresentedKey {
+  readonly envelope_id: string;
+  readonly credential: KeyCredential;
 }
 
 export interface NewToken {

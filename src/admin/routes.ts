@@ -4,6 +4,7 @@ import { hasStripeKey, stripeMode } from "../stripe-settings.js";
 import { freeze, grant, refund, revokeGrant, revokeKey, rotate, unfreeze } from "./actions.js";
 import { json, useMethods } from "./answers.js";
 import type { SessionAnswer } from "./api.js";
+import { listEnrolled } from "./enrolled.js";
 import { listAudit, listEntries, listPayments, showEnvelope } from "./envelopes.js";
 import { exportEnvelope, exportList } from "./export.js";
 import {
@@ -49,6 +50,7 @@ const ROUTES: readonly (readonly [method: "get" | "post", path: string, route: R
   ["post", "/api/former-shards/drop", dropFormer],
   ["get", "/api/audit", listMirrorAudit],
   ["get", "/api/envelopes", listEnvelopes],
+  ["get", "/api/enrolled", listEnrolled],
   ["get", "/api/envelopes/:id", showEnvelope],
   ["get", "/api/envelopes/:id/entries", listEntries],
   ["get", "/api/envelopes/:id/payments", listPayments],

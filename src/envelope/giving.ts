@@ -50,7 +50,8 @@ export function decideRefund(
   if (!isSpending(charge.kind)) return { outcome: { outcome: "unknown", ...now } };
   if (prior !== undefined) {
     const { seq, amount_micros } = prior;
-    const same = prior.ref_seq === charge.seq && amount_micros === (input.amount_micros ?? amount_micros);
+    const same =
+      prior.ref_seq === charge.seq && amount_micros === (input.amount_micros ?? amount_micros) && isScope(prior, input);
     return { outcome: same ? { outcome: "replayed", seq, amount_micros, ...now } : { outcome: "conflict", ...now } };
   }
   if (isClosed(charge.at_ms)) return { outcome: { outcome: "expired", ...now } };
@@ -62,10 +63,15 @@ export function decideRefund(
   if (!(amount > 0) || amount > left || !fits) {
     return { outcome: { outcome: "refused", refundable_micros: left, ...now } };
   }
-  const { key, op, reason } = input;
+  const { key, scope, op, reason } = input;
   const spender_id = charge.spender_id ?? undefined;
   const given = { ref_seq: charge.seq, ref_at_ms: charge.at_ms, spender_id };
-  return { write: { kind: "refund", amount_micros: amount, ...given, key, op, reason } };
+  return { write: { kind: "refund", amount_micros: amount, ...given, key, scope, op, reason } };
+}
+
+/** What was asked without one, before there were any or by code of the app's own, is told apart by the amount alone. */
+function isScope(prior: Prior, { scope }: { readonly scope?: string | undefined }): boolean {
+  return scope === undefined || prior.scope === null || prior.scope === scope;
 }
 
 /** `open` are the lots that something is left of. `prior` was written under the grant's key, or under its legacy key. */
@@ -79,7 +85,7 @@ export function decideGrant(
   const now = balances(account);
   if (prior !== undefined) {
     const { seq, amount_micros } = prior;
-    const same = prior.kind === "grant" && amount_micros === input.amount_micros;
+    const same = prior.kind === "grant" && amount_micros === input.amount_micros && isScope(prior, input);
     return {
       outcome: same
         ? { outcome: "replayed", seq, amount_micros, ...now }
@@ -89,8 +95,8 @@ export function decideGrant(
   const terms = termsOf(input);
   const detail = whyNot(account, open, terms, input, now_ms);
   if (detail !== undefined) return { outcome: { outcome: "invalid", detail, ...now } };
-  const { key, op, reason, metadata } = input;
-  return { write: { kind: "grant", amount_micros: input.amount_micros, key, op, reason, metadata, terms } };
+  const { key, scope, op, reason, metadata } = input;
+  return { write: { kind: "grant", amount_micros: input.amount_micros, key, scope, op, reason, metadata, terms } };
 }
 
 function termsOf({ priority, expires_at_ms, only }: GrantInput): LotTerms {

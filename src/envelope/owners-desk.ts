@@ -43,7 +43,8 @@ export class OwnersDesk {
     const now = Date.now();
     const { frozen, currency, by, key } = input;
     const done = this.#done(key) as FreezeOutcome["after"];
-    if (done !== undefined) return { frozen, after: done };
+    if (done !== undefined)
+      return this.#owners.isReason(key, by) ? { frozen, after: done } : { frozen, key_used: true };
     const { head } = this.#store;
     const stays = frozen ? head.frozen : !head.frozen && !head.disputed;
     if (stays && by === undefined) return { frozen };

@@ -30,6 +30,12 @@ export class OwnersBook {
     return row === undefined ? undefined : JSON.parse(String(row["after"]));
   }
 
+  /** Whether the reason is the one that this key was used with. */
+  isReason(key: string | undefined, by: Author | undefined): boolean {
+    const [row] = this.#sql.exec("SELECT reason FROM audit WHERE key = ?", key ?? null).toArray();
+    return by === undefined || row?.["reason"] === by.reason;
+  }
+
   lines(before: number | null, limit: number): readonly AuditLine[] {
     return auditLines(this.#sql, before, limit);
   }

@@ -284,7 +284,7 @@ function windowView(drawing: Drawing, window: SpenderWindow, index: number, at_m
     remaining_micros: remaining,
     start_ms: end_ms === null ? window.anchor_ms : start_ms,
     end_ms,
-    resets_at_ms: drawn_micros === 0 ? null : end_ms,
+    resets_at_ms: end_ms,
   };
 }
 

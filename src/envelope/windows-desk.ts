@@ -113,7 +113,7 @@ export class WindowsDesk implements WindowKeeper {
     const owners = new OwnersBook(this.#store.sql);
     const done = this.#store.exists ? (owners.done(input.key) as EnvelopeSettings | undefined) : undefined;
     if (done !== undefined) {
-      const same = Array.isArray(done.windows) && wasSettled(input, done);
+      const same = Array.isArray(done.windows) && wasSettled(input, done) && owners.isReason(input.key, input.by);
       return same ? { outcome: "replayed", settings: done } : { outcome: "conflict", detail: "key" };
     }
     const before = this.settings();

@@ -232,9 +232,9 @@ export function begin(window: Window, newest: readonly Tally[], ledger: Ledger, 
   const span = spanMs(rule);
   if (span !== undefined) {
     const [, since_seq, total] = known ?? [id, ledger.head.seq, 0];
-    const given_back = ledger.gaveBack(1, ledger.head.seq) % ROUND;
-    const whole = { since_seq, total, given_back, first_seq: 1, leaves_ms: 0, before: 0 };
-    return { window, count: slide(window, span, whole, ledger, at_ms) };
+    const whole = { since_seq, total, given_back: 0, first_seq: 1, leaves_ms: 0, before: 0 };
+    const count = slide(window, span, whole, ledger, at_ms);
+    return { window, count: { ...count, given_back: ledger.gaveBack(count.first_seq, ledger.head.seq) % ROUND } };
   }
   const period = periodOf(rule, at_ms);
   const fits = known !== undefined && known[1] === period.start_ms;

@@ -1,10 +1,11 @@
 /** `npx with-envelope proof`, `rebuild` and `audit`, as an owner runs them, against a real server. */
 import { execFile, spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PACKAGE_FOLDER } from "../../scripts/lib/folders.ts";
+import { PACKAGE_FOLDER, temporaryFolder } from "../../scripts/lib/folders.ts";
 import { type PanelServer, startPanelServer } from "../../scripts/lib/panel.ts";
 
 let server: PanelServer;
@@ -93,6 +94,23 @@ it("ends with 1 where figures differ, and prints each to the last digit", async 
   expect(said).toContain("2 differences");
 });
 
+interface AuditPage {
+  readonly audit: readonly unknown[];
+  readonly next: string | null;
+}
+
+/** Stands between, and tells of an audit what it likes. */
+async function liar(tell: (page: AuditPage) => AuditPage): Promise<{ readonly origin: string; close(): void }> {
+  const between = createServer(async (request, response) => {
+    const answer = await fetch(server.origin + request.url, { headers: { Authorization: `Bearer ${server.secret}` } });
+    response.setHeader("Content-Type", "application/json");
+    response.end(JSON.stringify(tell((await answer.json()) as AuditPage)));
+  });
+  await new Promise<void>((resolve) => between.listen(0, "127.0.0.1", resolve));
+  const { port } = between.address() as AddressInfo;
+  return { origin: `http://127.0.0.1:${port}`, close: () => void between.close() };
+}
+
 describe("audit", () => {
   const grant = async (holder: { readonly id: string }, key: string) => {
     const answer = await fetch(`${server.origin}/db/api/envelopes/${holder.id}/grants`, {
@@ -117,6 +135,57 @@ describe("audit", () => {
     expect(cli(["audit", server.origin])).toMatchObject({ status: 0, said: expect.stringContaining("0 broken") });
   });
 
+  it("finds what was cut off, or written anew as a whole, where an earlier run was kept", async () => {
+    const [holder, folder] = [await server.fund("kept", 100), temporaryFolder("audit")];
+    for (const key of ["a", "b"]) await grant(holder, key);
+    const kept = join(folder.path, "kept.json");
+    writeFileSync(kept, cli(["audit", server.origin, holder.id, "--json"]).said);
+    const { hash } = (
+      JSON.parse(readFileSync(kept, "utf8")) as { audits: { name: string; hash: string }[] }
+    ).audits.find(({ name }) => name === holder.id) as { hash: string };
+    const held = (origin: string) => cliBeside(["audit", origin, holder.id, "--against", kept]);
+    await grant(holder, "c");
+    expect(await held(server.origin)).toMatchObject({ status: 0, said: expect.stringContaining("3 lines") });
+    expect(cli(["audit", server.origin, "--against", kept])).toMatchObject({ status: 0 });
+    const cut = await liar(({ audit, ...page }) => ({ ...page, audit: audit.slice(2) }));
+    expect(await cliBeside(["audit", cut.origin, holder.id])).toMatchObject({ status: 0 });
+    expect(await held(cut.origin)).toMatchObject({ status: 1, said: expect.stringContaining("line 2") });
+    cut.close();
+    const empty = await liar(({ audit, ...page }) => ({ ...page, audit: audit.slice(9) }));
+    expect(await held(empty.origin)).toMatchObject({ status: 1, said: expect.stringContaining("line 1") });
+    empty.close();
+    writeFileSync(kept, readFileSync(kept, "utf8").replace(hash, "0".repeat(43)));
+    expect(await held(server.origin)).toMatchObject({ status: 1, said: expect.stringContaining("line 2") });
+    writeFileSync(kept, "[]");
+    expect(await held(server.origin)).toMatchObject({ status: 2, said: expect.stringContaining("--against") });
+    folder.remove();
+  });
+
+  it("names lines that changed places", async () => {
+    const holder = await server.fund("swapped", 100);
+    for (const key of ["a", "b", "c"]) await grant(holder, key);
+    const swapped = await liar(({ audit: [newest, second, ...rest], ...page }) => ({
+      ...page,
+      audit: [second, newest, ...rest].filter((line) => line !== undefined),
+    }));
+    const { status, said } = await cliBeside(["audit", swapped.origin, holder.id]);
+    swapped.close();
+    expect([status, said]).toEqual([1, expect.stringContaining("line 2 does not follow")]);
+  });
+
+  it("finds an envelope that nothing was ever charged to or put into", async () => {
+    const answer = await fetch(`${server.origin}/envelopes`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${server.secret}`, "Content-Type": "application/json" },
+      body: JSON.stringify({ name: "Team", timeWindow: "DAILY", capacity: 1 }),
+    });
+    const { id } = (await answer.json()) as { id: string };
+    const told = JSON.parse(cli(["audit", server.origin, "--json"]).said) as {
+      audits: { name: string; lines: number }[];
+    };
+    expect(told.audits.find(({ name }) => name === id)).toMatchObject({ lines: 1 });
+  });
+
   it("names the line that somebody changed on the way", async () => {
     const holder = await server.fund("changed", 100);
     for (const key of ["a", "b", "c"]) await grant(holder, key);
@@ -125,17 +194,9 @@ describe("audit", () => {
       ['"audit_id":3', '"audit_id":4', 3],
       ["owner", "nobody", 1],
     ] as const) {
-      const liar = createServer(async (request, response) => {
-        const answer = await fetch(server.origin + request.url, {
-          headers: { Authorization: `Bearer ${server.secret}` },
-        });
-        response.setHeader("Content-Type", "application/json");
-        response.end((await answer.text()).replaceAll(from, to));
-      });
-      await new Promise<void>((resolve) => liar.listen(0, "127.0.0.1", resolve));
-      const { port } = liar.address() as AddressInfo;
-      const { status, said } = await cliBeside(["audit", `http://127.0.0.1:${port}`, holder.id]);
-      liar.close();
+      const changed = await liar((page) => JSON.parse(JSON.stringify(page).replaceAll(from, to)) as AuditPage);
+      const { status, said } = await cliBeside(["audit", changed.origin, holder.id]);
+      changed.close();
       expect([status, said]).toEqual([1, expect.stringContaining(`line ${line} does not follow`)]);
     }
   });

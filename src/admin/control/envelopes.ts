@@ -4,10 +4,11 @@ import type { ConfigureInput, ConfigureOutcome, EnvelopeState, WindowInput } fro
 import { formatMain } from "../../money.js";
 import { writeReference } from "../../reference.js";
 import { digest, randomBase62 } from "../../secrets.js";
-import { DIRECTORY_SHARDS, directoryShard, directoryStub } from "../../shards.js";
+import { directoryStub } from "../../shards.js";
 import { envelopeStub } from "../../stubs.js";
 import { readWindow, windowBody } from "../../window-body.js";
 import { invalid, json, keyUsed, notFound, readLimit, readReason } from "../answers.js";
+import { enrolled, readPlace } from "../enrolled.js";
 import { existing, stateOf } from "../envelopes.js";
 import { type Called, created, type Handler, keyOf } from "./called.js";
 import { authorOf, notPossible } from "./money.js";
@@ -20,7 +21,8 @@ type WindowBody = Of<typeof schemas.newWindow>;
 export const createEnvelope: Handler<"createEnvelope"> = async (called) => {
   const { body, currency, env, options } = called;
   const { name, currency: asked = currency.code, ownerAccountId, prepaid, windows: more = [], ...first } = body;
-  if (asked !== currency.code) return notPossible(`This deployment keeps its envelopes in ${currency.code}.`);
+  if (asked.toLowerCase() !== currency.code)
+    return notPossible(`This deployment keeps its envelopes in ${currency.code}.`);
   const windows = windowsOf([...(first.timeWindow === undefined ? [] : [first as WindowBody]), ...more]);
   if (typeof windows === "string") return invalid(windows);
   if (first.timeWindow === undefined && Object.values(first).some((value) => value !== undefined)) {
@@ -114,33 +116,6 @@ export const listEnvelopes: Handler<"listEnvelopes"> = async (called) => {
   const made = states.filter(({ state }) => state.currency !== null);
   return json({ envelopes: made.map(({ id, state }) => envelopeBody(called, id, state)), next });
 };
-
-interface Place {
-  readonly shard: number;
-  readonly after: string | null;
-}
-
-function readPlace(cursor: string | null): Place | undefined {
-  if (cursor === null) return { shard: 0, after: null };
-  const [, shard, after] = /^([0-9]{1,2})\.([0-9A-Za-z]{22})?$/.exec(cursor) ?? [];
-  if (shard === undefined || Number(shard) >= DIRECTORY_SHARDS) return undefined;
-  return { shard: Number(shard), after: after ?? null };
-}
-
-async function enrolled(
-  env: unknown,
-  from: Place,
-  limit: number,
-): Promise<{ readonly ids: readonly string[]; readonly next: string | null }> {
-  const ids: string[] = [];
-  for (let { shard, after } = from; shard < DIRECTORY_SHARDS; shard += 1, after = null) {
-    const left = limit - ids.length;
-    const page = await attempt(() => directoryShard(env, shard).envelopes({ cursor: after, limit: left }));
-    ids.push(...page.envelopes);
-    if (ids.length === limit) return { ids, next: `${shard}.${page.envelopes.at(-1) ?? ""}` };
-  }
-  return { ids, next: null };
-}
 
 async function viewOf(called: Called<"createEnvelope"> | Called<"setWindows">, id: string) {
   return envelopeBody(called, id, await stateOf(called, id));

@@ -17,6 +17,9 @@ export const authorize: Handler<"authorize"> = async (called) => {
   if (identity === undefined) return invalid(`value is no ${type}`);
   const settings = readSettings(rest);
   if (typeof settings === "string") return invalid(settings);
+  if (type === "API_KEY" && called.readKey(identity.value) !== undefined) {
+    return notPossible("This is a key that was made here: it spends from its own envelope, and from no other.");
+  }
   const found = await existing(called, called.params["id"]);
   if (found === undefined) return notFound();
   const by = authorOf(called, "authorized");

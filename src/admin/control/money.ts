@@ -1,12 +1,13 @@
 /** Money that an owner's server gives or gives back, and the owner's switch: once per key, with a reason and an audit line. */
 import { attempt } from "../../attempt.js";
-import type { Author } from "../../contract.js";
+import type { Alerted, Author } from "../../contract.js";
 import { type Micros, parseMain } from "../../money.js";
 import { plainProblem } from "../../refusal.js";
-import { newOperation } from "../../secrets.js";
+import { digest, newOperation } from "../../secrets.js";
 import { envelopeStub } from "../../stubs.js";
 import { invalid, json, keyUsed, notFound, readReason } from "../answers.js";
 import { existing, foundEnvelope, stateOf } from "../envelopes.js";
+import { tell } from "../told.js";
 import { type Called, type Handler, keyOf } from "./called.js";
 import { moneyOf, stateWord } from "./views.js";
 
@@ -36,6 +37,7 @@ export const grant: Handler<"grant"> = async (called) => {
     amount_micros,
     currency: currency.code,
     key: `grant:${key}`,
+    scope: scopeOf(reason, body.priority, body.scope, body.expiresAt),
     reason,
     op: newOperation(),
     by: authorOf(called, reason),
@@ -67,7 +69,8 @@ export const refund: Handler<"refund"> = async (called) => {
   if (found === undefined) return notFound();
   const charge = body.seq === undefined ? { key: `usage:${body.key}` } : { seq: body.seq };
   const op = newOperation();
-  const input = { charge, amount_micros, key: `refund:${key}`, reason, op, by: authorOf(called, reason) };
+  const scope = scopeOf(reason, body.seq, body.key, amount_micros);
+  const input = { charge, amount_micros, key: `refund:${key}`, scope, reason, op, by: authorOf(called, reason) };
   const outcome = await attempt((retry) => envelopeStub(env, found.id).refund({ ...input, retry }));
   switch (outcome.outcome) {
     case "refunded":
@@ -84,6 +87,11 @@ export const refund: Handler<"refund"> = async (called) => {
   }
 };
 
+/** What a key is used for, besides the amount: the same key for anything else is a conflict. */
+function scopeOf(...asked: readonly (string | number | undefined)[]): string {
+  return digest(JSON.stringify(asked), 12);
+}
+
 export const freeze: Handler<"freeze"> = (called) => setFrozen(called, true);
 
 export const unfreeze: Handler<"unfreeze"> = (called) => setFrozen(called, false);
@@ -95,7 +103,8 @@ async function setFrozen(called: Called<"freeze"> | Called<"unfreeze">, frozen: 
   if (found === undefined) return notFound();
   const key = `${frozen ? "freeze" : "unfreeze"}:${keyOf(called)}`;
   const input = { frozen, currency: called.currency.code, key, by: authorOf(called, reason) };
-  const { after } = await attempt(() => envelopeStub(called.env, found.id).freeze(input));
+  const { after, key_used } = await attempt(() => envelopeStub(called.env, found.id).freeze(input));
+  if (key_used) return keyUsed("This Idempotency-Key was used with another reason. Nothing was changed.");
   const { balance_micros } = after ?? found;
   return json({
     outcome: frozen ? "frozen" : "unfrozen",
@@ -109,9 +118,10 @@ async function setFrozen(called: Called<"freeze"> | Called<"unfreeze">, frozen: 
 async function acted(
   called: Called<"grant"> | Called<"refund">,
   id: string,
-  outcome: { readonly outcome: string; readonly seq: number; readonly balance_micros: Micros },
+  outcome: Alerted & { readonly outcome: string; readonly seq: number; readonly balance_micros: Micros },
   status: number,
 ): Promise<Response> {
+  tell(called, id, outcome);
   const state = stateWord(await stateOf(called, id));
   const { seq, balance_micros } = outcome;
   return json({ outcome: outcome.outcome, seq, balance: moneyOf(balance_micros), balance_micros, state }, status);

@@ -15,8 +15,12 @@ const TITLES: Readonly<Record<number, string>> = {
   404: "There is nothing here",
   409: "Somebody else has it, or it is under way",
   422: "Understood, and not possible",
+  429: "Too many wrong tries came from this address",
+  500: "The Worker is not set up for it",
   503: "Send the same request again",
 };
+
+const ANY_REFUSES = [400, 401, 404, 429, 500, 503];
 
 /** Only of what this deployment has not switched off. */
 export function openApi(paths: Pick<Paths, Operation["below"]>, server: string): object {
@@ -51,7 +55,11 @@ export function openApi(paths: Pick<Paths, Operation["below"]>, server: string):
 }
 
 function describe(operationId: string, operation: Operation): object {
-  const refusals = [400, 401, 404, ...(operation.refuses ?? [])];
+  const refusals = new Set([
+    ...ANY_REFUSES,
+    ...(operation.method === "get" ? [] : [403]),
+    ...(operation.refuses ?? []),
+  ]);
   const content = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } };
   return {
     operationId,
@@ -65,7 +73,7 @@ function describe(operationId: string, operation: Operation): object {
         description: TITLES[operation.status],
         content: { "application/json": { schema: operation.answer } },
       },
-      ...Object.fromEntries(refusals.map((status) => [status, { description: TITLES[status], content }])),
+      ...Object.fromEntries([...refusals].map((status) => [status, { description: TITLES[status], content }])),
     },
   };
 }

@@ -5,7 +5,7 @@
 import * as schemas from "./schemas.js";
 
 export interface Operation {
-  readonly method: "get" | "post" | "delete";
+  readonly method: "get" | "post" | "put" | "delete";
   /** Which of `options.paths` it is below. */
   readonly below: "envelopes" | "usage" | "stripeTopup" | "keys";
   /** In the manner of OpenAPI: `/{id}/status`. */
@@ -20,7 +20,7 @@ export interface Operation {
   readonly key?: "needed" | "taken";
   readonly status: 200 | 201;
   readonly answer: object;
-  /** Statuses of its refusals, besides 400, 401 and 404. */
+  /** Statuses of its refusals, besides those that any may answer (openapi.ts). */
   readonly refuses?: readonly number[];
 }
 
@@ -168,6 +168,7 @@ export const OPERATIONS = {
     key: "taken",
     status: 200,
     answer: schemas.acted,
+    refuses: [422],
   },
   unfreeze: {
     method: "post",
@@ -178,6 +179,7 @@ export const OPERATIONS = {
     key: "taken",
     status: 200,
     answer: schemas.acted,
+    refuses: [422],
   },
   createKey: {
     method: "post",
@@ -232,7 +234,26 @@ export const OPERATIONS = {
     key: "taken",
     status: 200,
     answer: schemas.askedTopUp,
-    refuses: [422, 503],
+    refuses: [422],
+  },
+  showAutoTopUp: {
+    method: "get",
+    below: "envelopes",
+    path: "/{id}/auto-topup",
+    summary: "Whose saved card is charged when the balance is low",
+    status: 200,
+    answer: schemas.autoTopUp,
+  },
+  setAutoTopUp: {
+    method: "put",
+    below: "envelopes",
+    path: "/{id}/auto-topup",
+    summary: "Say whose saved card is charged when the balance is low, or that none is",
+    body: schemas.newAutoTopUp,
+    key: "taken",
+    status: 200,
+    answer: schemas.autoTopUp,
+    refuses: [409, 422],
   },
 } as const satisfies Record<string, Operation>;
 

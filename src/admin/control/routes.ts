@@ -19,7 +19,7 @@ import { OPERATIONS, type Operation, type OperationId } from "./operations.js";
 import { use } from "./usage.js";
 
 /** The others are answered by topup-routes.ts and key-routes.ts, which need more of the house than an owner's request has. */
-type Elsewhere = "topUp" | "createKey" | "listKeys" | "revokeKey";
+type Elsewhere = "topUp" | "showAutoTopUp" | "setAutoTopUp" | "createKey" | "listKeys" | "revokeKey";
 
 const HANDLERS: { readonly [Id in Exclude<OperationId, Elsewhere>]: Handler<Id> } = {
   createEnvelope,

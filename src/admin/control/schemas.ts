@@ -22,6 +22,8 @@ const nullableText = { type: ["string", "null"] } as const;
 const instant = { type: "string", format: "date-time" } as const;
 const nullableInstant = { type: ["string", "null"], format: "date-time" } as const;
 const name = { type: "string", minLength: 1, maxLength: 128 } as const;
+/** Of a key or an identity. */
+const spenderName = { type: "string", minLength: 1, maxLength: 100 } as const;
 const reason = { type: "string", minLength: 1, maxLength: 256, description: "Kept in the audit for ever" } as const;
 const metadata = { type: "object", description: "At most 4,096 characters of JSON" } as const;
 
@@ -32,7 +34,7 @@ const timeWindow = {
 
 const windowRule = {
   timeWindow,
-  every: { type: "integer", minimum: 1, maximum: 1000, description: "Every so many units; default 1" },
+  every: { type: "integer", minimum: 1, maximum: 10000, description: "Every so many units; default 1" },
   timeZone: { type: "string", minLength: 1, maxLength: 64, description: 'IANA name; default "UTC"' },
   weekStart: {
     type: "integer",
@@ -210,16 +212,23 @@ const scopes = {
   maxItems: 3,
 } as const;
 
+const spenderWindows = {
+  type: "array",
+  items: newWindow,
+  maxItems: 4,
+  description: "Of the calendar or anchored; only an envelope's may roll",
+} as const;
+
 export const newIdentity = {
   type: "object",
   required: ["type", "value"],
   properties: {
     type: identityType,
     value: { type: "string", minLength: 1, maxLength: 512, description: "Stored as a keyed hash only" },
-    name,
+    name: spenderName,
     scopes,
     capacity: { ...amount, description: "What it may spend in all, in main units" },
-    windows: { type: "array", items: newWindow, maxItems: 8 },
+    windows: spenderWindows,
     expiresAt: instant,
   },
   additionalProperties: false,
@@ -283,10 +292,10 @@ export const newKey = {
       type: "string",
       description: "An envelope's id, or its client_reference_id; the owner's servers name it",
     },
-    name,
+    name: spenderName,
     scopes,
     capacity: { ...amount, description: "What it may spend in all, in main units" },
-    windows: { type: "array", items: newWindow, maxItems: 8 },
+    windows: spenderWindows,
     expiresAt: instant,
   },
   additionalProperties: false,
@@ -347,7 +356,12 @@ export const newUsage = {
   required: ["amount", "identity", "identityType"],
   properties: {
     amount,
-    identity: { type: "string", minLength: 1, maxLength: 512 },
+    identity: {
+      type: "string",
+      minLength: 1,
+      maxLength: 512,
+      description: "Of the type API_KEY also a key that was made here",
+    },
     identityType,
     metadata: { ...metadata, description: "requestId doubles as the idempotency key; endpoint is shown as the reason" },
   },
@@ -475,6 +489,34 @@ export const askedTopUp = {
     amount: money,
     amount_micros: micros,
     currency: text,
+  },
+} as const;
+
+export const newAutoTopUp = {
+  type: "object",
+  required: ["enabled"],
+  properties: {
+    enabled: { type: "boolean" },
+    customer: { type: "string", pattern: "^cus_\\w{1,64}$", description: "Stripe's customer; needed to enable it" },
+    paymentMethod: { type: "string", pattern: "^(pm|card|src)_\\w{1,64}$", description: "Saved by that customer" },
+  },
+} as const;
+
+/** Whose card is charged when the balance is low. */
+export const autoTopUp = {
+  type: "object",
+  required: ["autoTopUp"],
+  properties: {
+    autoTopUp: {
+      type: ["object", "null"],
+      required: ["enabled", "status", "stopped", "lastFailure"],
+      properties: {
+        enabled: { type: "boolean" },
+        status: { type: "string", enum: ["off", "ready", "pending", "stopped"] },
+        stopped: { ...nullableText, description: "Why it is charged no more" },
+        lastFailure: nullableText,
+      },
+    },
   },
 } as const;
 

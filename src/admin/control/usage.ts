@@ -1,12 +1,14 @@
 /**
- * `POST /usage`: spends, by an identity that was authorised. One call of the envelope decides and writes; a "no" is kept there in the
+ * `POST /usage`: spends, by an identity that was authorised, or by an API key of ours. One call of the envelope decides and writes; a "no" is kept there in the
  * same turn. An identity that nobody authorised is refused, never waved through.
  */
 import { attempt } from "../../attempt.js";
 import {
   type ChargeInput,
   type ChargeOutcome,
+  type IdentityCredential,
   type IdentityPlace,
+  type KeyCredential,
   METADATA_MAX,
   REASON_MAX,
   type RefusalReason,
@@ -21,6 +23,7 @@ import { digest, newOperation } from "../../secrets.js";
 import { paymentLink } from "../../settings.js";
 import { envelopeStub } from "../../stubs.js";
 import { invalid, json } from "../answers.js";
+import { tell } from "../told.js";
 import type { Called, Handler } from "./called.js";
 import { notPossible } from "./money.js";
 import type * as schemas from "./schemas.js";
@@ -35,11 +38,11 @@ export const use: Handler<"use"> = async (called) => {
   if (identity === undefined) return invalid(`identity is no ${body.identityType}`);
   const asked = readMetadata(called);
   if (typeof asked === "string") return invalid(asked);
-  const charged = await charge(called, identity, (identity_id) => ({
+  const charged = await charge(called, identity, (credential) => ({
     ...asked,
     amount_micros,
     currency: currency.code,
-    credential: { identity_id },
+    credential,
     auto_topup: options.autoTopUp,
     alerts: options.alerts,
     record_refusal: true,
@@ -57,19 +60,25 @@ interface Charged {
   readonly outcome: ChargeOutcome;
 }
 
-/** Once more where a remembered place says that the identity has ended there: it may be another envelope's by now. */
+/**
+ * A key of ours says which envelope it is of. An identity is looked for once more where a remembered place says that it has ended
+ * there: it may be another envelope's by now.
+ */
 async function charge(
-  { env, keys }: Called<"use">,
+  { env, keys, readKey }: Called<"use">,
   identity: NamedIdentity,
-  inputFor: (identity_id: string) => ChargeInput,
+  inputFor: (credential: KeyCredential | IdentityCredential) => ChargeInput,
 ): Promise<Charged | undefined> {
-  const chargeAt = async ({ envelope_id, identity_id }: IdentityPlace): Promise<Charged> => {
-    const input = inputFor(identity_id);
-    return {
-      envelope_id,
-      outcome: await attempt((retry) => envelopeStub(env, envelope_id).charge({ ...input, retry })),
-    };
-  };
+  const chargeBy = async (envelope_id: string, input: ChargeInput): Promise<Charged> => ({
+    envelope_id,
+    outcome: await attempt((retry) => envelopeStub(env, envelope_id).charge({ ...input, retry })),
+  });
+  const key = identity.type === "API_KEY" ? readKey(identity.value) : undefined;
+  if (key !== undefined) {
+    const byKey = await chargeBy(key.envelope_id, inputFor(key.credential));
+    return isRefused(byKey, "credential_revoked") ? undefined : byKey;
+  }
+  const chargeAt = ({ envelope_id, identity_id }: IdentityPlace) => chargeBy(envelope_id, inputFor({ identity_id }));
   const known = knownPlace(keys, identity);
   const first = known && (await chargeAt(known));
   if (first !== undefined && !isRefused(first, "credential_revoked", "key_expired")) return first;
@@ -107,6 +116,7 @@ function readMetadata({ body, key: header }: Called<"use">): Asked | string {
 
 async function answer(called: Called<"use">, { envelope_id, outcome }: Charged, asked: Micros): Promise<Response> {
   const { currency } = called;
+  tell(called, envelope_id, outcome);
   const of = { envelopeId: envelope_id, amount_micros: asked, remaining_micros: outcome.available_micros };
   switch (outcome.outcome) {
     case "charged":

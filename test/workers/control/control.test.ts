@@ -43,6 +43,10 @@ describe("an envelope", () => {
     expect(ok(await control.showEnvelope({ id: team.id }))).toEqual(team);
   });
 
+  it("is kept in the deployment's currency, in whichever case that is written", async () => {
+    expect(await budget({ currency: "USD" })).toMatchObject({ currency: "usd" });
+  });
+
   it("is made once per key; the key for another is a 422", async () => {
     const idempotencyKey = nextId("create");
     const body = { name: "Once", timeWindow: "DAILY", capacity: 1 } as const;
@@ -275,6 +279,52 @@ describe("money", () => {
     });
   });
 
+  it("T14 with the key of another request is a conflict, whatever the other one differs in, and nothing is done", async () => {
+    const wallet = ok(await control.createEnvelope({ body: { name: "Wallet" } }));
+    const { id } = wallet;
+    const inAYear = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString();
+    const grant = { amount: 5, reason: "welcome", priority: 10, scope: "GET /x*", expiresAt: inAYear(365) };
+    const given = { id, idempotencyKey: "terms" };
+    ok(await control.grant({ ...given, body: grant }));
+    expect(ok(await control.grant({ ...given, body: grant }))).toMatchObject({ outcome: "replayed" });
+    for (const other of [
+      { priority: 11 },
+      { scope: "GET /y*" },
+      { expiresAt: inAYear(366) },
+      { reason: "farewell" },
+      { amount: 6 },
+    ]) {
+      const answer = await control.grant({ ...given, body: { ...grant, ...other } });
+      expect([other, answer.status]).toEqual([other, 422]);
+    }
+    const switched = { id, idempotencyKey: "switch" };
+    ok(await control.freeze({ ...switched, body: { reason: "looked odd" } }));
+    expect(ok(await control.freeze({ ...switched, body: { reason: "looked odd" } }))).toMatchObject({
+      state: "frozen",
+    });
+    ok(await control.unfreeze({ id, body: { reason: "was not" } }));
+    expect(await control.freeze({ ...switched, body: { reason: "again" } })).toMatchObject({ status: 422 });
+    expect(ok(await control.showEnvelope({ id }))).toMatchObject({ state: "active" });
+    const windows = [{ timeWindow: "DAILY", capacity: 2 }] as const;
+    const limited = { id, idempotencyKey: "limits" };
+    ok(await control.setWindows({ ...limited, body: { windows, reason: "a day" } }));
+    ok(await control.setWindows({ ...limited, body: { windows, reason: "a day" } }));
+    expect(await control.setWindows({ ...limited, body: { windows, reason: "two" } })).toMatchObject({ status: 422 });
+
+    const user = await authorized(id);
+    ok(await control.grant({ id, body: { amount: 2, reason: "to spend" }, idempotencyKey: "spend" }));
+    ok(await usage(user, 1, { requestId: "one" }));
+    ok(await usage(user, "0.5", { requestId: "two" }));
+    const back = { id, idempotencyKey: "back" };
+    const refund = { key: "one", amount: "0.5", reason: "failed" };
+    ok(await control.refund({ ...back, body: refund }));
+    expect(ok(await control.refund({ ...back, body: refund }))).toMatchObject({ outcome: "replayed" });
+    for (const other of [{ key: "two" }, { amount: "0.25" }, { amount: undefined }, { reason: "late" }]) {
+      expect([other, (await control.refund({ ...back, body: { ...refund, ...other } })).status]).toEqual([other, 422]);
+    }
+    expect(ok(await control.listEntries({ id })).entries).toHaveLength(5);
+  });
+
   it("needs an Idempotency-Key, and a reason", async () => {
     const { id } = await budget();
     const headers = { Authorization: `Bearer ${SECRET}`, "Content-Type": "application/json" };
@@ -293,6 +343,73 @@ describe("money", () => {
     expect(ok(await control.showEnvelope({ id }))).toMatchObject({ state: "frozen" });
     expect(ok(await control.unfreeze({ id, body: { reason: "was not" } }))).toMatchObject({ state: "active" });
     ok(await usage(user, 1));
+  });
+});
+
+describe("a card that is charged by itself", () => {
+  it("is nobody's until the owner's server says so, and can always be stopped", async () => {
+    const { id } = ok(await control.createEnvelope({ body: { name: "Wallet" } }));
+    expect(ok(await control.showAutoTopUp({ id }))).toEqual({ autoTopUp: null });
+    expect(ok(await control.setAutoTopUp({ id, body: { enabled: false } }))).toEqual({ autoTopUp: null });
+    const body = { enabled: true, customer: "cus_1", paymentMethod: "pm_1" };
+    expect(await control.setAutoTopUp({ id, body })).toMatchObject({ status: 409 });
+    expect(await control.setAutoTopUp({ id, body: { enabled: true } })).toMatchObject({ status: 400 });
+  });
+});
+
+describe("a key that was made here", () => {
+  it("T63 spends where the owner's servers present it, within its own limits, and not once it is revoked", async () => {
+    const { id } = await budget();
+    const made = ok(await control.createKey({ body: { envelopeId: id, capacity: 3 }, idempotencyKey: nextId("key") }));
+    const use = (identity: string, amount: number, requestId: string) =>
+      control.use({ body: { amount, identity, identityType: "API_KEY", metadata: { requestId } } });
+    expect(ok(await use(made.key, 2, "r-1"))).toMatchObject({ envelopeId: id, remaining: "8" });
+    expect(ok(await use(made.key, 2, "r-1"))).toMatchObject({ replayed: true });
+    expect(await use(made.key, 2, "r-2")).toMatchObject({ status: 403, problem: { limit: "key", canTopUp: false } });
+    const records = ok(await control.listUsage({ id })).usage.map(({ status, identityId }) => [status, identityId]);
+    expect(records).toEqual([
+      ["BLOCKED", made.id],
+      ["SUCCESS", made.id],
+    ]);
+    expect(JSON.stringify(ok(await control.listUsage({ id })))).not.toContain(made.key.slice(36));
+    // It is nobody else's, and what only looks like it is nobody.
+    const other = await budget();
+    const body = { type: "API_KEY", value: made.key } as const;
+    expect(await control.authorize({ id: other.id, body })).toMatchObject({ status: 422 });
+    expect(await use(`${made.key.slice(0, -1)}${made.key.endsWith("0") ? "1" : "0"}`, 1, "r-3")).toMatchObject({
+      status: 404,
+    });
+    ok(await control.revokeKey({ keyId: made.id, envelopeId: id, idempotencyKey: nextId("revoke") }));
+    expect(await use(made.key, 1, "r-4")).toMatchObject({ status: 404 });
+    expect(ok(await control.showStatus({ id }))).toMatchObject({ spent: "2" });
+  });
+});
+
+describe("an object that cannot be reached", () => {
+  it("T21 is a 503 of every operation, as the document has it, with the same key to be sent again", async () => {
+    const { id } = await budget();
+    const user = await authorized(id);
+    const { Envelope, EnvelopeDirectory } = await import("../../../src/index.js");
+    const down = () => Promise.reject(new Error("down"));
+    for (const method of ["state", "configure", "charge", "spenders", "entries"] as const) {
+      vi.spyOn(Envelope.prototype, method).mockImplementation(down);
+    }
+    vi.spyOn(EnvelopeDirectory.prototype, "envelopes").mockImplementation(down);
+    try {
+      for (const answer of await Promise.all([
+        control.showStatus({ id }),
+        control.listEntries({ id }),
+        control.listEnvelopes({}),
+        control.createEnvelope({ body: { name: "x" }, idempotencyKey: "down" }),
+        control.listKeys({ envelopeId: id }),
+        usage(user, 1, { requestId: "down" }),
+      ])) {
+        expect(answer).toMatchObject({ ok: false, status: 503 });
+      }
+    } finally {
+      vi.restoreAllMocks();
+    }
+    expect(ok(await usage(user, 1, { requestId: "down" }))).toMatchObject({ replayed: false, remaining: "9" });
   });
 });
 
@@ -343,6 +460,60 @@ describe("the door", () => {
     expect((await site.fetch("/envelopes", { method: "POST", headers, body })).status).toBe(403);
     const form = { Authorization: `Bearer ${SECRET}`, "Content-Type": "text/plain" };
     expect((await site.fetch("/envelopes", { method: "POST", headers: form, body })).status).toBe(400);
+  });
+
+  it("T78 whatever is asked for, and however it is written, is answered by a problem, and never by a failure", async () => {
+    const headers = { Authorization: `Bearer ${SECRET}`, "Content-Type": "application/json" };
+    const { id } = await budget();
+    const asked = [
+      ...["/envelopes/%E0%A4%A", "/envelopes/%zz/status", "/envelopes//status", "/envelopes/x"],
+      ...[`/envelopes/${id}/nothing`, `/envelopes/${id}/authorize/a/b`, `/envelopes/${id}/entries?cursor=-1`],
+      ...[
+        `/envelopes/${id}/entries?limit=0`,
+        `/envelopes/${id}/usage?cursor=1`,
+        "/envelopes?cursor=99.x",
+        "/envelopes?limit=1e3",
+      ],
+      ...[`/envelopes/${"x".repeat(5_000)}/status`, "/envelopes/null/audit", `/envelopes/${id}/topups?cursor=abc`],
+    ];
+    for (const path of asked) {
+      const response = await site.fetch(path, { headers });
+      expect([path, response.status, response.headers.get("Content-Type")]).toEqual([
+        path,
+        expect.toSatisfy((status: number) => status === 400 || status === 404),
+        "application/problem+json",
+      ]);
+    }
+    const bodies = [
+      "",
+      "null",
+      "[]",
+      '"text"',
+      "{",
+      '{"a":',
+      "\u0000",
+      `{"name":"${"x".repeat(70_000)}"}`,
+      '{"__proto__":{"name":"x"}}',
+    ];
+    for (const path of [
+      "/envelopes",
+      `/envelopes/${id}/authorize`,
+      `/envelopes/${id}/windows`,
+      "/usage",
+      "/stripe/topup",
+      "/keys",
+    ]) {
+      for (const body of bodies) {
+        const init = { method: "POST", headers: { ...headers, "Idempotency-Key": nextId("odd") }, body };
+        const response = await site.fetch(path, init);
+        expect([path, body.slice(0, 20), response.status]).toEqual([path, body.slice(0, 20), 400]);
+        expect(response.headers.get("Content-Type")).toBe("application/problem+json");
+      }
+    }
+    for (const key of ["", "with space", "x".repeat(256)]) {
+      const init = { method: "POST", headers: { ...headers, "Idempotency-Key": key }, body: '{"name":"x"}' };
+      expect([key.slice(0, 12), (await site.fetch("/envelopes", init)).status]).toEqual([key.slice(0, 12), 400]);
+    }
   });
 
   it("answers a method that a path has not with a 405, and looks only for who may only look", async () => {

@@ -308,7 +308,10 @@ describe("T60 what is shown of a spender", () => {
     const chain = [own.spender, above.spender] as const;
     const view = viewOf(chain, [own, above], NOW, NOW);
     expect(view).toMatchObject({ made_by: above.spender.public_id, remaining_micros: 0, status: "active" });
-    expect(view.windows).toMatchObject([{ window_id: "daily-1", remaining_micros: 10, resets_at_ms: null }]);
+    expect(view.windows).toMatchObject([{ window_id: "daily-1", remaining_micros: 10, spent_micros: 0 }]);
+    // Nothing is drawn in it, and it has its end all the same.
+    const [day] = view.windows;
+    expect([day?.resets_at_ms, (day?.end_ms ?? 0) > NOW]).toEqual([day?.end_ms, true]);
     expect(JSON.stringify(view)).not.toContain("hash");
     expect(viewOf([own.spender], [own], NOW, NOW).remaining_micros).toBe(7);
     expect(standingOf(chain, NOW)).toBe("active");

@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { addMonths, firstAt, wallOf } from "../../../src/calendar.js";
 import {
   type EntryKind,
@@ -344,6 +344,24 @@ describe("T87 T88 the rules of windows against an oracle", () => {
   it.each(FAULTS)("the comparison finds a window that %s", (_name, fault) => {
     expect(() => compareAll(50_000, newSeed(), { ...rules, ...fault })).toThrow(/^seed \d+, after \d+ cases: /);
   });
+});
+
+it("T82 on waking, a rolling window reads of the refunds those of what it still counts, and few of the others' rows", () => {
+  const rule = rules.resolveWindow({ unit: "HOURLY", alignment: "rolling", limit_micros: micros(50) }, "UTC");
+  if ("invalid" in rule) throw new Error(rule.invalid);
+  const limited = new Limited(rule, rules);
+  limited.make(FROM);
+  for (let charge = 1; charge <= 2_000; charge++) {
+    limited.append("charge", -1, FROM + charge * MINUTE);
+    limited.append("refund", 1, FROM + charge * MINUTE, 2 * charge - 1);
+  }
+  const { entries } = limited;
+  const rows = vi.spyOn(entries, "row");
+  const refunds = vi.spyOn(entries, "gaveBack");
+  limited.wake(FROM + 2_000 * MINUTE);
+  expect(rules.spentOf(limited.at(FROM + 2_000 * MINUTE))).toBe(0);
+  expect(Math.min(...refunds.mock.calls.map(([from]) => from))).toBe(2 * 1_941 - 1);
+  expect(rows.mock.calls.length).toBeLessThan(40);
 });
 
 describe("T87 clocks, minute by minute", () => {

@@ -4,7 +4,8 @@ import { env } from "cloudflare:workers";
 import { Webhook } from "standardwebhooks";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type EnvelopeAlert, envelopeOf } from "../../../src/index.js";
-import { completed, Site } from "../support.js";
+import { ok, ownersServer, SECRET } from "../control/support.js";
+import { completed, nextId, Site } from "../support.js";
 
 const SECRETS = String((env as unknown as Record<string, string>)["ENVELOPE_WEBHOOK_SECRET"]).split(",");
 
@@ -124,6 +125,54 @@ describe("a low balance", () => {
     const answers = await Promise.all(Array.from({ length: 1_000 }, () => payer.fetch("/?price=1")));
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(1_000);
     expect(told.map(({ kind }) => kind)).toEqual(["low_balance"]);
+  });
+
+  it("of what the owner's servers use, give back and give is told as well, once a crossing", async () => {
+    told.length = 0;
+    low.length = 0;
+    const options = {
+      alerts: { lowBalance: "100", windowThresholds: [0.5] },
+      onAlert: (alert: EnvelopeAlert) => void told.push(alert),
+      onLowBalance: (alert: EnvelopeAlert) => void low.push(alert),
+    };
+    const { control } = ownersServer(options);
+    const { id } = ok(
+      await control.createEnvelope({ body: { name: "Team", prepaid: true, timeWindow: "DAILY", capacity: 4 } }),
+    );
+    ok(await control.grant({ id, body: { amount: 3, reason: "to begin with" }, idempotencyKey: "g-1" }));
+    const value = nextId("alerted");
+    ok(await control.authorize({ id, body: { type: "CUSTOM", value } }));
+    const use = (amount: string, requestId: string) =>
+      control.use({ body: { amount, identity: value, identityType: "CUSTOM", metadata: { requestId } } });
+    const kinds = () => told.splice(0).map(({ kind, envelope_id }) => [kind, envelope_id]);
+    ok(await use("1.5", "r-1"));
+    expect(kinds()).toEqual([]);
+    for (let again = 0; again < 3; again++) ok(await use("0.6", "r-2"));
+    ok(await use("0.1", "r-3"));
+    expect([kinds(), low.length]).toEqual([
+      [
+        ["low_balance", id],
+        ["window_threshold", id],
+      ],
+      1,
+    ]);
+    ok(await control.refund({ id, body: { key: "r-2", reason: "failed" }, idempotencyKey: "b-1" }));
+    expect(kinds()).toEqual([
+      ["low_balance_recovered", id],
+      ["window_recovered", id],
+    ]);
+    ok(await use("0.6", "r-4"));
+    expect(kinds()).toHaveLength(2);
+    ok(await control.grant({ id, body: { amount: 3, reason: "more" }, idempotencyKey: "g-2" }));
+    expect(kinds()).toEqual([["low_balance_recovered", id]]);
+    // By the owner's own hand, in the panel.
+    const asked = { "Content-Type": "application/json", Authorization: `Bearer ${SECRET}`, "Idempotency-Key": "b-2" };
+    const body = JSON.stringify({ seq: 2, reason: "failed, too" });
+    const server = ownersServer(options);
+    expect(
+      (await server.fetch(`/db/api/envelopes/${id}/refunds`, { method: "POST", headers: asked, body })).status,
+    ).toBe(201);
+    expect(kinds()).toEqual([["window_recovered", id]]);
   });
 
   it("comes with the outcome where a queue charges", async () => {
