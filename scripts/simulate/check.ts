@@ -1,6 +1,6 @@
 /**
  * Does the simulation do what the rule says? With arrivals to the millisecond, what must come out is arithmetic: at one charge
- * every `gap_ms`, an envelope that is busy ships every 6 s, an idle one for each charge, and a shipment is as many batches as
+ * every `gap_ms`, an envelope that is busy ships every 7 s, an idle one for each charge, and a shipment is as many batches as
  * its entries fill.
  */
 import { choicesOf } from "../lib/random.ts";
@@ -8,7 +8,7 @@ import { arrivals } from "./arrivals.ts";
 import { type MirrorRule, mirror, paced } from "./mirror.ts";
 
 const FIRST_MS = 1_000;
-const APART_MS = 6_000;
+const APART_MS = 7_000;
 const HOUR_MS = 3_600_000;
 const BATCH_MAX = 500;
 

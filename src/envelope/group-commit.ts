@@ -1,21 +1,22 @@
 /**
- * Adaptive group commit. Where charges come one by one, each is done at once, and nobody looks after its commit. Where two come in one
- * millisecond, commits are watched: what arrives while one is on its way to disk waits for it, and is then done together in one turn. The
- * platform makes one transaction of a turn's writes, and holds every answer back until it is durable. So an idle envelope adds no latency,
- * and a busy one pays one trip to disk for many charges instead of one for each.
+ * Adaptive group commit. What arrives while a commit is on its way to disk waits for it, and is then done together in one turn. The platform
+ * makes one transaction of a turn's writes, and holds every answer back until it is durable. So a busy envelope pays one trip to disk
+ * for many charges instead of one for each. To look after a commit costs a turn of its own, so where nobody ever comes meanwhile it is done
+ * for every sixteenth only: an idle envelope adds no latency.
  */
 export class GroupCommit {
   readonly #sync: () => Promise<void>;
-  readonly #now: () => number;
   #waiting: Waiting[] = [];
   #committing = false;
-  /** When the last one came that did not wait. */
-  #came_ms = Number.NEGATIVE_INFINITY;
+  /** Nobody came while the commit that is on its way, and those right before it, were. */
+  #isAlone = true;
+  /** How many the next ones are that are done without looking after their commit, and how many of them are left. */
+  #rest = 0;
+  #left = 0;
 
   /** `sync` resolves when all that was written so far is durable (`DurableObjectStorage.sync`). */
-  constructor(sync: () => Promise<void>, now: () => number = Date.now) {
+  constructor(sync: () => Promise<void>) {
     this.#sync = sync;
-    this.#now = now;
   }
 
   /** `work` decides and writes in one synchronous turn. When it throws, it fails alone, and must have written nothing. */
@@ -23,9 +24,11 @@ export class GroupCommit {
     if (this.#committing) return this.#wait(work);
     try {
       const result = work();
-      const now = this.#now();
-      if (now === this.#came_ms) this.#watch();
-      this.#came_ms = now;
+      if (this.#left > 0) this.#left -= 1;
+      else {
+        this.#isAlone = true;
+        this.#watch();
+      }
       return Promise.resolve(result);
     } catch (error) {
       return Promise.reject(error);
@@ -55,8 +58,14 @@ export class GroupCommit {
     const group = this.#waiting;
     this.#waiting = [];
     for (const { act } of group) act();
-    if (group.length > 0) this.#watch();
-    else this.#committing = false;
+    if (group.length > 0) {
+      this.#isAlone = false;
+      this.#watch();
+      return;
+    }
+    this.#committing = false;
+    this.#rest = this.#isAlone ? Math.min(2 * this.#rest + 1, REST_MAX) : 0;
+    this.#left = this.#rest;
   };
 
   /** The platform resets the object. Those who wait have written nothing: they may try again. */
@@ -67,6 +76,9 @@ export class GroupCommit {
     for (const { reject } of group) reject(error);
   };
 }
+
+/** As many charges as a crowd may find each with a trip to disk of its own, before it is noticed. */
+const REST_MAX = 15;
 
 interface Waiting {
   readonly act: () => void;

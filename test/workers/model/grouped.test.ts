@@ -125,7 +125,7 @@ describe("grouped", () => {
       let entries = 0;
       sql.exec = ((query: string, ...bindings: unknown[]) => {
         if (query.startsWith("INSERT INTO entry")) entries += 1;
-        // The first two are done at once, the other eight wait for their commit.
+        // The first is done at once, the other nine wait for its commit.
         if (entries === 7) ctx.abort("cut off");
         return exec(query, ...bindings);
       }) as typeof sql.exec;
@@ -140,9 +140,8 @@ describe("grouped", () => {
     expect(ledger.map(({ kind, balance_micros }) => [kind, balance_micros])).toEqual([
       ["grant", 300],
       ["charge", 299],
-      ["charge", 298],
     ]);
-    expect(answered).toEqual([0, 1]);
+    expect(answered).toEqual([0]);
   });
 
   it("answers 1,000 charges at once exactly, over RPC", async () => {

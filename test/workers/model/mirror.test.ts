@@ -230,7 +230,7 @@ it("T93 a busy envelope does not ask an aggregate that is down more often than i
   });
   await settleDown();
   await move(name, "grant", 1);
-  expect(((await alarmAt()) ?? 0) - Date.now(), "up again: within seconds").toBeLessThanOrEqual(6_000);
+  expect(((await alarmAt()) ?? 0) - Date.now(), "up again: within seconds").toBeLessThanOrEqual(7_000);
   await settleDown();
   expect(await overview()).toMatchObject(await directOverview());
 });

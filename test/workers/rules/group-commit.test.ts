@@ -12,77 +12,87 @@ function disk() {
   return { flights, sync, settled };
 }
 
-/** In one millisecond, until it is another. */
-const clock = { ms: 0 };
-const grouping = (sync: () => Promise<void>) => new GroupCommit(sync, () => clock.ms);
-
 describe("group commit", () => {
-  it("does at once who comes alone in their millisecond, and looks after no commit", () => {
+  it("does at once what arrives while nothing is on its way to disk", () => {
     const { flights, sync } = disk();
-    const group = grouping(sync);
+    const group = new GroupCommit(sync);
     const done: number[] = [];
-    for (const number of [1, 2, 3]) {
-      clock.ms += 1;
-      void group.run(() => done.push(number));
-    }
-    expect(done).toEqual([1, 2, 3]);
-    expect(flights).toHaveLength(0);
-  });
-
-  it("does at once the second of a millisecond, too, and looks after its commit", () => {
-    const { flights, sync } = disk();
-    const group = grouping(sync);
-    const done: number[] = [];
-    for (const number of [1, 2]) void group.run(() => done.push(number));
-    expect(done).toEqual([1, 2]);
+    void group.run(() => done.push(1));
+    expect(done).toEqual([1]);
     expect(flights).toHaveLength(1);
   });
 
-  it("does together, in their order and in one turn, what arrives while a watched commit is on its way", async () => {
+  it("does together, in their order and in one turn, what arrives while a commit is on its way, however long that takes", async () => {
     const { flights, sync, settled } = disk();
-    const group = grouping(sync);
+    const group = new GroupCommit(sync);
     const turns: string[] = [];
-    for (const name of ["first", "second"]) void group.run(() => turns.push(name));
-    const rest = [1, 2, 3].map((number) => {
-      // However much later: as long as the commit takes.
-      clock.ms += 5;
-      return group.run(() => turns.push(`rest ${number}`));
-    });
-    await settled();
-    expect(turns).toEqual(["first", "second"]);
+    void group.run(() => turns.push("first"));
+    const rest: Promise<number>[] = [];
+    for (const number of [1, 2, 3]) {
+      rest.push(group.run(() => turns.push(`rest ${number}`)));
+      await settled();
+    }
+    expect(turns).toEqual(["first"]);
     flights[0]?.land();
     void Promise.resolve()
       .then(() => Promise.resolve())
       .then(() => turns.push("next turn"));
-    expect(await Promise.all(rest)).toEqual([3, 4, 5]);
-    expect(turns.slice(0, 5)).toEqual(["first", "second", "rest 1", "rest 2", "rest 3"]);
+    expect(await Promise.all(rest)).toEqual([2, 3, 4]);
+    expect(turns.slice(0, 4)).toEqual(["first", "rest 1", "rest 2", "rest 3"]);
     expect(flights).toHaveLength(2);
   });
 
-  it("is idle again once a commit lands and nobody waited", async () => {
-    const { flights, sync, settled } = disk();
-    const group = grouping(sync);
-    for (const number of [1, 2]) void group.run(() => number);
-    flights[0]?.land();
-    await settled();
-    clock.ms += 1;
-    let done = false;
-    void group.run(() => {
-      done = true;
-    });
-    expect(done).toBe(true);
-    expect(flights).toHaveLength(1);
+  /** Which of so many, one after the other and each alone, have their commit looked after. */
+  async function alone(group: GroupCommit, { flights, settled }: ReturnType<typeof disk>, count: number) {
+    const watched: number[] = [];
+    for (let number = 1; number <= count; number++) {
+      const before = flights.length;
+      let done = false;
+      void group.run(() => {
+        done = true;
+      });
+      expect(done).toBe(true);
+      if (flights.length === before) continue;
+      watched.push(number);
+      flights.at(-1)?.land();
+      await settled();
+    }
+    return watched;
+  }
+
+  it("looks after fewer and fewer commits where nobody comes meanwhile: every sixteenth at last", async () => {
+    const one = disk();
+    const group = new GroupCommit(one.sync);
+    expect(await alone(group, one, 60)).toEqual([1, 3, 7, 15, 31, 47]);
+  });
+
+  it("notices a crowd by its sixteenth at the latest, and looks after all commits from then on", async () => {
+    const one = disk();
+    const group = new GroupCommit(one.sync);
+    await alone(group, one, 47);
+    const done: number[] = [];
+    for (let number = 1; number <= 40; number++) void group.run(() => done.push(number));
+    expect(done).toHaveLength(16);
+    // All that waited, and then a commit that nobody came for: the crowd was answered, and is about to come again.
+    for (const flights of [1, 2]) {
+      one.flights.at(-1)?.land();
+      await one.settled();
+      expect(one.flights).toHaveLength(6 + 1 + 1);
+      expect([flights, done.length]).toEqual([flights, 40]);
+    }
+    void group.run(() => done.push(41));
+    expect([done.length, one.flights.length]).toEqual([41, 9]);
   });
 
   it("fails alone who throws, in a group and on their own", async () => {
     const { flights, sync } = disk();
-    const group = grouping(sync);
+    const group = new GroupCommit(sync);
     await expect(
       group.run(() => {
         throw new Error("first");
       }),
     ).rejects.toThrow("first");
-    for (const number of [1, 2]) void group.run(() => number);
+    void group.run(() => 1);
     const bad = group.run(() => {
       throw new Error("bad");
     });
@@ -94,8 +104,8 @@ describe("group commit", () => {
 
   it("rejects those who wait when the commit fails, without doing their work", async () => {
     const { flights, sync } = disk();
-    const group = grouping(sync);
-    for (const number of [1, 2]) void group.run(() => number);
+    const group = new GroupCommit(sync);
+    void group.run(() => 1);
     let done = false;
     const waiting = group.run(() => {
       done = true;
