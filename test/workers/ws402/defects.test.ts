@@ -82,6 +82,40 @@ describe("D15 one malformed frame refunded twice", () => {
   });
 });
 
+describe("D15 a session that has ended", () => {
+  test("cannot be ended again: neither its receipt nor what it owes changes, paid back or not", async () => {
+    const late = { progress: { consumed_micros: 60_000_000, open_ms: 60_000, bytes: 9, messages: 9 }, reason: "again" };
+    const client = await connect(paidSite);
+    const proof = payment(100);
+    prove(client, proof);
+    const { sessionId } = await client.hear("session_started");
+    // The refund does not go through yet, so it is owed.
+    strings.failures = 1;
+    client.socket.close(1000);
+    await until(async () => (await receiptOf(paidSite, sessionId))["refundStatus"] === "pending", "a failure");
+    const shard = sessionsShard(String(sessionId));
+    const owed = () =>
+      runInDurableObject(shard, (_, { storage: { sql } }) => sql.exec("SELECT refund_micros FROM payment").toArray());
+    const [receipt, before] = [await receiptOf(paidSite, sessionId), await owed()];
+    expect(await shard.end({ session_id: String(sessionId), ...late })).toMatchObject({
+      session: { end_reason: "client_closed" },
+    });
+    expect([await receiptOf(paidSite, sessionId), await owed()]).toEqual([receipt, before]);
+    await until(async () => {
+      await runInDurableObject(shard, (_, state) => state.storage.setAlarm(Date.now() + 60_000));
+      await runDurableObjectAlarm(shard);
+      return refundsOf(proof.txId).length > 0;
+    }, "the refund");
+    expect(refundsOf(proof.txId)).toEqual([expect.objectContaining({ amount: receipt["refundAmount"] })]);
+    await until(async () => (await receiptOf(paidSite, sessionId))["refundStatus"] === "issued", "the answer");
+    const issued = await receiptOf(paidSite, sessionId);
+    await shard.end({ session_id: String(sessionId), ...late });
+    await runDurableObjectAlarm(shard);
+    expect(await receiptOf(paidSite, sessionId)).toEqual(issued);
+    expect(refundsOf(proof.txId)).toHaveLength(1);
+  });
+});
+
 describe("D16 a client that left during verification was never refunded", () => {
   test("all of it is given back", async () => {
     const state = { asked: false, answers: false };
