@@ -1,7 +1,13 @@
 /**
  * ws402 with a provider that a test holds by the strings. Its state is global: the objects and the tests need not share a module.
  */
-import { type PaymentProvider, type PaymentVerification, type RefundRequest, WS402 } from "../src/ws402/index.js";
+import {
+  type PaymentProvider,
+  type PaymentVerification,
+  type RefundRequest,
+  WS402,
+  type WS402Session,
+} from "../src/ws402/index.js";
 
 export interface Issued extends RefundRequest {
   readonly amount: number;
@@ -17,6 +23,8 @@ interface Strings {
   lost: number;
   verifying: (proof: unknown) => Promise<PaymentVerification> | PaymentVerification;
   verifications: number;
+  /** What the app was told, in order: by callbacks under their names, by events under theirs. */
+  readonly told: { readonly name: string; readonly session: WS402Session; readonly more?: unknown }[];
 }
 
 const believe = (proof: unknown): PaymentVerification => {
@@ -25,7 +33,7 @@ const believe = (proof: unknown): PaymentVerification => {
 };
 
 const shared = globalThis as unknown as { ws402Strings?: Strings };
-shared.ws402Strings ??= { issued: [], failures: 0, lost: 0, verifying: believe, verifications: 0 };
+shared.ws402Strings ??= { issued: [], failures: 0, lost: 0, verifying: believe, verifications: 0, told: [] };
 export const strings: Strings = shared.ws402Strings;
 
 /** Refunds of a payment, by the name it goes by. */
@@ -34,6 +42,7 @@ export const refundsOf = (txId: string): readonly Issued[] =>
 
 export function resetStrings(): void {
   strings.issued.length = 0;
+  strings.told.length = 0;
   Object.assign(strings, { failures: 0, lost: 0, verifying: believe, verifications: 0 });
 }
 
@@ -58,6 +67,11 @@ const provider: PaymentProvider = {
   },
 };
 
+/** As it is now: an app may change what it is told. */
+function tell(name: string, session: WS402Session, more?: unknown): void {
+  strings.told.push({ name, session: { ...session }, ...(more !== undefined && { more }) });
+}
+
 /** Whoever pays here pays a provider. */
 export const paid = new WS402(
   {
@@ -69,6 +83,13 @@ export const paid = new WS402(
       film: { name: 'Film "1"', type: "video", pricePerSecond: 2, http: true },
       other: { http: true },
     },
+    onPaymentVerified: (session) => tell("onPaymentVerified", session),
+    onRefundIssued: (session, refund) => tell("onRefundIssued", session, refund),
+    onSessionEnd: (session) => tell("onSessionEnd", session),
   },
   provider,
-);
+)
+  .on("payment_verified", (session) => tell("payment_verified", session))
+  .on("session_end", (session) => tell("session_end", session))
+  .on("refund", ({ session, refund }) => tell("refund", session, refund))
+  .on("refund_error", ({ session, error }) => tell("refund_error", session, error));

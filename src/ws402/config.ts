@@ -16,7 +16,7 @@ export interface WS402Session {
   readonly bytesTransferred: number;
   readonly messageCount: number;
   readonly status: "active" | "ended";
-  /** As the client sent it; absent where the envelope pays. */
+  /** As the client sent it, for callbacks and events. Absent where the envelope pays: it may hold a token. */
   readonly paymentProof?: unknown;
   /** May be changed in `onPaymentVerified`, before any time is charged. */
   pricePerSecond: number;

@@ -53,6 +53,7 @@ const PROOF_MS_MAX = 30_000;
 const LEASE_MS = 45_000;
 const BEAT_MS = 15_000;
 
+const FOREIGN: Rejected = { code: "unauthorized", reason: "A page of another origin has to send a token in its proof" };
 const REJECTED = { code: 1008, reason: "Payment verification failed" } as const;
 const FAILED = { code: 1011, reason: "Internal server error" } as const;
 /** As ws402 has them: exhaustion is a normal end. */
@@ -91,8 +92,12 @@ class Connection {
   /** The client's close, should it come before there is a session. */
   #closed: { readonly code: number; readonly reason: string } | undefined;
   #proven = false;
+  /** What a provider was shown. */
+  #proof: unknown;
   #done = false;
   #seq = 0;
+  /** A second payment is being verified. */
+  #toppingUp = false;
   #beat: ReturnType<typeof setInterval> | undefined;
   #proofTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -130,6 +135,7 @@ class Connection {
 
   async #prove(proof: unknown): Promise<void> {
     try {
+      if (!this.#in.fromEnvelope) this.#proof = proof;
       const purse = this.#in.fromEnvelope ? await this.#envelopePurse(proof) : undefined;
       if (purse !== undefined && "code" in purse) {
         this.#reject(purse);
@@ -179,6 +185,8 @@ class Connection {
       const envelope_id = (await visit.resolve().catch(() => undefined))?.envelopeId ?? "";
       return { meter: new PrepaidMeter(0), from: { envelope_id, budget_micros: 0 } };
     }
+    // Also where the app vouches for the caller: it is the browser that brought what it goes by.
+    if (visit.isForeignUpgrade) return FOREIGN;
     const metadata = JSON.stringify({ ws402: this.#session_id });
     const terms = { ...meterOfHeaders(rate), reason: `ws402 ${resourceId}`.slice(0, 256), metadata };
     const begun = await begin(visit, terms, {}, visit.options.sockets.open_max);
@@ -197,7 +205,7 @@ class Connection {
 
   async #start(stored: StoredSession, token: string | undefined): Promise<void> {
     const { app, request, config, emitter, resolved } = this.#in;
-    const session = sessionOf(stored, resolved.unit);
+    const session = sessionOf(stored, resolved.unit, this.#proof);
     if (token !== undefined) this.#grant(token);
     await config.onPaymentVerified?.(session);
     const price = resolved.unit.parse(session.pricePerSecond);
@@ -281,7 +289,14 @@ class Connection {
       this.#socket?.retry();
       return;
     }
+    // One at a time: a frame costs its sender nothing, and the provider a question.
+    if (this.#toppingUp) {
+      this.#say({ type: "payment_rejected", reason: "Another payment is being verified", code: "unavailable" });
+      return;
+    }
+    this.#toppingUp = true;
     const outcome = await this.#sessions.topUp({ session_id: this.#session_id, proof }).catch(() => undefined);
+    this.#toppingUp = false;
     if (outcome?.outcome === "paid" && this.#meter instanceof PrepaidMeter) {
       this.#meter.raiseTo(outcome.paid_micros);
       this.#socket?.retry();
@@ -330,7 +345,7 @@ class Connection {
     const end = { session_id: this.#session_id, progress, reason };
     const receipt = await this.#sessions.end(end).catch(() => this.#sessions.end(end).catch(() => null));
     if (receipt === null) return;
-    const session = sessionOf(receipt.session, resolved.unit);
+    const session = sessionOf(receipt.session, resolved.unit, this.#proof);
     if (fromEnvelope && receipt.refund_micros > 0) {
       const refund = refundOf(session, resolved.unit.toNumber(receipt.refund_micros));
       emitter.emit("refund", { session, refund });

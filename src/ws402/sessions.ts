@@ -57,8 +57,11 @@ export interface Receipt {
 
 /** What a shard tells whoever listens in its own isolate. */
 export interface SessionsEvents {
-  readonly refunded: (receipt: Receipt, refund: { readonly amount_micros: number; readonly id: string | null }) => void;
-  readonly refundFailed: (receipt: Receipt, error: unknown) => void;
+  readonly refunded: (
+    of: Receipt & { readonly proof: unknown },
+    refund: { readonly amount_micros: number; readonly id: string | null },
+  ) => void;
+  readonly refundFailed: (of: Receipt & { readonly proof: unknown }, error: unknown) => void;
 }
 
 /** The remote face of a shard. */
@@ -432,11 +435,12 @@ export class WS402Sessions extends DurableObject implements SessionsApi {
     if (payment === undefined || payment.refund_micros === 0 || payment.refunded_at_ms !== null) return;
     if (this.#refunding.has(payment_ref)) return;
     this.#refunding.add(payment_ref);
+    const proof: unknown = payment.proof === "" ? null : JSON.parse(payment.proof);
     try {
       const session = this.#session(payment.session_id);
       const amount = providerUnit(session?.currency ?? "").toNumber(payment.refund_micros);
       const request = { sessionId: payment.session_id, idempotencyKey: payment_ref, reason: "unused_balance" } as const;
-      const issue = async () => this.provider().issueRefund(JSON.parse(payment.proof), amount, request);
+      const issue = async () => this.provider().issueRefund(proof, amount, request);
       const { id = null } = (await within(PROVIDER_MS_MAX, issue())) ?? {};
       this.#sql.exec(
         "UPDATE payment SET refunded_at_ms = ?, refund_id = ?, next_at_ms = NULL, error = NULL, proof = '' WHERE payment_ref = ?",
@@ -445,11 +449,12 @@ export class WS402Sessions extends DurableObject implements SessionsApi {
         payment_ref,
       );
       const receipt = this.#receipt(payment.session_id);
-      if (receipt !== null) this.events().refunded?.(receipt, { amount_micros: payment.refund_micros, id });
+      if (receipt !== null)
+        this.events().refunded?.({ ...receipt, proof }, { amount_micros: payment.refund_micros, id });
     } catch (error) {
       this.#postpone(payment_ref, error);
       const receipt = this.#receipt(payment.session_id);
-      if (receipt !== null) this.events().refundFailed?.(receipt, error);
+      if (receipt !== null) this.events().refundFailed?.({ ...receipt, proof }, error);
     } finally {
       this.#refunding.delete(payment_ref);
     }

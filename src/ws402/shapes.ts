@@ -5,7 +5,8 @@ import type { SessionEnded } from "./protocol.js";
 import type { StoredSession } from "./session-rules.js";
 import type { Receipt } from "./sessions.js";
 
-export function sessionOf(session: StoredSession, unit: Unit): WS402Session {
+/** With its proof for the app's own callbacks, and for nobody else. */
+export function sessionOf(session: StoredSession, unit: Unit, paymentProof?: unknown): WS402Session {
   return {
     sessionId: session.session_id,
     userId: session.user_id,
@@ -16,6 +17,7 @@ export function sessionOf(session: StoredSession, unit: Unit): WS402Session {
     bytesTransferred: session.bytes,
     messageCount: session.messages,
     status: session.state === "open" ? "active" : "ended",
+    ...(paymentProof !== undefined && { paymentProof }),
     pricePerSecond: unit.toNumber(session.price_micros),
     currency: session.currency,
     resourceId: session.resource_id,

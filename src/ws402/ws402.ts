@@ -158,7 +158,9 @@ export class WS402 extends Emitter {
     if (schema === undefined) return json(NO_RESOURCE, 404);
     if (shape === "bare") return json(schema);
     const { name, type, estimatedTime } = schema.resourceInfo ?? {};
-    return json({ resource: { id, type, filename: name, estimatedTime }, ws402Schema: schema });
+    // Clients that ask for this shape append their user's id to the address as it is.
+    const ws402Schema = { ...schema, websocketEndpoint: `${schema.websocketEndpoint}?userId=` };
+    return json({ resource: { id, type, filename: name, estimatedTime }, ws402Schema });
   }
 
   #answerResources(): Response {
@@ -237,15 +239,15 @@ export class WS402 extends Emitter {
   }
 
   #sessionsEvents(): SessionsEvents {
-    const told = (receipt: Receipt) => sessionOf(receipt.session, this.#resolved.unit);
+    const told = (of: Receipt & { readonly proof: unknown }) => sessionOf(of.session, this.#resolved.unit, of.proof);
     return {
-      refunded: (receipt, { amount_micros, id }) => {
-        const session = told(receipt);
+      refunded: (of, { amount_micros, id }) => {
+        const session = told(of);
         const refund = refundOf(session, this.#resolved.unit.toNumber(amount_micros), id ?? undefined);
         this.emit("refund", { session, refund });
         void this.call(() => this.#config.onRefundIssued?.(session, refund));
       },
-      refundFailed: (receipt, error) => this.emit("refund_error", { session: told(receipt), error }),
+      refundFailed: (of, error) => this.emit("refund_error", { session: told(of), error }),
     };
   }
 }

@@ -1,10 +1,23 @@
 /** The wire of ws402: its schema, the order of its messages, its receipts; and the envelope as who pays. */
+import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { beforeEach, describe, expect, test } from "vitest";
 import { isWS402Request, WS402, type WS402Session } from "../../../src/ws402/index.js";
-import { refundsOf, resetStrings } from "../../ws402.js";
+import { refundsOf, resetStrings, strings } from "../../ws402.js";
 import { clientOf } from "../sockets.js";
 import { type Caller, completed } from "../support.js";
-import { behind, connect, connectAs, ownSite, paidSite, payment, prove, receiptOf, siteOf, until } from "./support.js";
+import {
+  behind,
+  connect,
+  connectAs,
+  ownSite,
+  paidSite,
+  payment,
+  prove,
+  receiptOf,
+  sessionsShard,
+  siteOf,
+  until,
+} from "./support.js";
 
 beforeEach(() => {
   resetStrings();
@@ -41,6 +54,18 @@ describe("the schema", () => {
     const body = await (await paidSite.fetch("/api/resource/feed/schema")).json<Record<string, unknown>>();
     expect(body["resource"]).toEqual({ id: "feed", type: "stream", filename: "Feed", estimatedTime: 60 });
     expect(body["ws402Schema"]).toMatchObject({ protocol: "ws402", pricing: { estimatedDuration: 300 } });
+    // Its clients append their user's id to the address, whatever it is.
+    const { websocketEndpoint } = body["ws402Schema"] as { websocketEndpoint: string };
+    for (const [appended, userId] of [
+      ["ann", "ann"],
+      ["", "anonymous"],
+    ]) {
+      const client = await connect(paidSite, `${websocketEndpoint.replace("wss:", "https:")}${appended}`);
+      prove(client, payment(9));
+      await client.hear("session_started");
+      expect(behind.sessions.pop()).toMatchObject({ userId, resourceId: "feed" });
+      client.socket.close(1000);
+    }
     const { resources } = await (await paidSite.fetch("/api/resources")).json<{ resources: { id: string }[] }>();
     expect(resources).toContainEqual(
       expect.objectContaining({ id: "feed", name: "Feed", pricePerSecond: 1, totalPrice: 60 }),
@@ -108,6 +133,46 @@ describe("a session that a provider was paid for", () => {
     });
   });
 
+  test("tells the app of each step, under ws402's names, with the proof that nobody else is told", async () => {
+    strings.failures = 1;
+    const client = await connect(paidSite, "/ws402/feed?userId=ann");
+    const proof = payment(60);
+    prove(client, proof);
+    const { sessionId } = await client.hear("session_started");
+    const verified = ["onPaymentVerified", "payment_verified"];
+    expect(strings.told.map(({ name }) => name)).toEqual(verified);
+    client.socket.close(1000);
+    await until(() => strings.told.some(({ name }) => name === "refund_error"), "a failure");
+    const shard = sessionsShard(String(sessionId));
+    await until(async () => {
+      await runInDurableObject(shard, (_, state) => {
+        state.storage.sql.exec("UPDATE payment SET next_at_ms = 1 WHERE refund_micros > 0 AND refunded_at_ms IS NULL");
+        return state.storage.setAlarm(Date.now() + 60_000);
+      });
+      await runDurableObjectAlarm(shard);
+      return strings.told.some(({ name }) => name === "onRefundIssued");
+    }, "the refund");
+    await until(() => strings.told.length === 7, "all that is told");
+    const told = (name: string) => strings.told.filter((one) => one.name === name);
+    for (const name of [...verified, "onSessionEnd", "session_end", "onRefundIssued", "refund", "refund_error"]) {
+      expect([name, told(name).length]).toEqual([name, 1]);
+      const status = verified.includes(name) ? "active" : "ended";
+      expect(told(name)[0]?.session).toMatchObject({
+        sessionId,
+        userId: "ann",
+        paidAmount: 60,
+        status,
+        paymentProof: proof,
+      });
+    }
+    const { refundAmount } = await receiptOf(paidSite, sessionId);
+    const refund = { sessionId, amount: refundAmount, reason: "unused_balance", timestamp: expect.any(Number) };
+    for (const name of ["onRefundIssued", "refund"]) {
+      expect(told(name)[0]?.more).toEqual({ ...refund, id: expect.stringMatching(/^refund-/) });
+    }
+    expect(told("refund_error")[0]?.more).toEqual(new Error("The bank is closed"));
+  });
+
   test("is exhausted: it is told, with what it came to, and closed as ws402 closes", async () => {
     const client = await connect(paidSite);
     prove(client, payment(1));
@@ -155,6 +220,23 @@ describe("a session that a provider was paid for", () => {
     expect(back.reduce((sum, { amount }) => sum + amount, 0)).toBe(receipt["refundAmount"]);
   });
 
+  test("T99 payments are verified one at a time, however many are shown at once", async () => {
+    const client = await connect(paidSite);
+    prove(client, payment(30));
+    await client.hear("session_started");
+    const proofs = Array.from({ length: 20 }, () => payment(5));
+    for (const proof of proofs) client.send({ type: "top_up", proof });
+    await client.hear("payment_rejected", 19);
+    for (const said of client.said("payment_rejected")) expect(said).toMatchObject({ code: "unavailable" });
+    await client.until(() => client.said("usage_update").some(({ remainingBalance }) => Number(remainingBalance) > 30));
+    expect(strings.verifications).toBe(2);
+    // What was not looked at may be shown again.
+    client.send({ type: "top_up", proof: proofs[19] });
+    await client.until(() => client.said("usage_update").some(({ remainingBalance }) => Number(remainingBalance) > 35));
+    client.socket.close(1000);
+    expect(strings.verifications).toBe(3);
+  });
+
   test("a price that the app changes before it begins is the price", async () => {
     const onPaymentVerified = (session: WS402Session): void => {
       session.pricePerSecond = 3;
@@ -196,6 +278,28 @@ describe("a session that an envelope pays", () => {
     });
   });
 
+  test("what was never taken is told as its refund, without a proof", async () => {
+    const told: { readonly name: string; readonly session: WS402Session; readonly amount?: number }[] = [];
+    const ws402 = new WS402({
+      pricePerSecond: "1",
+      onPaymentVerified: (session) => void told.push({ name: "onPaymentVerified", session }),
+      onRefundIssued: (session, { amount }) => void told.push({ name: "onRefundIssued", session, amount }),
+      onSessionEnd: (session) => void told.push({ name: "onSessionEnd", session }),
+    });
+    const caller = await siteOf(ws402).payer(50);
+    const client = await connectAs(caller);
+    prove(client, { token: caller.token });
+    await client.hear("session_started");
+    client.socket.close(1000);
+    await until(() => told.length === 3, "the end");
+    expect(told.map(({ name, amount }) => [name, amount])).toEqual([
+      ["onPaymentVerified", undefined],
+      ["onRefundIssued", 49],
+      ["onSessionEnd", undefined],
+    ]);
+    expect(JSON.stringify(told)).not.toContain(caller.token);
+  });
+
   test("exactly two seconds", async () => {
     const caller = await ownSite().payer(2);
     const client = await connectAs(caller);
@@ -232,8 +336,29 @@ describe("a session that an envelope pays", () => {
     const headers = { Upgrade: "websocket", Origin: "https://evil.example", Cookie: `__Host-we=${caller.token}` };
     const client = clientOf(await site.fetch("/ws402/feed", { headers }));
     prove(client, {});
-    expect(await client.hear("payment_rejected")).toMatchObject({ code: "insufficient_balance" });
+    expect(await client.hear("payment_rejected")).toMatchObject({ code: "unauthorized" });
     expect(await books(caller)).toEqual({ balance: 500_000, charges: [] });
+    // A token in the proof is nothing that a browser adds.
+    const other = clientOf(await site.fetch("/ws402/feed", { headers }));
+    prove(other, { token: caller.token });
+    await other.hear("session_started");
+    other.socket.close(1000);
+  });
+
+  test("T68 nor has it what the app's own login goes by", async () => {
+    const site = siteOf(new WS402({ pricePerSecond: "1" }), { identify: () => "somebody" });
+    const { client_reference_id } = await (await site.fetch("/me")).json<{ client_reference_id: string }>();
+    await site.webhook(completed({ client_reference_id, amount_total: 50 }));
+    const headers = { Upgrade: "websocket", Cookie: "login=somebody" };
+    const foreign = clientOf(
+      await site.fetch("/ws402/feed", { headers: { ...headers, Origin: "https://evil.example" } }),
+    );
+    prove(foreign, {});
+    expect(await foreign.hear("payment_rejected")).toMatchObject({ code: "unauthorized" });
+    const own = clientOf(await site.fetch("/ws402/feed", { headers: { ...headers, Origin: "https://worker.test" } }));
+    prove(own, {});
+    await own.hear("session_started");
+    own.socket.close(1000);
   });
 
   test("a top-up during the session goes on with it", async () => {

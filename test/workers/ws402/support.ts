@@ -1,6 +1,6 @@
 /** A site with ws402 on it: `paid` has a provider, `own` takes the caller's envelope. */
 import { env } from "cloudflare:workers";
-import type { EnvelopeExecutionContext } from "../../../src/index.js";
+import type { EnvelopeExecutionContext, EnvelopeOptions } from "../../../src/index.js";
 import { WS402, type WS402Config, type WS402Session } from "../../../src/ws402/index.js";
 import { paid } from "../../ws402.js";
 import { type Client, clientOf, UPGRADE } from "../sockets.js";
@@ -35,9 +35,9 @@ export const app = {
     new Response(`the whole of ${resourceId}`, { headers: { "Content-Type": "text/plain" } }),
 };
 
-export const siteOf = (ws402: WS402): Site =>
+export const siteOf = (ws402: WS402, options: EnvelopeOptions = {}): Site =>
   new Site(
-    {},
+    options,
     {},
     async (request: Request, _env: unknown, ctx: EnvelopeExecutionContext) =>
       (await ws402.handle(request, env, ctx, app)) ?? new Response("not ws402's", { status: 404 }),
