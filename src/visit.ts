@@ -8,7 +8,7 @@ import type { Alerted, ChargeInput, ChargeOutcome, Refusal } from "./contract.js
 import { REASON_MAX } from "./contract.js";
 import { isSameOrigin } from "./csrf.js";
 import type { EnvelopeHold } from "./held.js";
-import { type Caller, freshCaller, identifyCaller, isKnown, type Known } from "./identity/caller.js";
+import { bearerToken, type Caller, freshCaller, identifyCaller, isKnown, type Known } from "./identity/caller.js";
 import { credentialOf, keyCredentialOf, limitedCredentialOf, type Token } from "./identity/token.js";
 import { isKey } from "./keys.js";
 import { tellsBalance } from "./limits.js";
@@ -108,12 +108,13 @@ export class Visit<Env> {
 
   /**
    * A page of an origin that is not listed opens a WebSocket with what the browser adds by itself. Browsers let any page do that, and
-   * read what comes back; so a cookie counts for nothing here. A bearer token is nothing that a browser adds.
+   * read what comes back; so a cookie counts for nothing here. A bearer token is nothing that a browser adds; what it was once told for HTTP Basic, it does.
    */
   get isForeignUpgrade(): boolean {
     const { headers } = this.request;
     if (headers.get("Upgrade")?.toLowerCase() !== "websocket") return false;
-    if (!headers.has("Cookie") || headers.has("Authorization")) return false;
+    const authorization = headers.get("Authorization");
+    if ((!headers.has("Cookie") && authorization === null) || bearerToken(authorization) !== undefined) return false;
     return !isSameOrigin(this.request, this.url) && !this.options.sockets.origins.has(headers.get("Origin") ?? "");
   }
 

@@ -123,7 +123,7 @@ function limitedCaller(local: boolean, cookies: string, keys: () => Keys, own: O
 }
 
 /** The credentials of the Bearer scheme (RFC 6750 §2.1; the scheme's name in any case); `undefined` for other schemes. */
-function bearerToken(authorization: string | null): string | undefined {
+export function bearerToken(authorization: string | null): string | undefined {
   const match = /^bearer(?: +(.*))?$/i.exec(authorization?.trim() ?? "");
   return match === null ? undefined : (match[1] ?? "");
 }

@@ -2,7 +2,8 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { beforeEach, describe, expect, test } from "vitest";
-import { clientOf, UPGRADE } from "../sockets.js";
+import { envelopeOf } from "../../../src/index.js";
+import { type Client, clientOf, UPGRADE } from "../sockets.js";
 import { type Caller, completed, ORIGIN, Site } from "../support.js";
 import { seen, socketApp, useRate } from "./app.js";
 
@@ -159,6 +160,57 @@ describe("T103 exactly what there is money for", () => {
     expect(held).toBe(0);
     expect(spent).toBe(seen.received.length * 10_000);
     expect([spent, balance]).toEqual([2_100_000, 0]);
+  });
+});
+
+describe("T103 exactly what another limit admits", () => {
+  const frames = (client: Client) => seen.received.length + client.received.length;
+  const chatter = async (client: Client) => {
+    for (let n = 0; n < 12; n++) client.send("silent");
+    expect(await client.end()).toEqual({ code: 4402, reason: "Balance exhausted" });
+    return frames(client);
+  };
+
+  test("a window", async () => {
+    const caller = await site.payer(100);
+    await caller.envelope.configure({ windows: [{ window_id: "day", unit: "DAILY", limit: "7" }] });
+    expect(await chatter(await open(caller, "/echo?message=1"))).toBe(7);
+    expect(await books(caller)).toEqual({ spent: 70_000, held: 0, balance: 930_000, charges: 1 });
+    expect((await caller.fetch("/echo?message=1", UPGRADE)).status).toBe(402);
+  });
+
+  test("a key's cap", async () => {
+    const caller = await site.payer(100);
+    const made = await caller.fetch("/keys", {
+      method: "POST",
+      body: JSON.stringify({ capacity: "0.09" }),
+      headers: { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID() },
+    });
+    const { key } = await made.json<{ key: string }>();
+    const headers = { Upgrade: "websocket", Authorization: `Bearer ${key}` };
+    expect(await chatter(clientOf(await site.fetch("/echo?message=1", { headers })))).toBe(9);
+    expect(await books(caller)).toEqual({ spent: 90_000, held: 0, balance: 910_000, charges: 1 });
+  });
+
+  test("a budget, which moves no money", async () => {
+    const teams = new Site({ identify: () => "team-with-sockets" }, {}, socketApp);
+    const team = envelopeOf(teams.env, { identity: "team-with-sockets" });
+    await team.configure({ prepaid: false, windows: [{ unit: "MONTHLY", limit: "5" }] });
+    expect(await chatter(clientOf(await teams.fetch("/echo?message=1", UPGRADE)))).toBe(5);
+    for (let tries = 0; (await team.state()).held_micros > 0 && tries < 100; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect((await team.entries()).map(({ kind, amount_micros }) => [kind, amount_micros])).toEqual([
+      ["usage", -50_000],
+    ]);
+    expect(await team.state()).toMatchObject({ held_micros: 0, balance_micros: 0 });
+  });
+
+  test("what was given and what was paid together", async () => {
+    const caller = await site.payer(4);
+    await caller.envelope.grant("3", { key: "gift" });
+    expect(await chatter(await open(caller, "/echo?message=1"))).toBe(7);
+    expect(await books(caller)).toEqual({ spent: 70_000, held: 0, balance: 0, charges: 1 });
   });
 });
 
@@ -339,6 +391,21 @@ describe("T68 a page of another origin", () => {
     const bearer = await open(caller, "/echo?message=1", { Origin: "https://elsewhere.example" });
     for (const client of [clientOf(own), clientOf(none), bearer]) client.socket.close(1000);
     expect(await books(caller)).toMatchObject({ spent: 0, held: 0 });
+  });
+
+  test("is not let in by what a browser adds by itself: the name and password of the owner's panel, or of the app's login", async () => {
+    const caller = await site.payer(100);
+    const basic = { Authorization: `Basic ${btoa("admin:secret")}` };
+    const init = upgrade(caller, "https://evil.example");
+    const headers = { ...init.headers, ...basic };
+    expect((await site.fetch("/echo?message=1", { headers })).status).toBe(403);
+    const spent = await site.fetch("/spend", { headers });
+    clientOf(spent).socket.close(1000);
+    expect(await books(caller)).toMatchObject({ spent: 0, held: 0, balance: 1_000_000 });
+    // Vouched for by the app, which knows the name and password.
+    const vouching = new Site({ identify: () => "somebody" }, {}, socketApp);
+    const { Cookie: _, ...without } = headers;
+    expect((await vouching.fetch("/echo?message=1", { headers: without })).status).toBe(403);
   });
 
   test("a listed one is let in: by its own list, or that of cors", async () => {
