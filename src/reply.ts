@@ -56,7 +56,8 @@ export function namesPrice(headers: Headers): "price" | "rate" | undefined {
   return headers.has(HEADER.price) ? "price" : undefined;
 }
 
-const PRICES = [
+/** All that a price is said by. */
+export const PRICE_HEADERS = [
   HEADER.price,
   HEADER.perSecond,
   HEADER.perKilobyte,
@@ -68,6 +69,6 @@ const PRICES = [
 export function withoutPrice(response: Response): Response {
   if (namesPrice(response.headers) === undefined) return response;
   return withHeaders(response, (headers) => {
-    for (const name of PRICES) headers.delete(name);
+    for (const name of PRICE_HEADERS) headers.delete(name);
   });
 }

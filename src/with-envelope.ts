@@ -18,6 +18,7 @@ import {
   inPlaceOf,
   keepPrivate,
   namesPrice,
+  PRICE_HEADERS,
   withHeaders,
   withOwnHeaders,
   withoutPrice,
@@ -142,10 +143,10 @@ function beforehand<Env>(visit: Visit<Env>): Request<unknown, IncomingRequestCfP
   const { headers } = incoming;
   // Read beside the handler, not after it: by then the body is gone. Before the request is copied, which takes its body.
   if (visit.method !== "GET" && headers.has(HEADER.idempotencyKey)) visit.watchBody();
-  if (!headers.has(HEADER.price)) return incoming;
-  // A price in a request is the caller's wish, never a price.
+  if (!PRICE_HEADERS.some((name) => headers.has(name))) return incoming;
+  // A price in a request is the caller's wish, never a price; nor is what one costs while it flows.
   const copy = new Request(incoming) as typeof incoming;
-  copy.headers.delete(HEADER.price);
+  for (const name of PRICE_HEADERS) copy.headers.delete(name);
   return copy;
 }
 

@@ -10,7 +10,7 @@ export async function app(request: Request, _env: unknown, ctx: EnvelopeExecutio
     case "/free":
       return new Response("free", { headers: { "X-App": "1" } });
     case "/request-price":
-      return Response.json({ price: request.headers.get("X-Price") });
+      return Response.json([...request.headers.keys()].filter((name) => name.startsWith("x-price")));
     case "/cookies":
       headers.append("Set-Cookie", "a=1; Path=/");
       headers.append("Set-Cookie", "b=2; Path=/");

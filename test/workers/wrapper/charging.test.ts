@@ -251,7 +251,12 @@ describe("a Durable Object class that is not configured", () => {
 describe("T1 a price in the request", () => {
   it("never reaches the handler", async () => {
     const response = await site.fetch("/request-price", { headers: { "X-Price": "0" } });
-    expect(await response.json()).toEqual({ price: null });
+    expect(await response.json()).toEqual([]);
+  });
+
+  it.each(["Per-Second", "Per-Kilobyte", "Per-Message", "Max", "Updates"])("nor does X-Price-%s", async (name) => {
+    const response = await site.fetch("/request-price", { headers: { [`X-Price-${name}`]: "0.1" } });
+    expect(await response.json()).toEqual([]);
   });
 });
 
