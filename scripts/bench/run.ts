@@ -41,7 +41,7 @@ interface Holder {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** What is divided by what. `latency`: of the medians; `rps`: of requests per second. */
+/** What is divided by what. `latency`: of the medians; `rps`: of requests per second. `added`: of the medians, one less the other, in ms. */
 const PAIRS = {
   charge_latency_vs_floor: { kind: "latency", of: "charge_1", by: "floor_row_1" },
   hot_envelope_vs_floor: { kind: "rps", of: "charge_128_hot", by: "floor_row_128_hot" },
@@ -52,6 +52,11 @@ const PAIRS = {
   socket_vs_pumped: { kind: "latency", of: "socket_metered", by: "socket_pumped" },
   /** What is to be kept: ÷ no Worker in between at all, over localhost, of an app that does nothing but echo. */
   socket_vs_unwrapped: { kind: "latency", of: "socket_metered", by: "socket_unwrapped" },
+  /** … and its floor: whatever a Worker puts in between, this much is the runtime's. */
+  socket_pumped_vs_unwrapped: { kind: "latency", of: "socket_pumped", by: "socket_unwrapped" },
+  /** The same in time. It is the same however long a round trip is, so a client who is further away sees a smaller share of it. */
+  socket_added_ms: { kind: "added", of: "socket_metered", by: "socket_unwrapped" },
+  socket_pumped_added_ms: { kind: "added", of: "socket_pumped", by: "socket_unwrapped" },
   /** … and of an app whose own object writes a row for each message. */
   socket_row_vs_unwrapped: { kind: "latency", of: "socket_row_metered", by: "socket_row_unwrapped" },
   /** Not a promise: what the usual way costs (ask for the balance, then update it and file an event under a unique id). */
@@ -222,6 +227,7 @@ function ratioOf(
     rounds.map((round) => {
       const [of, by] = [round[pair.of], round[pair.by]];
       if (of === undefined || by === undefined) throw new Error(`${pair.of} or ${pair.by} was not measured`);
+      if (pair.kind === "added") return of.p50_ms - by.p50_ms;
       return pair.kind === "rps" ? of.rps / by.rps : of.p50_ms / by.p50_ms;
     }),
   );
