@@ -37,7 +37,9 @@ try {
   await picture("panel-overview.png", "", ".feed li", desk);
   await picture("panel-overview-dark.png", "", ".feed li", { ...desk, colorScheme: "dark" });
   await picture("panel-envelope.png", `/envelopes/${holder.id}`, "tbody tr", desk);
-  await picture("panel-limits.png", `/envelopes/${holder.id}?tab=limits`, "tbody tr", desk);
+  await picture("panel-limits.png", `/envelopes/${holder.id}?tab=limits`, "tbody tr", {
+    viewport: { width: 1200, height: 950 },
+  });
   await picture("panel-phone.png", "", ".feed li", { viewport: { width: 390, height: 844 } });
 } finally {
   await browser.close();

@@ -203,7 +203,8 @@ function tabs(frame: Frame, id: string, tab: Tab, envelope: EnvelopeAnswer | und
         { key: name, "aria-current": name === tab ? "page" : null, "data-replace": "" },
         text,
         counter(name, envelope),
-        name === tab ? el("i", { key: "here", mount: showTab }) : null,
+        // Once more when the counters are known: they make the row longer.
+        name === tab ? el("i", { key: `here ${envelope === undefined}`, mount: showTab }) : null,
       ),
     ),
   );
