@@ -28,7 +28,8 @@ export function batchesPerHour(gap_ms: number): number {
 
 /** What a simulation with that rule gets wrong; nothing, for the right rule. */
 export function differences(rule: MirrorRule = paced(FIRST_MS, APART_MS)): readonly Difference[] {
-  const hours = 2;
+  // As many as hold a whole number of shipments.
+  const hours = 7;
   return GAPS_MS.flatMap((gap_ms) => {
     const watch = { per_second: 1000 / gap_ms, duration_ms: hours * HOUR_MS, pattern: { kind: "uniform" } } as const;
     const { batches } = mirror(arrivals(watch, choicesOf("unused")), rule, { charge_ms: 1, batch_ms: 0 });

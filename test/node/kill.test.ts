@@ -21,6 +21,13 @@ test("no charge or payment is lost, doubled or wrong while the server is killed 
   expect(report.payments).toBeGreaterThan(0);
 });
 
+test("nor on one envelope, whose charges go to disk in groups", () => {
+  const { status, report } = chaos("--seconds", "10", "--envelopes", "1", "--clients", "64");
+  expect(report).toMatchObject({ verdict: "pass", findings: {}, examples: [] });
+  expect(status).toBe(0);
+  expect(report.kills).toBeGreaterThan(2);
+});
+
 test("negative control: clients that retry with a fresh key are charged twice, and the harness sees it", () => {
   const { status, report } = chaos("--seconds", "10", "--control", "no-keys");
   expect(report).toMatchObject({ verdict: "pass", control: "no-keys" });
