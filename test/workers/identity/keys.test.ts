@@ -437,6 +437,10 @@ describe("how many keys there can be", () => {
     });
     expect((await Promise.all(fill)).filter(({ outcome }) => outcome === "minted")).toHaveLength(999);
     expect((await post(bearer(payer.token), {})).status).toBe(400);
+    const [newest] = (await list(bearer(payer.token), "?limit=1")).keys;
+    await revoke(bearer(payer.token), String(newest?.id));
+    expect((await post(bearer(payer.token), {})).status).toBe(201);
+    expect((await post(bearer(payer.token), {})).status).toBe(400);
     await revoke(bearer(payer.token), maker.id);
     for (let made = 0; made < 3; made++) expect((await post(bearer(payer.token), {})).status).toBe(201);
   }, 60_000);

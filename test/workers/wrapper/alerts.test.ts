@@ -10,6 +10,8 @@ import { completed, nextId, Site } from "../support.js";
 const SECRETS = String((env as unknown as Record<string, string>)["ENVELOPE_WEBHOOK_SECRET"]).split(",");
 
 interface Delivered {
+  /** What was signed is for this address: `manual` follows nobody to another. */
+  readonly redirect: string;
   readonly headers: Record<string, string>;
   readonly body: string;
 }
@@ -24,7 +26,8 @@ beforeEach(() => {
   vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
     const request = new Request(input as RequestInfo, init as RequestInit);
     if (new URL(request.url).host !== "owner.test") return realFetch(request);
-    owner.got.push({ headers: Object.fromEntries(request.headers), body: await request.text() });
+    const { redirect, headers } = request;
+    owner.got.push({ redirect, headers: Object.fromEntries(headers), body: await request.text() });
     return new Response(null, { status: owner.answers.shift() ?? 204 });
   });
 });
@@ -88,7 +91,8 @@ describe("a low balance", () => {
   it("is signed so that the official library accepts it, with either secret, and nothing that was changed", async () => {
     const payer = await site.payer(101);
     await payer.fetch("/?price=2");
-    const [{ headers, body } = { headers: {}, body: "" }] = await delivered(payer.id, 1);
+    const [{ redirect, headers, body } = { redirect: "", headers: {}, body: "" }] = await delivered(payer.id, 1);
+    expect(redirect).toBe("manual");
     for (const secret of SECRETS)
       expect(new Webhook(secret).verify(body, headers)).toMatchObject({ type: "envelope.low_balance" });
     expect(() => new Webhook(SECRETS[0] ?? "").verify(body.replace("usd", "eur"), headers)).toThrow();
