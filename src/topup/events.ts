@@ -4,6 +4,7 @@ import {
   type CreditRules,
   IGNORE,
   INTENT_STATES,
+  isOtherMode,
   type Meaning,
   readIntent,
   readSession,
@@ -41,9 +42,11 @@ export function readEvent(event: unknown, rules: CreditRules): Meaning {
   const data = event["data"];
   const object = isObject(data) ? data["object"] : undefined;
   if (!isObject(object) || typeof object["id"] !== "string" || object["id"] === "") {
-    return Object.hasOwn(SESSION_STATES, type)
-      ? { kind: "unclaimed", payment: unclaimedPayment(event, {}, "malformed", null) }
-      : IGNORE;
+    // Of a payment that failed, nothing is to be kept.
+    if (!Object.hasOwn(SESSION_STATES, type) || SESSION_STATES[type] === "failed") return IGNORE;
+    const named = isObject(data) ? { id: data["id"] } : {};
+    const reason = isOtherMode(event, rules) ? "livemode" : "malformed";
+    return { kind: "unclaimed", payment: unclaimedPayment(event, named, reason, null) };
   }
   return reader(type)(event, object, rules);
 }
@@ -65,7 +68,11 @@ export function readThin(event: unknown): ThinEvent | undefined {
   return { id: event["id"], type, object_id, livemode: event["livemode"] === true, created };
 }
 
-/** The snapshot that a thin event stands for, with the object as it is now: states only climb, so newer is as good. */
-export function snapshotOf({ id, type, livemode, created }: ThinEvent, object: unknown): Json {
-  return { id, object: "event", type, livemode, created, data: { object } };
+/**
+ * The snapshot that a thin event stands for, with the object as it is now: states only climb, so newer is as good. Where there is no
+ * object, its id: all events of it are kept as one.
+ */
+export function snapshotOf({ id, type, livemode, created, object_id }: ThinEvent, object: unknown): Json {
+  const data = object === undefined ? { id: object_id } : { object };
+  return { id, object: "event", type, livemode, created, data };
 }

@@ -55,6 +55,11 @@ export type Meaning =
 
 export const IGNORE: Meaning = { kind: "ignore" };
 
+/** Live where we are not, or the other way round, as far as we know. */
+export function isOtherMode({ livemode }: { readonly livemode?: unknown }, { mode }: CreditRules): boolean {
+  return mode !== undefined && livemode !== (mode === "live");
+}
+
 /** Where our own PaymentIntents carry their reference. */
 export const REFERENCE_METADATA = METADATA.reference;
 
@@ -89,7 +94,7 @@ export function readSession(event: Json, session: Json, rules: CreditRules): Mea
   if (state === "nothing_due") return IGNORE;
   if (state === undefined) return keep("malformed");
   if (session["mode"] !== "payment") return keep("mode");
-  if (rules.mode !== undefined && event["livemode"] !== (rules.mode === "live")) return keep("livemode");
+  if (isOtherMode(event, rules)) return keep("livemode");
   if (rules.paymentLinks !== undefined && !rules.paymentLinks.has(String(session["payment_link"]))) return keep("link");
   // Before API version 2025-03-31 a converted payment carried the payer's currency here and ours in currency_conversion.
   if (session["currency"] !== rules.currency.code || isObject(session["currency_conversion"])) return keep("currency");
@@ -128,7 +133,7 @@ export function readIntent(event: Json, intent: Json, rules: CreditRules): Meani
           ...(named !== undefined && typeof attempt === "string" && { topup: { envelope_id: named, attempt } }),
         }
       : IGNORE;
-  if (rules.mode !== undefined && event["livemode"] !== (rules.mode === "live")) return keep("livemode");
+  if (isOtherMode(event, rules)) return keep("livemode");
   if (intent["currency"] !== rules.currency.code) return keep("currency");
   if (reference === undefined) return keep("reference_invalid");
   if (facts === null || facts.credit_micros > rules.maxCredit) return keep("amount");

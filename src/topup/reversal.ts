@@ -4,7 +4,7 @@
  */
 import type { Reversal } from "../contract.js";
 import { idOf, isObject, type Json, minor, rowOf } from "./json.js";
-import { type CreditRules, IGNORE, type Meaning } from "./payment.js";
+import { type CreditRules, IGNORE, isOtherMode, type Meaning } from "./payment.js";
 
 /** A failed or cancelled refund gives us the money back, so it undoes what its creation took. */
 const REFUND_RANK: Readonly<Record<string, number>> = {
@@ -105,7 +105,7 @@ export function readReversal(event: Json, object: Json, rules: CreditRules): Mea
   const read = REVERSALS[String(event["type"])]?.(event, object, rules);
   // A charge without a PaymentIntent cannot be one of ours.
   if (payment_id === undefined || told_at === undefined || read === undefined) return IGNORE;
-  if (rules.mode !== undefined && event["livemode"] !== (rules.mode === "live")) return IGNORE;
+  if (isOtherMode(event, rules)) return IGNORE;
   const currency = object["currency"];
   const reversal: Reversal = {
     told_at,

@@ -10,7 +10,7 @@ import { type Booked, type BookingPorts, bookPayment } from "../booking.js";
 import type { NewUnclaimedPayment, ParkedReport, PaymentState } from "../contract.js";
 import { plainProblem } from "../refusal.js";
 import { readEvent, readThin, snapshotOf, type ThinEvent } from "./events.js";
-import type { CreditRules, Meaning } from "./payment.js";
+import { type CreditRules, isOtherMode, type Meaning } from "./payment.js";
 import { verify } from "./verify.js";
 
 export type WebhookOutcome = "credited" | "duplicate" | "pending" | "ignored" | "unclaimed" | "reversed";
@@ -44,9 +44,14 @@ export async function handleWebhook(
     return plainProblem(400, "not-signed", "Not signed", "The request is not signed by Stripe.");
   }
   const thin = readThin(verified.event);
-  const event = thin === undefined ? verified.event : snapshotOf(thin, await ports.fetchObject(thin));
+  const event = thin === undefined ? verified.event : snapshotOf(thin, await objectOf(thin, ports));
   const outcome = await act(readEvent(event, ports.rules), ports);
   return Response.json({ received: true, outcome }, { headers: { "Cache-Control": "no-store" } });
+}
+
+/** Of another mode than our key's, it is not there to be asked for. */
+async function objectOf(thin: ThinEvent, { rules, fetchObject }: WebhookPorts): Promise<unknown> {
+  return isOtherMode(thin, rules) ? undefined : fetchObject(thin);
 }
 
 async function act(meaning: Meaning, ports: WebhookPorts): Promise<WebhookOutcome> {

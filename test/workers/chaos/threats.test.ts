@@ -542,10 +542,17 @@ describe("T45 thin and snapshot of one change", () => {
     expect([standIn.asked, await balance()]).toEqual([[], 0]);
   });
 
-  it("of another mode is not credited", async () => {
+  it("of another mode is not credited, nor asked for: it is kept once, by its session, and not where it failed", async () => {
     pay();
-    await site.outcomeOf(thinOf(eventOf("checkout.session.completed"), { livemode: true }));
-    expect(await balance()).toBe(0);
+    const completed = thinOf(eventOf("checkout.session.completed"), { livemode: true });
+    const later = { ...completed, id: "evt_later", type: "v1.checkout.session.async_payment_succeeded" };
+    for (const event of [completed, later]) expect(await site.outcomeOf(event)).toBe("unclaimed");
+    const expired = { ...completed, id: "evt_expired", type: "v1.checkout.session.expired" };
+    expect(await site.outcomeOf(expired)).toBe("ignored");
+    expect([standIn.asked, await balance()]).toEqual([[], 0]);
+    const session = completed.related_object?.id;
+    const listed = (await unclaimedPayments(site.env)).filter(({ payment_id }) => payment_id === session);
+    expect(listed).toMatchObject([{ reason: "livemode", livemode: true, facts: null }]);
   });
 });
 

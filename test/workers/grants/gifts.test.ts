@@ -160,6 +160,29 @@ describe("T33 T39 T41 a gift whose payment is taken back and comes again", () =>
     expect(await given(caller)).toEqual({ gift: GIFT, all: 64 + GIFT + 7 });
   });
 
+  it("is given beside as many lots as there may be, and nothing joins it where there is no other of its terms", async () => {
+    const caller = await site.newcomer();
+    for (let one = 0; one < 64; one++) await caller.envelope.grant(1, { key: `promotion-${one}`, priority: 60 });
+    await tell(caller, nextId("pi"), "paid");
+    expect(await given(caller)).toEqual({ gift: GIFT, all: 64 + GIFT });
+    expect(await caller.envelope.grant(7, { key: "joins-none" })).toMatchObject({ outcome: "invalid" });
+  });
+
+  it("goes and comes also once the owner gives no more of them", async () => {
+    const caller = await site.newcomer();
+    const payment = nextId("pi");
+    await tell(caller, payment, "paid");
+    const stub = (env as Cloudflare.Env).ENVELOPE.getByName(caller.id);
+    for (const [news, gift] of [
+      ["withdrawn", 0],
+      ["reinstated", GIFT],
+    ] as const) {
+      await evictDurableObject(stub);
+      await tellAt(new Site(), caller, payment, news);
+      expect(await given(caller)).toEqual({ gift, all: gift });
+    }
+  });
+
   const tellAt = async (at: Site, caller: Caller, payment: string, ...all: readonly News[]) => {
     for (const news of all) expect((await at.webhook(eventOf(news, caller, payment))).status).toBe(200);
   };
@@ -186,6 +209,8 @@ describe("who books a first payment does not matter", () => {
       completed({ client_reference_id: caller.reference, amount_total: PAID, payment_intent: payment }),
     );
     await tell(caller, payment, "refunded", "failed", "withdrawn", "reinstated");
+    // Nor does the second payment, which is no first one.
+    await tell(caller, nextId("pi"), "paid");
     expect(await given(caller)).toEqual({ gift: 0, all: 0 });
   });
 

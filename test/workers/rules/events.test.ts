@@ -259,6 +259,7 @@ describe("from an event of Stripe's to what it means", () => {
     ["data.object an array", { ...EVENT, data: { object: [SESSION] } }, "unclaimed malformed"],
     ["data.object a text", { ...EVENT, data: { object: "cs_1" } }, "unclaimed malformed"],
     ["a session without an id", { ...EVENT, data: { object: { ...SESSION, id: 7 } } }, "unclaimed malformed"],
+    ["of a session that expired", { ...EVENT, type: "checkout.session.expired", data: null }, "ignore"],
   ])("T29 %s → $2", (_name, event, outcome) => {
     expect(read(readEvent(event, RULES))).toBe(outcome);
   });
