@@ -13,10 +13,12 @@ import {
   eventsPage,
   healthOf,
   latestEvents,
+  movementsOf,
   overviewOf,
   rebuildPage,
   refusalsOf,
   seriesOf,
+  spendByKeyOf,
   spendOf,
   summaryOf,
 } from "../../../src/reports.js";
@@ -142,6 +144,39 @@ describe("a rebuild", () => {
     expect(await rebuild()).toBeGreaterThan(0);
     expect(await aggregateStub(env, id).envelope({ envelope_id: id })).toEqual(before);
     expect((await proofOf(env)).differences).toEqual([]);
+  });
+
+  it("T94 leaves every report as it was, what keys spent and what moved for other reasons too", async () => {
+    const payer = await site.payer(500);
+    everybody.push(payer.id);
+    const headers = {
+      Authorization: `Bearer ${payer.token}`,
+      "Content-Type": "application/json",
+      "Idempotency-Key": "k",
+    };
+    const made = await site.fetch("/keys", { method: "POST", body: JSON.stringify({ name: "agent" }), headers });
+    const { key } = await made.json<{ readonly key: string }>();
+    for (let spent = 0; spent < 2; spent++)
+      await site.fetch("/x?price=7", { headers: { Authorization: `Bearer ${key}` } });
+    await payer.envelope.refund({ seq: 2 }, { key: "r" });
+    await payer.envelope.grant({ micros: 9 }, { key: "g", reason: "sorry" });
+    await granted(3);
+    await shipAll();
+    const period = { from_ms: Date.now() - DAY, to_ms: Date.now() + DAY };
+    const reports = async () => ({
+      overview: money(await overviewOf(env)),
+      hours: await seriesOf(env, { ...period, step: "hour" }),
+      days: await seriesOf(env, { ...period, step: "day" }),
+      spend: await spendOf(env, { ...period, limit: 100 }),
+      keys: await spendByKeyOf(env, { ...period, limit: 100 }),
+      movements: await movementsOf(env, { ...period, limit: 100 }),
+      cohorts: await cohortsOf(env),
+      envelopes: (await envelopesPage(env, { order: "id", limit: 100 })).envelopes,
+    });
+    const before = await reports();
+    expect(before.keys).toMatchObject([{ envelope_id: payer.id, charges: 2, spent_micros: 70_000 }]);
+    await rebuild();
+    expect(await reports()).toEqual(before);
   });
 
   it("where mirror and directory are lost, an envelope comes back whole with its next entry", async () => {
