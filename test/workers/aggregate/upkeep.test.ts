@@ -70,6 +70,14 @@ async function rebuild(): Promise<number> {
   return asked;
 }
 
+async function forgetDirectory(): Promise<void> {
+  for (let shard = 0; shard < DIRECTORY_SHARDS; shard++) {
+    await runInDurableObject(env.ENVELOPE_DIRECTORY.getByName(`directory-${shard}`), async (_, { storage }) => {
+      if (hasSchema(storage)) storage.sql.exec("DELETE FROM envelope");
+    });
+  }
+}
+
 const money = ({ lag_ms, ...rest }: Awaited<ReturnType<typeof overviewOf>>) => rest;
 
 describe("a proof", () => {
@@ -183,11 +191,7 @@ describe("a rebuild", () => {
     const name = await granted(4);
     await shipAll();
     await inside("aggregate-0", async (shard) => shard.drop());
-    for (let shard = 0; shard < DIRECTORY_SHARDS; shard++) {
-      await runInDurableObject(env.ENVELOPE_DIRECTORY.getByName(`directory-${shard}`), async (_, { storage }) => {
-        if (hasSchema(storage)) storage.sql.exec("DELETE FROM envelope");
-      });
-    }
+    await forgetDirectory();
     expect(await rebuild()).toBe(0);
     await apiOf(name).charge({ op: "next", currency: "usd", amount_micros: micros(1) });
     await shipAll();
@@ -522,6 +526,22 @@ describe("shards", () => {
     await evictAllDurableObjects();
     await rebuild();
     expect(await all()).toEqual(grown);
+  });
+
+  it("T94 more of them bring those, too, that only the earlier ones know of, and those stay until nobody is behind", async () => {
+    const name = await granted(3);
+    await shipAll();
+    const before = money(await overviewOf(env));
+    await forgetDirectory();
+    inUse("2", "1");
+    await evictAllDurableObjects();
+    await rebuild();
+    expect(await summaryOf(env, name)).toMatchObject({ applied_seq: 4, spent_micros: 6 });
+    expect(money(await overviewOf(env))).toEqual(before);
+    // As many entries as there were, and one that is known to be missing.
+    await aggregateStub(env, "late").mirror(batchOf("late", [], { head_seq: 1 }));
+    expect(await dropFormerShards(env)).toEqual({ outcome: "short" });
+    expect(await shardOf("aggregate-0").overview()).toMatchObject({ entries: before.entries });
   });
 
   async function everyEnvelope() {
