@@ -231,20 +231,13 @@ export class Visit<Env> {
     return link.href;
   }
 
-  /** Charges the caller's envelope. */
-  async charge(input: Charge): Promise<ChargeOutcome> {
-    const outcome = await this.send(input);
-    this.note(outcome);
-    return outcome;
-  }
-
   /**
-   * Has the caller's envelope charged. A caller without credentials has nothing to charge, and no object is asked. What is absent is
+   * Charges the caller's envelope, and notes how it stands then, for the reply and for the app. A caller without credentials has nothing to charge, and no object is asked. What is absent is
    * not to be named: each name costs time on the way to the object.
    */
-  send(input: Charge): Promise<ChargeOutcome> {
+  async charge(input: Charge): Promise<ChargeOutcome> {
     const op = newOperation();
-    return this.ask(
+    const outcome = await this.ask(
       (caller) => {
         if (caller.kind === "fresh") return Promise.resolve(chargeOfNothing(input.amount_micros));
         const asked: ChargeInput = { ...input, op, ...this.asked(caller) };
@@ -254,13 +247,10 @@ export class Visit<Env> {
       },
       () => refusedToNobody(input.amount_micros),
     );
-  }
-
-  /** For the reply, and for the app: how the envelope stands after the latest charge of this request. */
-  note(outcome: ChargeOutcome): void {
     const hidden = outcome.outcome === "refused" && !tellsBalance(outcome.refusal.reason);
     if (this.caller.kind !== "fresh" && !hidden) this.balance = outcome.balance_micros;
     if (outcome.alerts !== undefined) this.alert(outcome);
+    return outcome;
   }
 
   /** Tells the app what it wanted to be told of. */

@@ -258,13 +258,7 @@ function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promise<Char
   const key = visit.requestKey();
   const named = { amount_micros: price, reason: visit.reason() };
   const input = visit.options.recordZero ? { ...named, record_zero: true } : named;
-  return key === undefined && held === NOTHING_HELD ? chargePlain(visit, input) : chargeOnce(visit, input, key, held);
-}
-
-async function chargePlain<Env>(visit: Visit<Env>, input: Charge): Promise<ChargeOutcome> {
-  const outcome = await visit.send(input);
-  visit.note(outcome);
-  return outcome;
+  return key === undefined && held === NOTHING_HELD ? visit.charge(input) : chargeOnce(visit, input, key, held);
 }
 
 async function chargeOnce<Env>(

@@ -3,26 +3,18 @@ import { type AuditedAction, writeAudit } from "../audit-rows.js";
 import type {
   Audited,
   DisownOutcome,
-  EntryKind,
   PaymentOutcome,
   PaymentReport,
   PaymentState,
   Reversal,
   Undo,
 } from "../contract.js";
-import type { Micros } from "../money.js";
 import { found } from "./founding.js";
 import { balances } from "./ledger.js";
 import type { Office } from "./office.js";
 import { decidePayment, type PaymentFile } from "./payments.js";
 import { PaymentsBook } from "./payments-book.js";
 import type { Store } from "./store.js";
-
-export interface BookedEntry {
-  readonly kind: EntryKind;
-  readonly seq: number;
-  readonly amount_micros: Micros;
-}
 
 export class PaymentsDesk {
   readonly #office: Office;

@@ -136,7 +136,7 @@ describe("two windows, a balance and 1,000 parallel charges", () => {
     expect((await holder.state()).balance_micros).toBe(balance - admitted);
   });
 
-  it("T63 beside a key's cap, which is a limit as any other", async () => {
+  it("T63 beside a key's cap, which is a limit like the others", async () => {
     for (const [cap, balance, hour, refused] of [
       [300, 900, 400, "key -, resets never, wait"],
       [500, 900, 400, `window hourly, resets ${NEXT_HOUR}, wait`],
