@@ -867,6 +867,19 @@ export type SetAutoTopUpInput = Audited &
 /** The remote face of an `Envelope` object. Each call is one billed request and at most one transaction. */
 export interface EnvelopeApi {
   charge(input: ChargeInput): Promise<ChargeOutcome>;
+  /**
+   * A charge as nearly all are: the first attempt, of a price and a reason, by a holder or by one the app vouches for. Answers with the
+   * balance after it; with the outcome where that is anything but charged. Nothing but primitives crosses, because a name costs time on
+   * its way, and an object that comes back brings a disposer of its own: together a twentieth of a charge (docs/performance.md).
+   */
+  take(
+    amount_micros: Micros,
+    op: string,
+    currency: string,
+    reason: string,
+    generation: number | undefined,
+    hash: string | undefined,
+  ): Promise<Micros | ChargeOutcome>;
   afford(input: AffordInput): Promise<AffordOutcome>;
   hold(input: HoldInput): Promise<HoldOutcome>;
   settle(input: SettleInput): Promise<SettleOutcome>;

@@ -50,7 +50,7 @@ export function addMicros(left: Micros, right: Micros): Micros | undefined {
   return toMicros(left) === undefined || toMicros(right) === undefined ? undefined : toMicros(left + right);
 }
 
-const PRICE_DIGITS = /^(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,6}))?$/;
+const PRICE_DIGITS = /^(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?$/;
 
 /**
  * Parses a price. Accepts exactly the grammar of `X-Price`: digits without a leading zero, optionally a point and
@@ -64,24 +64,32 @@ export function parsePrice(price: unknown, currency: Currency): Micros | undefin
   }
   if (typeof price !== "string" && typeof price !== "number") return undefined;
   if (Object.is(price, -0)) return undefined;
-  const digits = PRICE_DIGITS.exec(String(price));
-  if (digits === null) return undefined;
-  const fraction = digits[2] ?? "";
-  if (fraction.length > currency.fractionDigits) return undefined;
+  const text = String(price);
+  if (!PRICE_DIGITS.test(text)) return undefined;
+  const point = text.indexOf(".");
   // Exact wherever it is accepted: a sum that passes 2^53−1 only grows when rounded, and is refused below.
-  const micros =
-    Number(digits[1]) * currency.microsPerMinorUnit + Number(fraction.padEnd(currency.fractionDigits, "0"));
-  return toMicros(micros);
+  if (point === -1) return toMicros(Number(text) * currency.microsPerMinorUnit);
+  const fraction = text.slice(point + 1);
+  if (fraction.length > currency.fractionDigits) return undefined;
+  const whole = Number(text.slice(0, point)) * currency.microsPerMinorUnit;
+  return toMicros(whole + Number(fraction.padEnd(currency.fractionDigits, "0")));
 }
 
 /** Writes an amount exactly, as a decimal in minor units without needless zeros: 500 micros of usd → `"0.05"`. */
 export function formatMinor(micros: Micros, currency: Currency): string {
   const sign = micros < 0 ? "-" : "";
-  const digits = String(Math.abs(micros)).padStart(currency.fractionDigits + 1, "0");
-  const whole = digits.slice(0, -currency.fractionDigits);
-  const fraction = digits.slice(-currency.fractionDigits).replace(/0+$/, "");
-  return fraction === "" ? sign + whole : `${sign}${whole}.${fraction}`;
+  const amount = Math.abs(micros);
+  const rest = amount % currency.microsPerMinorUnit;
+  // Exact: what is divided is a multiple.
+  const whole = `${sign}${(amount - rest) / currency.microsPerMinorUnit}`;
+  if (rest === 0) return whole;
+  const digits = String(rest).padStart(currency.fractionDigits, "0");
+  let end = digits.length;
+  while (digits.charCodeAt(end - 1) === ZERO_DIGIT) end -= 1;
+  return `${whole}.${digits.slice(0, end)}`;
 }
+
+const ZERO_DIGIT = 48;
 
 /** The same value as a JSON number in minor units, for display; `formatMinor` and `_micros` fields are the exact ones. */
 export function minorNumber(micros: Micros, currency: Currency): number {

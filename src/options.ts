@@ -137,6 +137,8 @@ export interface ResolvedOptions<Env = unknown> {
   readonly credit: "net" | "total" | "subtotal";
   readonly maxCredit: Micros;
   readonly onDispute: "freeze" | "ignore";
+  /** No charge says more than its price and reason. */
+  readonly isPlain: boolean;
   readonly autoTopUp: AutoTopUpRules | undefined;
   readonly alerts: AlertRules | undefined;
   readonly onAlert: AlertListener | undefined;
@@ -201,6 +203,9 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
   if (autoTopUp !== undefined && autoTopUp.amount_micros > maxCredit) {
     throw new TypeError("options.autoTopUp.amount must not be above options.stripe.maxCredit");
   }
+  const recordZero = boolean("options.recordZero", options.recordZero ?? false);
+  const alerts = resolveAlertOptions(options, currency);
+  const signUpGrant = resolveSignUp(options.signUpGrant, currency, options.identify !== undefined);
   return {
     currency,
     maxPrice,
@@ -212,7 +217,7 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     onOutage: oneOf("options.onOutage", options.onOutage ?? "refuse", ["refuse", "serve"]),
     onInvalidPrice: oneOf("options.onInvalidPrice", options.onInvalidPrice ?? "refuse", ["refuse", "serve"]),
     trustUpstreamPrice: boolean("options.trustUpstreamPrice", options.trustUpstreamPrice ?? true),
-    recordZero: boolean("options.recordZero", options.recordZero ?? false),
+    recordZero,
     refuseEarly: boolean("options.refuseEarly", options.refuseEarly ?? true),
     loginByPayment: resolveLogin(options),
     paths: resolvePaths(options.paths ?? {}),
@@ -222,11 +227,12 @@ export function resolveOptions<Env>(options: EnvelopeOptions<Env> = {}): Resolve
     credit: oneOf("options.stripe.credit", options.stripe?.credit ?? "net", ["net", "total", "subtotal"]),
     maxCredit,
     onDispute: oneOf("options.stripe.onDispute", options.stripe?.onDispute ?? "freeze", ["freeze", "ignore"]),
+    isPlain: !recordZero && [autoTopUp, alerts, signUpGrant].every((rules) => rules === undefined),
     autoTopUp,
-    alerts: resolveAlertOptions(options, currency),
+    alerts,
     onAlert: optionalFunction("options.onAlert", options.onAlert),
     onLowBalance: optionalFunction("options.onLowBalance", options.onLowBalance),
-    signUpGrant: resolveSignUp(options.signUpGrant, currency, options.identify !== undefined),
+    signUpGrant,
     onIncident: optionalFunction("options.onIncident", options.onIncident) ?? logIncident,
   };
 }

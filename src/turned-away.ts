@@ -31,8 +31,8 @@ export function rememberRefusal(asked: string, envelopeId: string, price_micros:
   callers.set(envelopeId, { price_micros, until_ms: now_ms + REMEMBERED_MS });
 }
 
-export function askedFor<Env>({ method, request }: Visit<Env>): string {
-  return `${method} ${request.url}`;
+export function askedFor<Env>({ method, address }: Visit<Env>): string {
+  return `${method} ${address}`;
 }
 
 /** Refusals that are the same for the same price until money comes or time passes: what the handler would do for it would be for nothing. */

@@ -24,7 +24,7 @@ import {
   withoutPrice,
 } from "./reply.js";
 import { anyRefused, askedFor, noteRefusal, refusedPrice } from "./turned-away.js";
-import { type Charge, chargeOfNothing, Visit } from "./visit.js";
+import { type Charge, chargeOfNothing, type Taken, Visit } from "./visit.js";
 import { HEADER } from "./wire.js";
 
 /** What a wrapped handler gets as `ctx`: all it had, and the caller's envelope. */
@@ -143,8 +143,8 @@ function beforehand<Env>(visit: Visit<Env>): Request<unknown, IncomingRequestCfP
   const { headers } = incoming;
   // Read beside the handler, not after it: by then the body is gone. Before the request is copied, which takes its body.
   if (visit.method !== "GET" && headers.has(HEADER.idempotencyKey)) visit.watchBody();
-  if (!PRICE_HEADERS.some((name) => headers.has(name))) return incoming;
-  // A price in a request is the caller's wish, never a price; nor is what one costs while it flows.
+  if (namesPrice(headers) === undefined) return incoming;
+  // A price in a request is the caller's wish, never a price; nor is what one costs while it flows. How much of that at most is their own affair.
   const copy = new Request(incoming) as typeof incoming;
   for (const name of PRICE_HEADERS) copy.headers.delete(name);
   return copy;
@@ -190,7 +190,7 @@ async function settleAndReply<Env>(
   try {
     const charging = charge(visit, price, held);
     // Work that was done is paid for, even when the client leaves while the charge is on its way.
-    ctx.waitUntil(charging.catch(() => undefined));
+    ctx.waitUntil(charging.catch(nothing));
     const outcome = await charging;
     return outcome.outcome === "charged" || outcome.outcome === "replayed"
       ? paidFor(visit, response, outcome)
@@ -223,6 +223,8 @@ async function refuse<Env>(visit: Visit<Env>, response: Response, outcome: Unpai
 
 const NOTHING_HELD: Held = {};
 
+function nothing(): void {}
+
 function releaseHeld<Env>(visit: Visit<Env>, held: Held, ctx: ExecutionContext): void {
   if (held.hold_id !== undefined) ctx.waitUntil(quoted().then(({ release }) => release(visit, held)));
 }
@@ -250,7 +252,7 @@ function priceOf<Env>(visit: Visit<Env>, response: Response, held: Held): Micros
   return price === undefined || price > options.maxPrice ? "invalid" : price;
 }
 
-type Charged = ChargeOutcome | { readonly outcome: "malformed_key" };
+type Charged = ChargeOutcome | Taken | { readonly outcome: "malformed_key" };
 type Paid = Extract<Charged, { readonly outcome: "charged" | "replayed" }>;
 type Unpaid = Exclude<Charged, Paid>;
 
@@ -258,7 +260,7 @@ function charge<Env>(visit: Visit<Env>, price: Micros, held: Held): Promise<Char
   const key = visit.requestKey();
   const named = { amount_micros: price, reason: visit.reason() };
   const input = visit.options.recordZero ? { ...named, record_zero: true } : named;
-  return key === undefined && held === NOTHING_HELD ? visit.charge(input) : chargeOnce(visit, input, key, held);
+  return key === undefined && held === NOTHING_HELD ? visit.take(input) : chargeOnce(visit, input, key, held);
 }
 
 async function chargeOnce<Env>(

@@ -67,6 +67,11 @@ export class Envelope extends RealEnvelope {
     return super.charge(...input);
   }
 
+  override take(...input: Parameters<RealEnvelope["take"]>): ReturnType<RealEnvelope["take"]> {
+    if (this.#counting !== undefined) this.#counting.counts.requests += 1;
+    return super.take(...input);
+  }
+
   override alarm(): Promise<void> {
     // An alarm's invocation is billed as a request.
     if (this.#counting !== undefined) this.#counting.counts.requests += 1;

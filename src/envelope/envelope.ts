@@ -56,6 +56,10 @@ export class Envelope extends DurableObject implements EnvelopeApi {
     return this.#at((till) => till.charge(input));
   }
 
+  take(...input: Input<"take">): Answer<"take"> {
+    return this.#at((till) => till.take(...input));
+  }
+
   hold(...input: Input<"hold">): Answer<"hold"> {
     return this.#at((till) => till.hold(...input));
   }

@@ -8,8 +8,8 @@ export class GroupCommit {
   readonly #sync: () => Promise<void>;
   #waiting: Waiting[] = [];
   #committing = false;
-  /** Nobody came while the commit that is on its way, and those right before it, were. */
-  #isAlone = true;
+  /** How many commits were looked after, since the last one that somebody came for. */
+  #lonely = 0;
   /** How many the next ones are that are done without looking after their commit, and how many of them are left. */
   #rest = 0;
   #left = 0;
@@ -25,10 +25,7 @@ export class GroupCommit {
     try {
       const result = work();
       if (this.#left > 0) this.#left -= 1;
-      else {
-        this.#isAlone = true;
-        this.#watch();
-      }
+      else this.#watch();
       return Promise.resolve(result);
     } catch (error) {
       return Promise.reject(error);
@@ -59,12 +56,13 @@ export class GroupCommit {
     this.#waiting = [];
     for (const { act } of group) act();
     if (group.length > 0) {
-      this.#isAlone = false;
+      this.#lonely = 0;
       this.#watch();
       return;
     }
     this.#committing = false;
-    this.#rest = this.#isAlone ? Math.min(2 * this.#rest + 1, REST_MAX) : 0;
+    this.#lonely += 1;
+    this.#rest = this.#lonely < LONELY_MIN ? 0 : Math.min(2 * this.#rest + 1, REST_MAX);
     this.#left = this.#rest;
   };
 
@@ -76,6 +74,9 @@ export class GroupCommit {
     for (const { reject } of group) reject(error);
   };
 }
+
+/** A crowd that was answered all at once takes a while to come again: that it is not here is no sign that it is gone. */
+const LONELY_MIN = 4;
 
 /** As many charges as a crowd may find each with a trip to disk of its own, before it is noticed. */
 const REST_MAX = 15;

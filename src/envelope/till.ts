@@ -17,6 +17,7 @@ import type {
   SettleInput,
   SettleOutcome,
 } from "../contract.js";
+import type { Micros } from "../money.js";
 import type { HoldsDesk } from "./holds-desk.js";
 import { askedBy, balances, decideCharge, tagOf, taken } from "./ledger.js";
 import { Office } from "./office.js";
@@ -50,6 +51,21 @@ export class Till implements EnvelopeApi {
     if (input.sign_up !== undefined) await this.#office.welcome(input);
     if (input.record_refusal === true) return this.#chargeOnRecord(input);
     return this.#office.group.run(() => this.#charge(input));
+  }
+
+  take(
+    amount_micros: Micros,
+    op: string,
+    currency: string,
+    reason: string,
+    generation: number | undefined,
+    hash: string | undefined,
+  ): Promise<Micros | ChargeOutcome> {
+    const credential = generation === undefined || hash === undefined ? undefined : { generation, hash };
+    return this.#office.group.run(() => {
+      const outcome = this.#charge({ amount_micros, op, currency, reason, credential });
+      return outcome.outcome === "charged" && outcome.alerts === undefined ? outcome.balance_micros : outcome;
+    });
   }
 
   async #chargeOnRecord(input: ChargeInput): Promise<ChargeOutcome> {

@@ -1,9 +1,10 @@
 /** Who is asking. Decided from the request, the keys and what is remembered: no object is asked, and nothing is stored. */
 import { knownPlace, type NamedIdentity } from "../places.js";
 import { digest } from "../secrets.js";
-import type { Keys } from "../settings.js";
+import type { Keyring, Keys } from "../settings.js";
 import { isLocalUrl } from "../wire.js";
 import { limitedValues, nameOf, SLOTS, valuesOf } from "./cookie.js";
+import { HeaderMemory } from "./memory.js";
 import {
   type KeyToken,
   type LimitedToken,
@@ -80,19 +81,35 @@ export function identifyCaller(request: Request, url: string, keys: () => Keys, 
   if (typeof identity === "string") return { kind: "app", envelopeId: envelopeIdOf(identity) };
   if (identity !== undefined) return placedCaller(identity, keys());
 
-  const bearer = bearerToken(request.headers.get("Authorization"));
-  if (bearer !== undefined) {
-    const key = readKeyToken(keys().token, bearer);
-    if (key !== undefined) return { kind: "key", envelopeId: key.envelopeId, key };
-    const token = readToken(keys().token, bearer);
-    return token === undefined ? { kind: "rejected" } : { kind: "bearer", envelopeId: token.envelopeId, token };
-  }
-  const cookies = presented.cookies ? request.headers.get("Cookie") : null;
+  const { headers } = request;
+  const authorization = headers.get("Authorization");
+  const bearer = authorization === null ? undefined : bearerCaller(authorization, keys);
+  if (bearer !== undefined) return bearer;
+  const cookies = presented.cookies ? headers.get("Cookie") : null;
   if (cookies === null) return freshCaller();
   const local = isLocalUrl(url);
   const own = ownCaller(local, cookies, keys);
   return (limited ? limitedCaller(local, cookies, keys, own) : undefined) ?? own;
 }
+
+/** `undefined` for other schemes. */
+function bearerCaller(authorization: string, keys: () => Keys): Caller | undefined {
+  const bearer = bearerToken(authorization);
+  if (bearer === undefined) return undefined;
+  const { token: keyring } = keys();
+  return bearers.recall(keyring, authorization, () => genuineBearer(bearer, keyring)) ?? { kind: "rejected" };
+}
+
+function genuineBearer(bearer: string, keyring: Keyring): Caller | undefined {
+  const key = readKeyToken(keyring, bearer);
+  if (key !== undefined) return { kind: "key", envelopeId: key.envelopeId, key };
+  const token = readToken(keyring, bearer);
+  return token && { kind: "bearer", envelopeId: token.envelopeId, token };
+}
+
+const bearers = new HeaderMemory<Caller>();
+/** Their names are others over plain http. */
+const cookieOwners = { local: new HeaderMemory<Own>(), secure: new HeaderMemory<Own>() };
 
 function placedCaller(identity: NamedIdentity, keys: Keys): Caller {
   const place = knownPlace(keys, identity);
@@ -102,13 +119,20 @@ function placedCaller(identity: NamedIdentity, keys: Keys): Caller {
 
 function ownCaller(local: boolean, cookies: string, keys: () => Keys): Own {
   const name = nameOf(local);
+  if (!cookies.includes(name)) return freshCaller();
+  const { token: keyring } = keys();
+  const memory = cookieOwners[local ? "local" : "secure"];
+  return memory.recall(keyring, cookies, () => genuineOwner(name, cookies, keyring)) ?? freshCaller();
+}
+
+function genuineOwner(name: string, cookies: string, keyring: Keyring): Own | undefined {
   for (const slot of SLOTS) {
     for (const value of valuesOf(cookies, name + slot)) {
-      const token = readToken(keys().token, value);
+      const token = readToken(keyring, value);
       if (token !== undefined) return { kind: "cookie", envelopeId: token.envelopeId, token };
     }
   }
-  return freshCaller();
+  return undefined;
 }
 
 /** Wins over the browser's own cookie, which is left alone; but not for the envelope that is its own anyway. */

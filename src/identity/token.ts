@@ -47,50 +47,16 @@ export function looksLikeToken(text: string): boolean {
   return SHAPE.test(text);
 }
 
-/**
- * `undefined` for anything that none of the keys signed. Remembers the genuine ones: whether a token still counts is its
- * envelope's to say, each time, so remembering keeps none alive.
- */
+/** `undefined` for anything that none of the keys signed. */
 export function readToken(keys: Keyring, text: string): Token | undefined {
-  return remembered(tokens, keys, text, () => {
-    const parts = genuineParts(keys, SHAPE, text);
-    if (parts === undefined) return undefined;
-    const [envelopeId, generation, secret] = parts;
-    return { envelopeId, generation: numberFromBase62(generation), secret };
-  });
+  const parts = genuineParts(keys, SHAPE, text);
+  if (parts === undefined) return undefined;
+  const [envelopeId, generation, secret] = parts;
+  return { envelopeId, generation: numberFromBase62(generation), secret };
 }
 
-/** Per isolate; a token takes about 500 bytes. */
-const TOKENS_REMEMBERED = 4_096;
-
-/** By keyring, so that a secret that was taken out of service takes its tokens with it. */
-type Memory<Kind> = WeakMap<Keyring, Map<string, Kind>>;
-
-const tokens: Memory<Token> = new WeakMap();
-const keyTokens: Memory<KeyToken> = new WeakMap();
 const credentials = new WeakMap<Token, Credential>();
 const keyCredentials = new WeakMap<KeyToken, KeyCredential>();
-
-function remembered<Kind>(
-  memory: Memory<Kind>,
-  keys: Keyring,
-  text: string,
-  read: () => Kind | undefined,
-): Kind | undefined {
-  let genuine = memory.get(keys);
-  if (genuine === undefined) {
-    genuine = new Map();
-    memory.set(keys, genuine);
-  }
-  const known = genuine.get(text);
-  if (known !== undefined) return known;
-  const token = read();
-  if (token === undefined) return undefined;
-  const [oldest] = genuine.size < TOKENS_REMEMBERED ? [] : genuine.keys();
-  if (oldest !== undefined) genuine.delete(oldest);
-  genuine.set(text, token);
-  return token;
-}
 
 /** The parts between prefix and check, if the check is right. */
 function genuineParts(keys: Keyring, shape: RegExp, text: string): readonly [string, string, string] | undefined {
@@ -166,9 +132,8 @@ export function readLimitedToken(keys: Keyring, text: string): LimitedToken | un
   return readNamed(keys, LIMITED_SHAPE, text);
 }
 
-/** Remembers the genuine ones, as `readToken` does. */
 export function readKeyToken(keys: Keyring, text: string): KeyToken | undefined {
-  return remembered(keyTokens, keys, text, () => readNamed(keys, KEY_SHAPE, text));
+  return readNamed(keys, KEY_SHAPE, text);
 }
 
 function readNamed(keys: Keyring, shape: RegExp, text: string): NamedToken | undefined {
