@@ -50,6 +50,8 @@ export default defineConfig({
         // A busy machine is no failure: nothing here is a measurement.
         test: {
           name: "workers",
+          // By default one less than there are cores: on two, one.
+          maxWorkers: 2,
           testTimeout: 60_000,
           hookTimeout: 240_000,
           include: ["test/workers/**/*.test.ts"],
@@ -62,7 +64,7 @@ export default defineConfig({
           include: ["test/node/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
+          maxWorkers: 2,
         },
       },
       {

@@ -1,7 +1,7 @@
 /**
  * The figures of docs/performance.md, with the floors they are divided by, in one run.
  *
- *   npm run bench -- --rounds 7 --seconds 3 --json
+ *   npm run bench -- --rounds 11 --seconds 2 --json
  *   npm run bench -- --quick      a minute, to see that it works: its figures mean nothing
  *   npm run bench -- --only charge_latency_vs_floor,control_floor_vs_itself      these ratios, and nothing else; "counts" for the rest of it
  *
@@ -20,8 +20,8 @@ import { thisMachine } from "./lib/machine.ts";
 
 const { values } = parseArgs({
   options: {
-    rounds: { type: "string", default: "7" },
-    seconds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "11" },
+    seconds: { type: "string", default: "2" },
     envelopes: { type: "string", default: "1000" },
     entries: { type: "string", default: "1000000" },
     mirrored: { type: "string", default: "10000000" },

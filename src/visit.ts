@@ -4,7 +4,7 @@
  */
 import { tellAlerts } from "./alerting.js";
 import { attempt } from "./attempt.js";
-import type { Alerted, ChargeInput, ChargeOutcome, Refusal } from "./contract.js";
+import type { Alerted, ChargeInput, ChargeOutcome, Credential, KeyCredential, Refusal } from "./contract.js";
 import { REASON_MAX } from "./contract.js";
 import { isSameOrigin } from "./csrf.js";
 import type { EnvelopeHold } from "./held.js";
@@ -264,16 +264,15 @@ export class Visit<Env> {
     input: Pick<Charge, "amount_micros" | "record_zero"> & { readonly reason: string },
   ): Promise<ChargeOutcome | Taken> {
     const { caller, currency } = this;
-    const isPlain = caller.kind === "cookie" || caller.kind === "bearer" || caller.kind === "app";
-    if (!isPlain || !this.options.isPlain) return this.charge(input);
+    if (!this.options.isPlain || !isPlain(caller)) return this.charge(input);
     const { amount_micros, reason } = input;
     const op = newOperation();
-    const credential = caller.kind === "app" ? undefined : credentialOf(caller.token);
+    const credential = plainCredentialOf(caller);
     const answer = await attempt((retry) => {
       const envelope = envelopeStub(this.env, caller.envelopeId);
-      return retry
-        ? envelope.charge({ amount_micros, reason, op, currency: currency.code, credential, retry })
-        : envelope.take(amount_micros, op, currency.code, reason, credential?.generation, credential?.hash);
+      if (retry) return envelope.charge({ amount_micros, reason, op, currency: currency.code, credential, retry });
+      const presented = credential && ("api_key" in credential ? credential.api_key : credential.generation);
+      return envelope.take(amount_micros, op, currency.code, reason, presented, credential?.hash);
     });
     if (typeof answer !== "number") return this.#noted(answer);
     this.balance = answer;
@@ -296,7 +295,8 @@ export class Visit<Env> {
   asked(caller: Known): AskedAs {
     const { options } = this;
     const asked: { -readonly [Name in keyof AskedAs]: AskedAs[Name] } = { currency: options.currency.code };
-    if (caller.kind !== "app") asked.credential = presentedBy(caller);
+    const credential = presentedBy(caller);
+    if (credential !== undefined) asked.credential = credential;
     // A limited session spends what is there; it does not draw on the holder's card.
     if (options.autoTopUp !== undefined && caller.kind !== "limited") asked.auto_topup = options.autoTopUp;
     if (options.alerts !== undefined) asked.alerts = options.alerts;
@@ -354,20 +354,28 @@ export class Visit<Env> {
 
 export const NO_BALANCES = { balance_micros: ZERO, available_micros: ZERO } as const;
 
-/** A caller whom the app vouches for by an id presents nothing. */
-function presentedBy(caller: Exclude<Known, { readonly kind: "app" }>): NonNullable<ChargeInput["credential"]> {
+function presentedBy(caller: Known): ChargeInput["credential"] {
   switch (caller.kind) {
     case "limited":
       return limitedCredentialOf(caller.limited);
-    case "key":
-      return keyCredentialOf(caller.key);
     case "identity":
       return { identity_id: caller.identityId };
-    case "bearer":
-    case "cookie":
-    case "fresh":
-      return credentialOf(caller.token);
+    default:
+      return plainCredentialOf(caller);
   }
+}
+
+/** Callers who have one envelope, and say who they are by nothing, or by a number or name and a hash. */
+type PlainCaller = Exclude<Known, { readonly kind: "limited" | "identity" }>;
+
+function isPlain(caller: Caller): caller is Exclude<PlainCaller, { readonly kind: "fresh" }> {
+  return caller.kind === "cookie" || caller.kind === "bearer" || caller.kind === "key" || caller.kind === "app";
+}
+
+/** A caller whom the app vouches for by an id presents nothing. */
+function plainCredentialOf(caller: PlainCaller): Credential | KeyCredential | undefined {
+  if (caller.kind === "app") return undefined;
+  return caller.kind === "key" ? keyCredentialOf(caller.key) : credentialOf(caller.token);
 }
 
 function saysRevoked(answer: unknown): boolean {

@@ -45,6 +45,8 @@ interface Holder {
 const PAIRS = {
   charge_latency_vs_floor: { kind: "latency", of: "charge_1", by: "floor_row_1" },
   hot_envelope_vs_floor: { kind: "rps", of: "charge_128_hot", by: "floor_row_128_hot" },
+  /** Not a promise: an object that is called for each request and writes nothing. Where a call costs as much as a commit, no grouping of commits gets beyond it. */
+  object_call_vs_floor: { kind: "rps", of: "floor_call_128_hot", by: "floor_row_128_hot" },
   spread_vs_floor: { kind: "rps", of: "charge_128_spread", by: "floor_row_128_spread" },
   free_vs_bare: { kind: "rps", of: "free", by: "bare" },
   charge_at_1e6_entries_vs_1e3: { kind: "latency", of: "charge_1_long", by: "charge_1_short" },
@@ -114,6 +116,7 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
       floor_row_1_again: floor("/row", 1),
       charge_1_short: product("/charge", 1, [short]),
       charge_1_long: product("/charge", 1, [long]),
+      floor_call_128_hot: floor("/call", 128),
       floor_row_128_hot: floor("/row", 128),
       charge_128_hot: product("/charge", 128, [hot]),
       floor_row_128_spread: floor("/row", 128, floors),

@@ -1,6 +1,6 @@
 /**
  * What the platform itself can do, for `npm run bench` to divide by: a Worker alone; one with an object that writes one row for
- * each request; and a balance kept the usual way (a row updated, an event inserted under a unique id). No package, no check.
+ * each request, or none; and a balance kept the usual way (a row updated, an event inserted under a unique id). No package, no check.
  */
 import { DurableObject } from "cloudflare:workers";
 
@@ -18,6 +18,10 @@ export class Floor extends DurableObject {
 
   oneRow(amount) {
     this.#sql.exec("INSERT INTO row (at_ms, amount) VALUES (?, ?)", Date.now(), amount);
+    return amount;
+  }
+
+  echo(amount) {
     return amount;
   }
 
@@ -85,6 +89,7 @@ export default {
     if (pathname === "/socket-pumped") return pumped(echo().webSocket);
     if (pathname === "/socket-row") return env.ROOM.getByName("room").fetch(request);
     const floor = env.FLOOR.getByName(request.headers.get("X-Name") ?? "hot");
+    if (pathname === "/call") return new Response("done", { headers: { "X-Balance": String(await floor.echo(1)) } });
     if (pathname === "/row") return new Response("done", { headers: { "X-Balance": String(await floor.oneRow(1)) } });
     if (pathname === "/naive") {
       if ((await floor.read()) < 1) return new Response("broke", { status: 402 });

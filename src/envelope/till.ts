@@ -6,11 +6,13 @@ import type {
   ArchivePage,
   ChargeInput,
   ChargeOutcome,
+  Credential,
   EnvelopeApi,
   ExtendInput,
   ExtendOutcome,
   HoldInput,
   HoldOutcome,
+  KeyCredential,
   OpenMeterInput,
   OpenMeterOutcome,
   ReleaseOutcome,
@@ -58,10 +60,10 @@ export class Till implements EnvelopeApi {
     op: string,
     currency: string,
     reason: string,
-    generation: number | undefined,
-    hash: string | undefined,
+    presented: number | string | undefined,
+    hash = "",
   ): Promise<Micros | ChargeOutcome> {
-    const credential = generation === undefined || hash === undefined ? undefined : { generation, hash };
+    const credential = presented === undefined ? undefined : credentialOf(presented, hash);
     return this.#office.group.run(() => {
       const outcome = this.#charge({ amount_micros, op, currency, reason, credential });
       return outcome.outcome === "charged" && outcome.alerts === undefined ? outcome.balance_micros : outcome;
@@ -311,4 +313,8 @@ export class Till implements EnvelopeApi {
   async query(...input: Input<"query">): Answer<"query"> {
     return (await this.#office.desks.ask("owners")).query(...input);
   }
+}
+
+function credentialOf(presented: number | string, hash: string): Credential | KeyCredential {
+  return typeof presented === "number" ? { generation: presented, hash } : { api_key: presented, hash };
 }

@@ -4,7 +4,7 @@ import { digest } from "../secrets.js";
 import type { Keyring, Keys } from "../settings.js";
 import { isLocalUrl } from "../wire.js";
 import { limitedValues, nameOf, SLOTS, valuesOf } from "./cookie.js";
-import { HeaderMemory } from "./memory.js";
+import { Memory } from "./memory.js";
 import {
   type KeyToken,
   type LimitedToken,
@@ -107,9 +107,12 @@ function genuineBearer(bearer: string, keyring: Keyring): Caller | undefined {
   return token && { kind: "bearer", envelopeId: token.envelopeId, token };
 }
 
-const bearers = new HeaderMemory<Caller>();
-/** Their names are others over plain http. */
-const cookieOwners = { local: new HeaderMemory<Own>(), secure: new HeaderMemory<Own>() };
+/** By the whole header. */
+const bearers = new Memory<Caller>();
+/** By the whole header, whose names are others over plain http. */
+const cookieOwners = { local: new Memory<Own>(), secure: new Memory<Own>() };
+/** By the token itself, because another cookie beside it may be another each time. */
+const cookieTokens = new Memory<Own>();
 
 function placedCaller(identity: NamedIdentity, keys: Keys): Caller {
   const place = knownPlace(keys, identity);
@@ -128,11 +131,15 @@ function ownCaller(local: boolean, cookies: string, keys: () => Keys): Own {
 function genuineOwner(name: string, cookies: string, keyring: Keyring): Own | undefined {
   for (const slot of SLOTS) {
     for (const value of valuesOf(cookies, name + slot)) {
-      const token = readToken(keyring, value);
-      if (token !== undefined) return { kind: "cookie", envelopeId: token.envelopeId, token };
+      const own = cookieTokens.recall(keyring, value, () => ownOf(readToken(keyring, value)));
+      if (own !== undefined) return own;
     }
   }
   return undefined;
+}
+
+function ownOf(token: Token | undefined): Own | undefined {
+  return token && { kind: "cookie", envelopeId: token.envelopeId, token };
 }
 
 /** Wins over the browser's own cookie, which is left alone; but not for the envelope that is its own anyway. */

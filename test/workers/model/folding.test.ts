@@ -429,7 +429,7 @@ describe("T90 an envelope that folds answers like one that never does", () => {
     console.log(
       `folding: ${counted.steps} random steps, ${counted.folded} entries folded over; ${JSON.stringify(seen)}`,
     );
-    expect(counted.folded).toBeGreaterThan(RUNS * 9_000);
+    expect(counted.folded).toBeGreaterThanOrEqual(RUNS * 9_000);
     const outcomes = [
       "charged",
       "replayed",
