@@ -143,8 +143,9 @@ function beforehand<Env>(visit: Visit<Env>): Request<unknown, IncomingRequestCfP
   const { headers } = incoming;
   // Read beside the handler, not after it: by then the body is gone. Before the request is copied, which takes its body.
   if (visit.method !== "GET" && headers.has(HEADER.idempotencyKey)) visit.watchBody();
-  if (namesPrice(headers) === undefined) return incoming;
-  // A price in a request is the caller's wish, never a price; nor is what one costs while it flows. How much of that at most is their own affair.
+  if (!PRICE_HEADERS.some((name) => headers.has(name))) return incoming;
+  // A price in a request is the caller's wish, never a price; nor is what one costs while it flows. Nor how much of that at most: an app
+  // may answer with what it was sent, and a maximum that is nonsense makes its whole rate malformed.
   const copy = new Request(incoming) as typeof incoming;
   for (const name of PRICE_HEADERS) copy.headers.delete(name);
   return copy;
