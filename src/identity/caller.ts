@@ -130,7 +130,9 @@ function ownCaller(local: boolean, cookies: string, keys: () => Keys): Own {
 
 function genuineOwner(name: string, cookies: string, keyring: Keyring): Own | undefined {
   for (const slot of SLOTS) {
-    for (const value of valuesOf(cookies, name + slot)) {
+    for (const part of valuesOf(cookies, name + slot)) {
+      // A text of its own: a part of the header would keep all of it in memory, however long.
+      const value = ` ${part}`.slice(1);
       const own = cookieTokens.recall(keyring, value, () => ownOf(readToken(keyring, value)));
       if (own !== undefined) return own;
     }
