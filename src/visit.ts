@@ -270,7 +270,7 @@ export class Visit<Env> {
     const credential = plainCredentialOf(caller);
     const answer = await attempt((retry) => {
       const envelope = envelopeStub(this.env, caller.envelopeId);
-      if (retry) return envelope.charge({ amount_micros, reason, op, currency: currency.code, credential, retry });
+      if (retry) return envelope.charge({ amount_micros, reason, op, ...this.asked(caller), retry });
       const presented = credential && ("api_key" in credential ? credential.api_key : credential.generation);
       return envelope.take(amount_micros, op, currency.code, reason, presented, credential?.hash);
     });

@@ -3,7 +3,7 @@ import { evictAllDurableObjects, listDurableObjectIds, runInDurableObject } from
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import { verifyAudit } from "../../../src/audit.js";
-import type { Envelope } from "../../../src/index.js";
+import { Envelope } from "../../../src/index.js";
 import { ADMIN, basic, bearer, newAddress, siteOf } from "../admin/support.js";
 import { type Caller, type Me, type Problem, Site, tokenOf } from "../support.js";
 
@@ -53,6 +53,23 @@ const refusalOf = async (response: Response): Promise<Record<string, unknown>> =
 };
 
 describe("an API key", () => {
+  it("T22 is held to its cap, and named in the ledger, also where a charge is asked for a second time", async () => {
+    const payer = await site.payer(50);
+    const { key, id } = await mint(payer, { capacity: "0.03" });
+    const lost = Object.assign(new Error("Network connection lost."), { retryable: true });
+    const first = vi.spyOn(Envelope.prototype, "take").mockRejectedValue(lost);
+    const answers = [await spend(key, "2"), await spend(key, "2")];
+    first.mockRestore();
+    expect(answers.map(({ status, headers }) => [status, headers.get("X-Balance")])).toEqual([
+      [200, "48"],
+      [403, "48"],
+    ]);
+    expect(await payer.envelope.entries()).toMatchObject([
+      { kind: "topup" },
+      { kind: "charge", reason: "GET /x", spender: id },
+    ]);
+  });
+
   it("is made by the holder, shown once, and spends from their envelope without their token", async () => {
     const payer = await site.payer(50);
     const response = await post(bearer(payer.token), {
