@@ -3,9 +3,17 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Caller, identifyCaller } from "../../../src/identity/caller.js";
 import { Memory } from "../../../src/identity/memory.js";
-import { newKeyToken, newToken, type Token, writeKeyToken, writeToken } from "../../../src/identity/token.js";
+import {
+  newKeyToken,
+  newToken,
+  type Token,
+  writeKeyToken,
+  writeLimitedToken,
+  writeToken,
+} from "../../../src/identity/token.js";
 import { deriveKey } from "../../../src/secrets.js";
 import type { Keyring, Keys } from "../../../src/settings.js";
+import { LIMITED_COOKIE } from "../../../src/wire.js";
 
 const ring = (...secrets: readonly string[]): Keyring =>
   secrets.map((secret) => deriveKey(secret, "token")) as unknown as Keyring;
@@ -14,12 +22,15 @@ const [OLD, NEW] = ["an-older-root-secret-0123456789-abcdefgh", "the-newer-root-
 const keysOf = (token: Keyring): Keys => ({ token }) as Partial<Keys> as Keys;
 
 function identify(headers: Record<string, string>, keys: Keys, url = "https://worker.test/x"): Caller {
-  const presented = { identity: undefined, limited: false, cookies: true };
+  const presented = { identity: undefined, limited: true, cookies: true };
   return identifyCaller(new Request(url, { headers }), url, () => keys, presented);
 }
 
 /** Of a caller, what does not differ each time that nobody is made up. */
-const named = (caller: Caller) => (caller.kind === "fresh" ? "fresh" : JSON.stringify(caller));
+const named = (caller: Caller): string => {
+  if (caller.kind === "fresh") return "fresh";
+  return JSON.stringify(caller.kind === "limited" ? { ...caller, own: named(caller.own) } : caller);
+};
 
 describe("a caller", () => {
   const keys = keysOf(ring(NEW));
@@ -27,12 +38,22 @@ describe("a caller", () => {
   const texts = tokens.map((token) => writeToken(keys.token, token));
   const apiKeys = Array.from({ length: 2 }, () => writeKeyToken(keys.token, newKeyToken(newToken().envelopeId)));
   const forged = writeToken(ring(OLD), newToken());
-  const value = fc.constantFrom(...texts, ...texts, forged, "x", "");
-  const name = fc.constantFrom("__Host-we", "__Host-we", "__Host-we_aside", "we_dev", "a");
+  // A limited session of the first one's own envelope, and of one that is nobody's here.
+  const limited = [tokens[0] as Token, newToken()].map(({ envelopeId }) =>
+    writeLimitedToken(keys.token, newKeyToken(envelopeId)),
+  );
+  const quoted = texts.map((text) => `"${text}"`);
+  const value = fc.constantFrom(...texts, ...texts, ...quoted, ...limited, ...apiKeys, forged, "x", "");
+  const name = fc.constantFrom(
+    ...["__Host-we", "__Host-we", "__Host-we_aside", "we_dev", "a"],
+    ...[LIMITED_COOKIE.secure, LIMITED_COOKIE.local],
+  );
   const cookies = fc.array(fc.tuple(name, value), { minLength: 1, maxLength: 4 });
   const headers = fc.oneof(
     cookies.map((pairs) => ({ Cookie: pairs.map((pair) => pair.join("=")).join("; ") })),
-    fc.constantFrom(...texts, ...apiKeys, forged, "").map((token) => ({ Authorization: `Bearer ${token}` })),
+    fc
+      .constantFrom(...texts, ...apiKeys, ...limited, forged, "")
+      .map((token) => ({ Authorization: `Bearer ${token}` })),
     fc.record({
       Authorization: fc.constantFrom("Basic YTpi", ...texts.map((text) => `bearer ${text}`)),
       Cookie: value.map((text) => `__Host-we=${text}`),
