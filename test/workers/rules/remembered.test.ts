@@ -43,7 +43,9 @@ describe("a caller", () => {
     writeLimitedToken(keys.token, newKeyToken(envelopeId)),
   );
   const quoted = texts.map((text) => `"${text}"`);
-  const value = fc.constantFrom(...texts, ...texts, ...quoted, ...limited, ...apiKeys, forged, "x", "");
+  const bearers = [...texts, ...apiKeys].map((text) => `Bearer ${text}`);
+  const junk = [...limited, ...apiKeys, ...bearers, forged, "x", ""];
+  const value = fc.oneof(fc.constantFrom(...texts, ...quoted), fc.constantFrom(...junk));
   const name = fc.constantFrom(
     ...["__Host-we", "__Host-we", "__Host-we_aside", "we_dev", "a"],
     ...[LIMITED_COOKIE.secure, LIMITED_COOKIE.local],
@@ -59,13 +61,15 @@ describe("a caller", () => {
       Cookie: value.map((text) => `__Host-we=${text}`),
     }),
   );
-  const url = fc.constantFrom("https://worker.test/x", "http://localhost:8787/x");
+  const urls = ["https://worker.test/x", "http://localhost:8787/x"] as const;
 
-  it("is the same whether or not they were remembered, in whatever order they come", () => {
-    const requests = fc.array(fc.tuple(headers, url), { minLength: 1, maxLength: 30 });
+  it("is the same whether or not they were remembered, in whatever order they come, over https or plain http", () => {
+    const requests = fc.array(fc.tuple(headers, fc.boolean()), { minLength: 1, maxLength: 20 });
     fc.assert(
       fc.property(requests, (asked) => {
-        for (const [headers, url] of asked) {
+        const again = asked.map(([headers, plain]) => [headers, !plain] as const);
+        for (const [headers, plain] of [...asked, ...again, ...asked]) {
+          const url = urls[plain ? 1 : 0];
           // Keys that nobody else has: nothing was ever remembered under them.
           const anew = named(identify(headers, keysOf(ring(NEW)), url));
           expect(named(identify(headers, keys, url))).toBe(anew);
