@@ -114,5 +114,8 @@ describe("group commit", () => {
     flights[0]?.crash(new Error("disk full"));
     await expect(waiting).rejects.toThrow("disk full");
     expect(done).toBe(false);
+    // Who comes next does not wait for a commit that is over.
+    expect(await group.run(() => "next")).toBe("next");
+    expect(flights).toHaveLength(2);
   });
 });

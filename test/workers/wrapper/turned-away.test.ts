@@ -41,6 +41,9 @@ describe("who could not pay", () => {
     expect((await payer.fetch("/x")).status).toBe(200);
     await payer.fetch("/x?price=5", { method: "POST", body: "less" });
     expect(runs.count).toBe(4);
+    await payer.fetch("/y?price=5", { method: "POST", body: "much" });
+    await payer.fetch("/y?price=5");
+    expect(runs.count).toBe(6);
   });
 
   it("is turned away from a POST only when nothing at all is left, because its body may ask for less", async () => {
