@@ -52,7 +52,9 @@ const PAIRS = {
   charge_at_1e6_entries_vs_1e3: { kind: "latency", of: "charge_1_long", by: "charge_1_short" },
   /** Of round trips at 1,000 messages a second. For comparison: metered ÷ the least that a Worker can put between a client and an app's socket. */
   socket_vs_pumped: { kind: "latency", of: "socket_metered", by: "socket_pumped" },
-  /** What is to be kept: ÷ no Worker in between at all, over localhost, of an app that does nothing but echo. */
+  /** What is to be kept: ÷ no Worker in between at all, of an app that does nothing but echo; for a client ten milliseconds away. */
+  socket_vs_unwrapped_10_ms_away: { kind: "latency", of: "socket_metered_away", by: "socket_unwrapped_away" },
+  /** … and for one on this machine, where there is no other time for it to be a share of. */
   socket_vs_unwrapped: { kind: "latency", of: "socket_metered", by: "socket_unwrapped" },
   /** … and its floor: whatever a Worker puts in between, this much is the runtime's. */
   socket_pumped_vs_unwrapped: { kind: "latency", of: "socket_pumped", by: "socket_unwrapped" },
@@ -103,9 +105,10 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
       () =>
         measure({ url: stand.floor + path, connections, seconds: input.seconds, headers }, folder.path);
     const socket =
-      (origin: string, path: string, headers: Holder["headers"] = {}) =>
+      (origin: string, path: string, more: { readonly headers?: Holder["headers"]; readonly away_ms?: number } = {}) =>
       () =>
-        measureSocket({ origin, path, headers, seconds: input.seconds });
+        measureSocket({ origin, path, headers: {}, seconds: input.seconds, ...more });
+    const { headers } = single;
     // Neighbours in this list are divided by each other, so they run one right after the other.
     const steps: Readonly<Record<string, () => Promise<Measured>>> = {
       bare: floor("/bare", 32),
@@ -122,10 +125,12 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
       floor_row_128_spread: floor("/row", 128, floors),
       charge_128_spread: product("/charge", 128, many),
       socket_row_unwrapped: socket(stand.floor, "/socket-row"),
-      socket_row_metered: socket(stand.product, "/socket-row", single.headers),
+      socket_row_metered: socket(stand.product, "/socket-row", { headers }),
       socket_unwrapped: socket(stand.floor, "/socket-echo"),
-      socket_metered: socket(stand.product, "/socket-echo", single.headers),
+      socket_metered: socket(stand.product, "/socket-echo", { headers }),
       socket_pumped: socket(stand.floor, "/socket-pumped"),
+      socket_unwrapped_away: socket(stand.floor, "/socket-echo", { away_ms: AWAY_MS }),
+      socket_metered_away: socket(stand.product, "/socket-echo", { headers, away_ms: AWAY_MS }),
     };
     const rounds: Record<string, Measured>[] = [];
     // The first round warms up and is thrown away: code is compiled, objects are awake.
@@ -158,6 +163,9 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
     folder.remove();
   }
 }
+
+/** A client in the same country, or its region. */
+const AWAY_MS = 10;
 
 /** A thousand envelopes that were charged each tell the aggregate a second later: not in the time of what comes next, which is the floor's every second round. */
 const SHIPMENTS_MS = 3_000;

@@ -3,6 +3,7 @@
  * that what waits is seen.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { distanceTo } from "../lib/distance.ts";
 import { openWebSocket } from "../lib/websocket.ts";
 import type { Measured } from "./load.ts";
 
@@ -17,9 +18,21 @@ export interface SocketLoad {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly seconds: number;
+  /** How long a round trip to the client takes by itself. Absent: it is on this machine. */
+  readonly away_ms?: number;
 }
 
-export async function measureSocket({ origin, path, headers, seconds }: SocketLoad): Promise<Measured> {
+export async function measureSocket(load: SocketLoad): Promise<Measured> {
+  if (load.away_ms === undefined) return measureFrom(load.origin, load);
+  const distance = await distanceTo(load.origin, load.away_ms);
+  try {
+    return await measureFrom(distance.origin, load);
+  } finally {
+    distance.close();
+  }
+}
+
+async function measureFrom(origin: string, { path, headers, seconds }: SocketLoad): Promise<Measured> {
   const client = await openWebSocket(origin, path, headers);
   const sent_ms: number[] = [];
   const took_ms: number[] = [];
