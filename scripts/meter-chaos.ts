@@ -26,7 +26,11 @@ const { values } = parseArgs({
   },
 });
 /** What each control has to be caught at. */
-const CAUGHT = { keep: "kept", flush: "undercharged" } as const;
+const CAUGHT: Readonly<Record<"keep" | "flush", readonly string[]>> = {
+  keep: ["kept"],
+  // What nobody flushed is held until its lease is over, and was never paid for from then on: whichever it is when the books are read.
+  flush: ["kept", "undercharged"],
+};
 const control = oneOf(values.control);
 const input = {
   sessions: wholeNumber("sessions", values.sessions),
@@ -40,7 +44,8 @@ console.error(`seed ${input.seed}, ${input.sessions} sessions`);
 const { told, findings, ...figures } = await run(input);
 const rules = counted(findings.map(({ rule }) => rule));
 const settled = figures.settled_micros + figures.released_micros === figures.held_micros;
-const passed = control === undefined ? findings.length === 0 && settled : (rules[CAUGHT[control]] ?? 0) > 0;
+const passed =
+  control === undefined ? findings.length === 0 && settled : CAUGHT[control].some((rule) => (rules[rule] ?? 0) > 0);
 const report = {
   verdict: passed ? "pass" : "fail",
   control: control ?? null,
