@@ -868,9 +868,10 @@ export type SetAutoTopUpInput = Audited &
 export interface EnvelopeApi {
   charge(input: ChargeInput): Promise<ChargeOutcome>;
   /**
-   * A charge as nearly all are: the first attempt, of a price and a reason, by a holder, an API key or one the app vouches for. `presented`
-   * is the generation of a token, or the id of an API key; `hash` of its secret. Answers with the balance after it; with the outcome where that is anything but charged. Nothing but primitives crosses, because a name costs time on
-   * its way, and an object that comes back brings a disposer of its own: together a twentieth of a charge (docs/performance.md).
+   * A charge as nearly all are: the first attempt, of a price and a reason, by a holder, an API key or one the app vouches for.
+   * `presented` is the generation of a token, or the id of an API key; `hash` of its secret. Answers with the balance after it; with the
+   * outcome where that is anything but charged. Nothing but primitives crosses: a name costs time on its way, and an object that comes
+   * back brings a disposer of its own.
    */
   take(
     amount_micros: Micros,

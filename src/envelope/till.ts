@@ -19,7 +19,6 @@ import type {
   SettleInput,
   SettleOutcome,
 } from "../contract.js";
-import type { Micros } from "../money.js";
 import type { HoldsDesk } from "./holds-desk.js";
 import { askedBy, balances, decideCharge, tagOf, taken } from "./ledger.js";
 import { Office } from "./office.js";
@@ -55,14 +54,7 @@ export class Till implements EnvelopeApi {
     return this.#office.group.run(() => this.#charge(input));
   }
 
-  take(
-    amount_micros: Micros,
-    op: string,
-    currency: string,
-    reason: string,
-    presented: number | string | undefined,
-    hash = "",
-  ): Promise<Micros | ChargeOutcome> {
+  take(...[amount_micros, op, currency, reason, presented, hash = ""]: Input<"take">): Answer<"take"> {
     const credential = presented === undefined ? undefined : credentialOf(presented, hash);
     return this.#office.group.run(() => {
       const outcome = this.#charge({ amount_micros, op, currency, reason, credential });
