@@ -1,7 +1,7 @@
 /**
  * The figures of docs/performance.md, with the floors they are divided by, in one run.
  *
- *   npm run bench -- --rounds 11 --seconds 2 --json
+ *   npm run bench -- --rounds 45 --turn-ms 300 --json
  *   npm run bench -- --quick      a minute, to see that it works: its figures mean nothing
  *   npm run bench -- --only charge_latency_vs_floor,control_floor_vs_itself      these ratios, and nothing else; "counts" for the rest of it
  *
@@ -20,9 +20,10 @@ import { thisMachine } from "./lib/machine.ts";
 
 const { values } = parseArgs({
   options: {
-    rounds: { type: "string", default: "11" },
-    seconds: { type: "string", default: "2" },
+    rounds: { type: "string", default: "45" },
+    "turn-ms": { type: "string", default: "300" },
     envelopes: { type: "string", default: "1000" },
+    "spread-ms": { type: "string", default: "20000" },
     entries: { type: "string", default: "1000000" },
     mirrored: { type: "string", default: "10000000" },
     only: { type: "string" },
@@ -34,8 +35,9 @@ const quick = values.quick;
 const only = values.only?.split(",");
 const input = {
   rounds: quick ? 1 : wholeNumber("rounds", values.rounds),
-  seconds: quick ? 1 : wholeNumber("seconds", values.seconds),
+  turn_ms: wholeNumber("turn-ms", values["turn-ms"]),
   envelopes: quick ? 20 : wholeNumber("envelopes", values.envelopes),
+  spread_ms: quick ? 3_000 : wholeNumber("spread-ms", values["spread-ms"]),
   entries: quick ? 10_000 : wholeNumber("entries", values.entries),
   only: only?.filter((name) => name !== "counts"),
   say: (text: string) => console.error(text),
@@ -91,7 +93,7 @@ function print({ results, ratios, start_ms }: Speeds): void {
     `${cpu}, ${cores} cores, ${memory_gb} GB, ${system}; node ${node}, workerd ${workerd}; load by ${CLIENT}`,
   );
   if (CLIENT === "node") console.log("wrk is not installed: the client in Node may be what is measured.");
-  console.log(`${input.rounds} rounds of ${input.seconds} s each; workerd up in ${start_ms.toFixed(0)} ms\n`);
+  console.log(`${input.rounds} rounds, ${input.turn_ms} ms a turn; workerd up in ${start_ms.toFixed(0)} ms\n`);
   for (const [name, { rps, p50_ms, p99_ms }] of Object.entries(results)) {
     console.log(
       `${name.padEnd(44)} ${String(Math.round(rps)).padStart(7)} rps ${p50_ms.toFixed(2).padStart(8)} ms ${p99_ms.toFixed(1).padStart(8)} ms (99 %)`,

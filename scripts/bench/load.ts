@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 export interface Load {
   readonly url: string;
   readonly connections: number;
-  readonly seconds: number;
+  readonly ms: number;
   /** One of them is sent with each request, in turn. */
   readonly headers: readonly Readonly<Record<string, string>>[];
 }
@@ -32,7 +32,7 @@ export function measure(load: Load, folder: string): Promise<Measured> {
 
 const run = promisify(execFile);
 
-async function withWrk({ url, connections, seconds, headers }: Load, folder: string): Promise<Measured> {
+async function withWrk({ url, connections, ms, headers }: Load, folder: string): Promise<Measured> {
   const script = join(folder, "wrk.lua");
   const tables = headers.map(
     (one) =>
@@ -58,8 +58,11 @@ done = function(summary, latency)
 end
 `,
   );
-  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s", "-s", script, url];
-  const { stdout } = await run("wrk", args);
+  // It counts in whole seconds; interrupted, it reports what it did until then, and how long that was.
+  const args = ["-t1", `-c${connections}`, `-d${Math.ceil(ms / 1000) + 60}s`, "--timeout", "30s", "-s", script, url];
+  const running = run("wrk", args);
+  const ended = setTimeout(() => running.child.kill("SIGINT"), ms);
+  const { stdout } = await running.finally(() => clearTimeout(ended));
   const [, requests, duration_us, p50_us, p99_us, bad] = /RESULT (\d+) (\d+) (\d+) (\d+) (\d+)/.exec(stdout) ?? [];
   if (requests === undefined) throw new Error(`wrk said:\n${stdout}`);
   if (bad !== "0") throw new Error(`${bad} of ${requests} requests to ${url} failed`);
@@ -70,13 +73,13 @@ end
   };
 }
 
-async function withNode({ url, connections, seconds, headers }: Load): Promise<Measured> {
+async function withNode({ url, connections, ms, headers }: Load): Promise<Measured> {
   const agent = new Agent({ keepAlive: true, maxSockets: connections });
   const times_ms: number[] = [];
   const began_ms = performance.now();
   let turn = 0;
   const work = async (): Promise<void> => {
-    while (performance.now() - began_ms < seconds * 1000) {
+    while (performance.now() - began_ms < ms) {
       const sent_ms = performance.now();
       await get(url, headers[turn++ % headers.length] ?? {}, agent);
       times_ms.push(performance.now() - sent_ms);

@@ -88,7 +88,8 @@ export default {
     if (pathname === "/socket-echo") return echo();
     if (pathname === "/socket-pumped") return pumped(echo().webSocket);
     if (pathname === "/socket-row") return env.ROOM.getByName("room").fetch(request);
-    const floor = env.FLOOR.getByName(request.headers.get("X-Name") ?? "hot");
+    // Both sides are sent the same requests: to the floor a cookie is a name, and no more.
+    const floor = env.FLOOR.getByName(request.headers.get("Cookie"));
     if (pathname === "/call") return new Response("done", { headers: { "X-Balance": String(await floor.echo(1)) } });
     if (pathname === "/row") return new Response("done", { headers: { "X-Balance": String(await floor.oneRow(1)) } });
     if (pathname === "/naive") {
