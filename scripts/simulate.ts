@@ -26,7 +26,7 @@ const { values } = parseArgs({
     bench: { type: "string" },
     seed: { type: "string", default: "1" },
     "first-ms": { type: "string", default: "1000" },
-    "apart-ms": { type: "string", default: "15000" },
+    "apart-ms": { type: "string", default: "7000" },
     "object-ms": { type: "string", default: "10" },
     "batch-ms": { type: "string", default: "20" },
     peak: { type: "string", default: "3" },

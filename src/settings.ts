@@ -133,12 +133,12 @@ export interface MirrorPace {
 }
 
 /**
- * A second after an idle time, fifteen seconds apart; or as many seconds as the owner's figures may be behind, up to an hour: each
+ * A second after an idle time, seven seconds apart; or as many seconds as the owner's figures may be behind, up to an hour: each
  * shipment of a lone charge costs some fourteen rows, and company makes it cheap (docs/scale.md).
  */
 export function mirrorPace(env: unknown): MirrorPace {
   const seconds = wholeNumber(env, "ENVELOPE_MIRROR_SECONDS", 0, 3600);
-  return seconds === 0 ? { wait_ms: 1_000, apart_ms: 15_000 } : { wait_ms: seconds * 1000, apart_ms: seconds * 1000 };
+  return seconds === 0 ? { wait_ms: 1_000, apart_ms: 7_000 } : { wait_ms: seconds * 1000, apart_ms: seconds * 1000 };
 }
 
 /** @throws {ConfigurationError} for what is none, or none from 1 to `most` */

@@ -1,6 +1,6 @@
 /**
  * Does the simulation do what the rule says? With arrivals to the millisecond, what must come out is arithmetic: at one charge
- * every `gap_ms`, an envelope that is busy ships every 15 s, an idle one for each charge, and a shipment is as many batches as
+ * every `gap_ms`, an envelope that is busy ships every 7 s, an idle one for each charge, and a shipment is as many batches as
  * its entries fill.
  */
 import { choicesOf } from "../lib/random.ts";
@@ -8,12 +8,12 @@ import { arrivals } from "./arrivals.ts";
 import { type MirrorRule, mirror, paced } from "./mirror.ts";
 
 const FIRST_MS = 1_000;
-const APART_MS = 15_000;
+const APART_MS = 7_000;
 const HOUR_MS = 3_600_000;
 const BATCH_MAX = 500;
 
-/** None that is nearly the pause, where how the two times fall together decides. */
-const GAPS_MS = [10, 20, 100, 1_000, 2_500, 5_000, 20_000, 60_000, 600_000] as const;
+/** Not between 9 and 10 seconds, where how the two times fall together decides. */
+const GAPS_MS = [10, 20, 100, 1_000, 2_500, 5_000, 10_000, 20_000, 60_000, 600_000] as const;
 
 export interface Difference {
   readonly gap_ms: number;

@@ -12,7 +12,7 @@ export interface Measured {
 
 type Counts = Readonly<Record<string, number>>;
 
-/** `counts` of `npm run bench -- --json`, with a shipment every 15 s at most; `--bench` replaces them. */
+/** `counts` of `npm run bench -- --json`, with a shipment every 7 s at most; `--bench` replaces them. */
 const DEFAULTS: Counts = {
   rows_written_per_charge: 1,
   mirror_and_alarm_rows_per_charge_at_10_per_second: 0.233333,

@@ -3,8 +3,6 @@
 export interface MirrorRule {
   /** When the alarm goes off for the first entry that was not shipped, given when it came and when the last shipment began. */
   readonly alarmAt: (entry_ms: number, last_ms: number) => number;
-  /** A run that sent this many sets the next alarm itself, so much later; should nothing have come by then, that one rings for nothing. */
-  readonly again: { readonly from: number; readonly after_ms: number };
   readonly batch_max: number;
   readonly batches_per_run_max: number;
   /** A run also takes what arrives while it sends, until it is level or has sent its most; else only what was there when it began. */
@@ -30,10 +28,9 @@ export interface Times {
   readonly batch_ms: number;
 }
 
-/** As in `src/envelope/outbox.ts` and `mirror-desk.ts`. */
+/** As in `src/envelope/outbox.ts`. */
 const BATCH_MAX = 500;
 const BATCHES_PER_RUN_MAX = 20;
-const BUSY_MIN = 4;
 /** An object with nothing to do is put to sleep: https://developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle/ */
 const SLEEPS_AFTER_MS = 10_000;
 
@@ -41,7 +38,6 @@ const SLEEPS_AFTER_MS = 10_000;
 export function paced(first_ms: number, apart_ms: number, chases = false): MirrorRule {
   return {
     alarmAt: (entry_ms, last_ms) => Math.max(entry_ms + first_ms, last_ms + apart_ms),
-    again: { from: BUSY_MIN, after_ms: apart_ms },
     batch_max: BATCH_MAX,
     batches_per_run_max: BATCHES_PER_RUN_MAX,
     chases,
@@ -51,7 +47,6 @@ export function paced(first_ms: number, apart_ms: number, chases = false): Mirro
 /** The usual outbox: an alarm a second after a charge, at most 100 rows a batch. */
 export const NAIVE_RULE: MirrorRule = {
   alarmAt: (entry_ms) => entry_ms + 1_000,
-  again: { from: Number.POSITIVE_INFINITY, after_ms: 0 },
   batch_max: 100,
   batches_per_run_max: 1,
   chases: false,
@@ -64,18 +59,9 @@ export function mirror(arrivals: Float64Array, rule: MirrorRule, times: Times): 
   let last_ms = Number.NEGATIVE_INFINITY;
   let free_ms = Number.NEGATIVE_INFINITY;
   let more = false;
-  let again_ms = Number.NaN;
-  const ringsForNothing = (): void => {
-    runs += 1;
-    work.push([again_ms, again_ms]);
-    again_ms = Number.NaN;
-  };
   while (shipped < arrivals.length) {
-    if (again_ms < at(arrivals, shipped)) ringsForNothing();
-    const alarm_ms = Number.isNaN(again_ms) ? rule.alarmAt(at(arrivals, shipped), last_ms) : again_ms;
     // More than a run may take is left for the next one, which follows at once.
-    const began_ms: number = more ? free_ms : Math.max(alarm_ms, free_ms);
-    const before = shipped;
+    const began_ms: number = more ? free_ms : Math.max(rule.alarmAt(at(arrivals, shipped), last_ms), free_ms);
     let now_ms = began_ms;
     for (let batch = 0; batch < rule.batches_per_run_max; batch++) {
       const there = arrivedBy(arrivals, rule.chases ? now_ms : began_ms, shipped);
@@ -89,9 +75,7 @@ export function mirror(arrivals: Float64Array, rule: MirrorRule, times: Times): 
     more = shipped < arrivedBy(arrivals, rule.chases ? now_ms : began_ms, shipped);
     work.push([began_ms, now_ms]);
     [last_ms, free_ms] = [began_ms, now_ms];
-    again_ms = !more && shipped - before >= rule.again.from ? now_ms + rule.again.after_ms : Number.NaN;
   }
-  if (!Number.isNaN(again_ms)) ringsForNothing();
   return { runs, batches, lags_ms, ...atWork(arrivals, work, times.charge_ms) };
 }
 

@@ -14,9 +14,6 @@ import { nextAttemptMs } from "./pace.js";
 import type { Store } from "./store.js";
 import type { TopUpDesk } from "./topup-desk.js";
 
-/** Who had so much to send will have more. Where that is wrong, an alarm rings once for nothing. */
-const BUSY_MIN = 4;
-
 export class MirrorDesk {
   readonly #office: Office;
   readonly #store: Store;
@@ -137,14 +134,11 @@ export class MirrorDesk {
     try {
       this.#bell.tellsRefusals = false;
       const { env, name } = this.#office;
-      const { seq, mirrored_seq } = this.#store.head;
       const more = await shipEntries(this.#store, this.#ledger, aggregateStub(env, name), name, this.#shipping);
       this.#failedShipments = 0;
       this.#bell.mirrorNotBefore = 0;
-      if (seq > mirrored_seq) this.#bell.shippedAt_ms = Date.now();
-      if (more) return 0;
-      // Set now, in the turn that notes what was sent, it costs no commit of its own, nor does the next charge have to set it.
-      return seq - mirrored_seq < BUSY_MIN ? undefined : this.#bell.gathering();
+      this.#bell.shippedAt_ms = Date.now();
+      return more ? 0 : undefined;
     } catch (error) {
       // Caught, because the platform gives an alarm up after six failures; users are served all the same.
       this.#failedShipments += 1;
