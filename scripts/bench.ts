@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
 import { benchAggregate } from "./bench/aggregate.ts";
 import { counts } from "./bench/counts.ts";
+import { diskCommitMs } from "./bench/disk.ts";
 import { CLIENT } from "./bench/load.ts";
 import { type Speeds, speeds } from "./bench/run.ts";
 import { sizes } from "./bench/sizes.ts";
@@ -23,7 +24,6 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "45" },
     "turn-ms": { type: "string", default: "300" },
     envelopes: { type: "string", default: "1000" },
-    "spread-ms": { type: "string", default: "20000" },
     entries: { type: "string", default: "1000000" },
     mirrored: { type: "string", default: "10000000" },
     only: { type: "string" },
@@ -37,7 +37,7 @@ const input = {
   rounds: quick ? 1 : wholeNumber("rounds", values.rounds),
   turn_ms: wholeNumber("turn-ms", values["turn-ms"]),
   envelopes: quick ? 20 : wholeNumber("envelopes", values.envelopes),
-  spread_ms: quick ? 3_000 : wholeNumber("spread-ms", values["spread-ms"]),
+  pause_ms: quick ? 1_000 : 7_000,
   entries: quick ? 10_000 : wholeNumber("entries", values.entries),
   only: only?.filter((name) => name !== "counts"),
   say: (text: string) => console.error(text),
@@ -49,6 +49,7 @@ if (statfsSync(tmpdir()).type === TMPFS) {
   process.exit(2);
 }
 
+const disk_commit_ms = diskCommitMs();
 const { results, ratios, start_ms } = await speeds(input);
 const rest = only === undefined || only.includes("counts") ? await everythingElse() : {};
 
@@ -64,8 +65,8 @@ if (values.json) {
       p99_ms: round(p99_ms),
     })),
     ratios: mapped(ratios, ({ median }) => round(median)),
-    spreads: mapped(ratios, ({ low, high }) => [round(low), round(high)]),
-    counts: mapped({ ...rest, workerd_start_ms: start_ms }, round),
+    spreads: mapped(ratios, ({ low, high, times }) => [round(low), round(high), times]),
+    counts: mapped({ ...rest, workerd_start_ms: start_ms, disk_commit_ms }, round),
   };
   console.log(JSON.stringify(report, null, 2));
 } else print({ results, ratios, start_ms });
@@ -93,15 +94,19 @@ function print({ results, ratios, start_ms }: Speeds): void {
     `${cpu}, ${cores} cores, ${memory_gb} GB, ${system}; node ${node}, workerd ${workerd}; load by ${CLIENT}`,
   );
   if (CLIENT === "node") console.log("wrk is not installed: the client in Node may be what is measured.");
-  console.log(`${input.rounds} rounds, ${input.turn_ms} ms a turn; workerd up in ${start_ms.toFixed(0)} ms\n`);
+  console.log(
+    `${input.rounds} rounds, ${input.turn_ms} ms a short turn; workerd up in ${start_ms.toFixed(0)} ms; a commit takes the disk ${disk_commit_ms.toFixed(2)} ms\n`,
+  );
   for (const [name, { rps, p50_ms, p99_ms }] of Object.entries(results)) {
     console.log(
       `${name.padEnd(44)} ${String(Math.round(rps)).padStart(7)} rps ${p50_ms.toFixed(2).padStart(8)} ms ${p99_ms.toFixed(1).padStart(8)} ms (99 %)`,
     );
   }
   console.log();
-  for (const [name, { median, low, high }] of Object.entries(ratios)) {
-    console.log(`${name.padEnd(44)} ${median.toFixed(2).padStart(7)}   (${low.toFixed(2)} to ${high.toFixed(2)})`);
+  for (const [name, { median, low, high, times }] of Object.entries(ratios)) {
+    console.log(
+      `${name.padEnd(44)} ${median.toFixed(2).padStart(7)}   (${low.toFixed(2)} to ${high.toFixed(2)} in ${times})`,
+    );
   }
   console.log();
   for (const [name, count] of Object.entries(rest)) {

@@ -15,8 +15,8 @@ export interface BenchReport {
     Record<string, { readonly rps: number; readonly p50_ms: number; readonly p99_ms: number }>
   >;
   readonly ratios: Readonly<Record<string, number>>;
-  /** Lowest and highest over the rounds. */
-  readonly spreads: Readonly<Record<string, readonly [number, number]>>;
+  /** Lowest and highest over the rounds, and in how many of them it was measured. */
+  readonly spreads: Readonly<Record<string, readonly [low: number, high: number, times: number]>>;
   readonly counts: Readonly<Record<string, number>>;
 }
 
@@ -72,13 +72,12 @@ export function block(report: BenchReport): string {
       ]),
     ),
     table(
-      ["ratio", "median", "lowest to highest", "to keep"],
-      Object.entries(ratios).map(([name, ratio]) => [
-        `\`${name}\``,
-        ratio.toFixed(2),
-        spreads[name]?.map((one) => one.toFixed(2)).join(" to ") ?? "",
-        BOUNDS[name] ?? "",
-      ]),
+      ["ratio", "median", "lowest to highest", "in rounds", "to keep"],
+      Object.entries(ratios).map(([name, ratio]) => {
+        const [low, high, times] = spreads[name] ?? [Number.NaN, Number.NaN, 0];
+        const range = `${low.toFixed(2)} to ${high.toFixed(2)}`;
+        return [`\`${name}\``, ratio.toFixed(2), range, String(times), BOUNDS[name] ?? ""];
+      }),
     ),
     table(
       ["count", "figure", "to keep"],

@@ -1,6 +1,7 @@
 /**
- * One run: floors and product side by side in one process, by turns, so that what slows the machine slows both. Each round's
- * ratio is taken within the round; what is reported is the median over rounds, with the lowest and highest.
+ * One run: floors and product side by side in one process, by turns, so that what slows the machine slows both. Turns are short, and many, where
+ * that can be: what holds the machine up for a moment spoils a few of them. Each round's ratio is taken within the round; what is reported is
+ * the median over rounds, with the lowest and highest.
  */
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,12 +15,12 @@ import { prepare, type Stand, startStand } from "./stand.ts";
 
 export interface BenchInput {
   readonly rounds: number;
-  /** How long a turn of a step lasts. */
+  /** How long a short turn lasts. */
   readonly turn_ms: number;
   /** How many envelopes the load is spread over. */
   readonly envelopes: number;
-  /** How long a turn of that lasts. */
-  readonly spread_ms: number;
+  /** How far apart a busy envelope tells the aggregate (src/settings.ts): what is measured with that lasts as long, or twice. */
+  readonly pause_ms: number;
   /** Length of the long ledger. */
   readonly entries: number;
   /** Ratios that are wanted; all of them where it is absent. */
@@ -31,12 +32,22 @@ export interface Spread {
   readonly median: number;
   readonly low: number;
   readonly high: number;
+  readonly times: number;
 }
 
 export interface Speeds {
   readonly results: Readonly<Record<string, Measured>>;
   readonly ratios: Readonly<Record<string, Spread>>;
   readonly start_ms: number;
+}
+
+/** Something that is measured, in turns. */
+interface Step {
+  /** It has a turn in one round of so many. Odd, because every second round is the other way round. */
+  readonly every: number;
+  readonly turn: () => Promise<Measured>;
+  /** Before the first round: code is compiled, objects are awake. */
+  readonly warmUp: () => Promise<unknown>;
 }
 
 interface Holder {
@@ -91,46 +102,59 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
   try {
     const envelopes = 4 + (needed.has("charge_128_spread") ? input.envelopes : 0);
     input.say(`workerd up in ${stand.start_ms.toFixed(0)} ms; making ${envelopes} envelopes`);
-    const [single, hot, short, long, ...many] = await makeHolders(stand, envelopes);
-    if (!single || !hot || !short || !long) throw new Error("No holders");
+    const [single, hot, short_ledger, long_ledger, ...many] = await makeHolders(stand, envelopes);
+    if (!single || !hot || !short_ledger || !long_ledger) throw new Error("No holders");
     if (needed.has("charge_1_long") || names.includes(WAKE)) {
-      await fill(stand, short, 1_000);
-      await fill(stand, long, input.entries);
+      await fill(stand, short_ledger, 1_000);
+      await fill(stand, long_ledger, input.entries);
     }
-    const load = async (url: string, connections: number, holders: readonly Holder[], ms?: number) => {
+    const load = async (url: string, connections: number, holders: readonly Holder[], ms: number) => {
       // What the last turn's clients asked for, and did not wait for, is not done in this one.
       await sleep(DRAIN_MS);
-      const headers = holders.map((one) => one.headers);
-      // As many clients as that take a while until all of them have been answered once.
-      return measure({ url, connections, ms: ms ?? input.turn_ms * (connections > 100 ? 3 : 1), headers }, folder.path);
+      return measure({ url, connections, ms, headers: holders.map((one) => one.headers) }, folder.path);
     };
-    // The same requests, because a longer header alone costs a bare Worker a fifth more.
-    const product = (path: string, connections: number, holder: Holder) => () =>
-      load(stand.product + path, connections, [holder]);
-    const floor = (path: string, connections: number, holder: Holder) => () =>
-      load(stand.floor + path, connections, [holder]);
-    const spread = (url: string) => async () => {
-      await load(url, 128, many, input.spread_ms / 5);
-      return load(url, 128, many, input.spread_ms);
+    // Both sides get the same requests, because a longer header alone costs a bare Worker a fifth more.
+    const short = (url: string, connections: number, holder: Holder): Step => ({
+      every: 1,
+      turn: () => load(url, connections, [holder], input.turn_ms),
+      warmUp: () => load(url, connections, [holder], WARM_UP_MS),
+    });
+    // Objects that nobody asks for ten seconds sleep, and tell the aggregate a second after they woke: that much does not count. Then as long as from one shipment to the next.
+    const long = (url: string, holders: readonly Holder[], pauses: number): Step => ({
+      every: 9,
+      turn: async () => {
+        await load(url, 128, holders, input.pause_ms * 0.6);
+        const measured = await load(url, 128, holders, input.pause_ms * pauses);
+        // What envelopes have still to tell is not told in the time of what comes next, which is the floor's every second time.
+        if (url.startsWith(stand.product)) await sleep(input.pause_ms + 2_000);
+        return measured;
+      },
+      warmUp: async () => undefined,
+    });
+    const socket = (
+      origin: string,
+      path: string,
+      more: { readonly headers?: Holder["headers"]; readonly away_ms?: number } = {},
+    ): Step => {
+      const turn = () => measureSocket({ origin, path, headers: {}, seconds: 1, ...more });
+      return { every: 5, turn, warmUp: turn };
     };
-    const socket =
-      (origin: string, path: string, more: { readonly headers?: Holder["headers"]; readonly away_ms?: number } = {}) =>
-      () =>
-        measureSocket({ origin, path, headers: {}, seconds: 1, ...more });
     const { headers } = single;
     // Neighbours in this list are divided by each other, so they run one right after the other.
-    const steps: Readonly<Record<string, () => Promise<Measured>>> = {
-      bare: floor("/bare", 32, single),
-      free: product("/free", 32, single),
-      naive_1: floor("/naive", 1, single),
-      floor_row_1: floor("/row", 1, single),
-      charge_1: product("/charge", 1, single),
-      floor_row_1_again: floor("/row", 1, single),
-      charge_1_short: product("/charge", 1, short),
-      charge_1_long: product("/charge", 1, long),
-      floor_call_128_hot: floor("/call", 128, hot),
-      floor_row_128_hot: floor("/row", 128, hot),
-      charge_128_hot: product("/charge", 128, hot),
+    const steps: Readonly<Record<string, Step>> = {
+      bare: short(`${stand.floor}/bare`, 32, single),
+      free: short(`${stand.product}/free`, 32, single),
+      naive_1: short(`${stand.floor}/naive`, 1, single),
+      floor_row_1: short(`${stand.floor}/row`, 1, single),
+      charge_1: short(`${stand.product}/charge`, 1, single),
+      floor_row_1_again: short(`${stand.floor}/row`, 1, single),
+      charge_1_short: short(`${stand.product}/charge`, 1, short_ledger),
+      charge_1_long: short(`${stand.product}/charge`, 1, long_ledger),
+      floor_call_128_hot: long(`${stand.floor}/call`, [hot], 1),
+      floor_row_128_hot: long(`${stand.floor}/row`, [hot], 1),
+      charge_128_hot: long(`${stand.product}/charge`, [hot], 1),
+      floor_row_128_spread: long(`${stand.floor}/row`, many, 2),
+      charge_128_spread: long(`${stand.product}/charge`, many, 2),
       socket_row_unwrapped: socket(stand.floor, "/socket-row"),
       socket_row_metered: socket(stand.product, "/socket-row", { headers }),
       socket_unwrapped: socket(stand.floor, "/socket-echo"),
@@ -138,24 +162,24 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
       socket_pumped: socket(stand.floor, "/socket-pumped"),
       socket_unwrapped_away: socket(stand.floor, "/socket-echo", { away_ms: AWAY_MS }),
       socket_metered_away: socket(stand.product, "/socket-echo", { headers, away_ms: AWAY_MS }),
-      floor_row_128_spread: spread(`${stand.floor}/row`),
-      charge_128_spread: spread(`${stand.product}/charge`),
     };
+    const taking = Object.entries(steps).filter(([name]) => needed.has(name));
+    for (const [, { warmUp }] of taking) await warmUp();
+    input.say("warmed up");
     const rounds: Record<string, Measured>[] = [];
-    // The first round warms up and is thrown away: code is compiled, objects are awake.
-    for (let round = 0; round <= input.rounds; round++) {
-      const order = Object.entries(steps).filter(([name]) => needed.has(name) && takesPart(name, round, input.rounds));
+    const most = Math.min(...taking.map(([, { every }]) => every));
+    for (let round = 1; round <= input.rounds; round++) {
+      // Where only long ones are wanted, they need not wait for short ones.
+      const order = taking.filter(([, { every }]) => round % Math.min(input.rounds, every === most ? 1 : every) === 0);
       if (round % 2 === 1) order.reverse();
       const seen: Record<string, Measured> = {};
-      for (const [name, step] of order) {
-        seen[name] = await step();
-        // What envelopes have still to tell the aggregate is not told in the time of what comes next, which is the floor's every second time.
-        if (name === "charge_128_spread") await sleep(input.spread_ms * 0.8);
-      }
-      if (round > 0) rounds.push(seen);
-      input.say(round === 0 ? "warmed up" : `round ${round} of ${input.rounds}`);
+      for (const [name, step] of order) seen[name] = await step.turn();
+      rounds.push(seen);
+      input.say(`round ${round} of ${input.rounds}`);
     }
-    const wakes = names.includes(WAKE) ? [await wake(stand, input.rounds, { short, long })] : [];
+    const wakes = names.includes(WAKE)
+      ? [await wake(stand, input.rounds, { short: short_ledger, long: long_ledger })]
+      : [];
     return {
       results: Object.fromEntries(
         Object.keys(steps).flatMap((name) =>
@@ -175,20 +199,10 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
 }
 
 const DRAIN_MS = 100;
+const WARM_UP_MS = 2_000;
 
 /** A client in the same country, or its region. */
 const AWAY_MS = 10;
-
-/**
- * Short turns, and many of them: what holds the machine up for a moment spoils a few rounds of many. Two kinds of step take longer, and are in some rounds only; in
- * an odd share of them, because every second round is the other way round. A socket has to be opened. And a thousand objects are awake only while each has a request
- * every few seconds, so that load begins with a part that does no more than wake them; each envelope tells the aggregate every fifteen seconds, so it lasts for longer.
- */
-function takesPart(name: string, round: number, rounds: number): boolean {
-  const isSpread = name.endsWith("_spread");
-  const every = isSpread ? 15 : name.startsWith("socket_") ? 5 : 1;
-  return round === 0 ? !isSpread : round % Math.min(every, rounds) === 0;
-}
 
 async function makeHolders(stand: Stand, count: number): Promise<readonly Holder[]> {
   const holders: Holder[] = [];
@@ -271,9 +285,10 @@ function ratioOf(
 }
 
 export function spreadOf(values: readonly number[]): Spread {
+  if (!values.every(Number.isFinite)) throw new Error(`${values.join(", ")}: not all are measured`);
   const sorted = [...values].sort((one, other) => one - other);
   const [low = Number.NaN] = sorted;
-  return { median: middle(sorted), low, high: sorted.at(-1) ?? Number.NaN };
+  return { median: middle(sorted), low, high: sorted.at(-1) ?? Number.NaN, times: sorted.length };
 }
 
 function medianOf(measured: readonly (Measured | undefined)[]): Measured {
