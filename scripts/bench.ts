@@ -4,6 +4,7 @@
  *   npm run bench -- --rounds 45 --turn-ms 300 --json
  *   npm run bench -- --quick      a minute, to see that it works: its figures mean nothing
  *   npm run bench -- --only charge_latency_vs_floor,control_floor_vs_itself      these ratios, and nothing else; "counts" for the rest of it
+ *   npm run bench -- --mirror-seconds 3600      with ENVELOPE_MIRROR_SECONDS
  *
  * Raw workerd on a real disk, not `wrangler dev`. Nothing here passes or fails: a busy machine is no fault of the code's. What
  * it does not show: the network, Cloudflare's replicated storage, and what other tenants do.
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     "turn-ms": { type: "string", default: "300" },
     envelopes: { type: "string", default: "1000" },
     entries: { type: "string", default: "1000000" },
+    "mirror-seconds": { type: "string" },
     mirrored: { type: "string", default: "10000000" },
     only: { type: "string" },
     quick: { type: "boolean", default: false },
@@ -40,6 +42,7 @@ const input = {
   pause_ms: quick ? 1_000 : 7_000,
   entries: quick ? 10_000 : wholeNumber("entries", values.entries),
   only: only?.filter((name) => name !== "counts"),
+  vars: values["mirror-seconds"] === undefined ? {} : { ENVELOPE_MIRROR_SECONDS: values["mirror-seconds"] },
   say: (text: string) => console.error(text),
 };
 

@@ -23,6 +23,8 @@ export interface BenchInput {
   readonly pause_ms: number;
   /** Length of the long ledger. */
   readonly entries: number;
+  /** Of the deployment, besides its secrets. */
+  readonly vars: Readonly<Record<string, string>>;
   /** Ratios that are wanted; all of them where it is absent. */
   readonly only: readonly string[] | undefined;
   readonly say: (text: string) => void;
@@ -98,7 +100,7 @@ export async function speeds(input: BenchInput): Promise<Speeds> {
   const pairs = names.flatMap((name) => (name === WAKE ? [] : [[name, PAIRS[name]] as const]));
   const needed = new Set<string>(pairs.flatMap(([, { of, by }]) => [of, by]));
   const folder = temporaryFolder("bench");
-  const stand = await startStand(prepare(folder.path), join(folder.path, "storage"));
+  const stand = await startStand(prepare(folder.path, input.vars), join(folder.path, "storage"));
   try {
     const envelopes = 4 + (needed.has("charge_128_spread") ? input.envelopes : 0);
     input.say(`workerd up in ${stand.start_ms.toFixed(0)} ms; making ${envelopes} envelopes`);
