@@ -120,7 +120,7 @@ async function withNode({ url, connections, ms, headers }: Load): Promise<Turn> 
 function get(url: string, headers: Readonly<Record<string, string>>, agent: Agent): Promise<void> {
   return new Promise((resolve, reject) => {
     const sending = request(url, { headers, agent }, (answer) => {
-      const { statusCode = 0 } = answer;
+      const { statusCode = 500 } = answer;
       answer.on("error", reject);
       answer.resume().on("end", () => {
         if (statusCode < 400) resolve();

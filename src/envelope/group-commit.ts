@@ -47,7 +47,14 @@ export class GroupCommit {
 
   #watch(): void {
     this.#committing = true;
-    this.#sync().then(this.#durable, this.#failed);
+    let durable: Promise<void>;
+    try {
+      durable = this.#sync();
+    } catch (error) {
+      // Or all that comes from now on would wait for a commit that nobody looks after.
+      durable = Promise.reject(error);
+    }
+    durable.then(this.#durable, this.#failed);
   }
 
   /** In the turn that learns of it: all that waited, in its order. */

@@ -118,4 +118,16 @@ describe("group commit", () => {
     expect(await group.run(() => "next")).toBe("next");
     expect(flights).toHaveLength(2);
   });
+
+  it("leaves nobody waiting where the commit fails as soon as it is asked for", async () => {
+    let asked = 0;
+    const group = new GroupCommit(() => {
+      asked += 1;
+      throw new Error("gone");
+    });
+    expect(await group.run(() => "first")).toBe("first");
+    const done = group.run(() => "next");
+    expect(await Promise.race([done, new Promise((resolve) => setTimeout(resolve, 1_000, "waits"))])).toBe("next");
+    expect(asked).toBe(2);
+  });
 });
