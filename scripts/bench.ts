@@ -19,6 +19,7 @@ import { CLIENT } from "./bench/load.ts";
 import { type Speeds, speeds } from "./bench/run.ts";
 import { sizes } from "./bench/sizes.ts";
 import { thisMachine } from "./lib/machine.ts";
+import { PACE } from "./lib/pace.ts";
 
 const { values } = parseArgs({
   options: {
@@ -39,7 +40,7 @@ const input = {
   rounds: quick ? 1 : wholeNumber("rounds", values.rounds),
   turn_ms: wholeNumber("turn-ms", values["turn-ms"]),
   envelopes: quick ? 20 : wholeNumber("envelopes", values.envelopes),
-  pause_ms: quick ? 1_000 : 7_000,
+  pause_ms: quick ? 1_000 : PACE.apart_ms,
   entries: quick ? 10_000 : wholeNumber("entries", values.entries),
   only: only?.filter((name) => name !== "counts"),
   vars: values["mirror-seconds"] === undefined ? {} : { ENVELOPE_MIRROR_SECONDS: values["mirror-seconds"] },

@@ -13,6 +13,7 @@
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { PACE } from "./lib/pace.ts";
 import { differences } from "./simulate/check.ts";
 import { DEFAULT_MEASURED, measuredFromReport } from "./simulate/measured.ts";
 import { paced } from "./simulate/mirror.ts";
@@ -25,8 +26,8 @@ const { values } = parseArgs({
   options: {
     bench: { type: "string" },
     seed: { type: "string", default: "1" },
-    "first-ms": { type: "string", default: "1000" },
-    "apart-ms": { type: "string", default: "7000" },
+    "first-ms": { type: "string", default: String(PACE.wait_ms) },
+    "apart-ms": { type: "string", default: String(PACE.apart_ms) },
     "object-ms": { type: "string", default: "10" },
     "batch-ms": { type: "string", default: "20" },
     peak: { type: "string", default: "3" },

@@ -3,12 +3,12 @@
  * every `gap_ms`, an envelope that is busy ships every 7 s, an idle one for each charge, and a shipment is as many batches as
  * its entries fill.
  */
+import { PACE } from "../lib/pace.ts";
 import { choicesOf } from "../lib/random.ts";
 import { arrivals } from "./arrivals.ts";
 import { type MirrorRule, mirror, paced } from "./mirror.ts";
 
-const FIRST_MS = 1_000;
-const APART_MS = 7_000;
+const { wait_ms: FIRST_MS, apart_ms: APART_MS } = PACE;
 const HOUR_MS = 3_600_000;
 const BATCH_MAX = 500;
 

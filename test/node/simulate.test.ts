@@ -1,5 +1,6 @@
 /** The simulation of the mirror: what can be worked out by hand comes out of it, and wrong rules are noticed. */
 import { describe, expect, test } from "vitest";
+import { PACE } from "../../scripts/lib/pace.ts";
 import { choicesOf } from "../../scripts/lib/random.ts";
 import { arrivals } from "../../scripts/simulate/arrivals.ts";
 import { batchesPerHour, differences, WRONG_RULES } from "../../scripts/simulate/check.ts";
@@ -12,7 +13,7 @@ import { measureStorage } from "../../scripts/simulate/storage.ts";
 
 const assumptions: Assumptions = {
   seed: "test",
-  rule: paced(1_000, 7_000),
+  rule: paced(PACE.wait_ms, PACE.apart_ms),
   times: { charge_ms: 10, batch_ms: 20 },
   peak: 3,
   month: 12,
@@ -20,6 +21,11 @@ const assumptions: Assumptions = {
   price_cents: 1,
   api_percent: 0.7,
 };
+
+test("what is simulated and measured is the pace of an envelope that was told none", async () => {
+  const { mirrorPace } = await import("../../src/settings.ts");
+  expect(PACE).toEqual(mirrorPace({}));
+});
 
 describe("charges to the millisecond", () => {
   test("batches per hour are what arithmetic says", () => {
